@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * log.h - the daemon's log. Floors below session log at debug only; secrets and user traffic never.
+ */
+#ifndef CV_BASE_LOG_H
+#define CV_BASE_LOG_H
+
+#include <stdbool.h>
+
+enum cv_log_level { CV_LOG_DEBUG, CV_LOG_INFO, CV_LOG_WARNING, CV_LOG_ERROR, CV_LOG_NONE };
+
+/** cv_log_open() - Log to @path ("" or NULL = stderr) from @level up. Returns 0 or -errno. */
+int cv_log_open(const char *path, enum cv_log_level level);
+bool cv_log_wants(enum cv_log_level level);
+/** cv_log() - One line "TIMESTAMP level message"; thread safe, one write(2) per line. */
+void cv_log(enum cv_log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+#define cv_log_debug(...)                                                                          \
+	do {                                                                                       \
+		if (cv_log_wants(CV_LOG_DEBUG))                                                    \
+			cv_log(CV_LOG_DEBUG, __VA_ARGS__);                                         \
+	} while (0)
+
+#endif

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * engine.h - what moves the steady-state bytes of one direction of a session.
+ *
+ * A flow is one direction: source socket -> sink socket, both transparent, nothing of it left in user
+ * space (law 1). An engine drains what the kernel has queued, in order; at the source's FIN it sends
+ * FIN to the sink after the last byte and leaves the reverse direction alone (law 2); moved_bytes is
+ * live at every instant (law 3).
+ */
+#ifndef CV_ENGINE_ENGINE_H
+#define CV_ENGINE_ENGINE_H
+
+#include "ring/ring.h"
+
+struct cv_pipe;
+struct cv_engine;
+
+struct cv_engine_env { /* one per worker */
+	struct cv_ring *ring;
+	struct cv_pipe_pool *pipes;
+};
+
+enum cv_flow_side { CV_FLOW_SOURCE, CV_FLOW_SINK };
+
+struct cv_flow {
+	const struct cv_engine *engine; /* set by start */
+	struct cv_engine_env *env;
+	int source_fd; /* borrowed from the session */
+	int sink_fd;   /* borrowed */
+	uint64_t moved_bytes;   /* written to the sink by the engine; read it any time */
+	uint64_t last_move_ms;  /* ring clock of the last progress */
+	/*
+	 * ended: called exactly once, when no operation of the flow is pending any more.
+	 * @result: 0 = source ended, every byte delivered, FIN sent to the sink; -ECANCELED after stop;
+	 * else -errno with @failed_side set.
+	 */
+	void (*ended)(struct cv_flow *flow, int result);
+	enum cv_flow_side failed_side;
+	/* engine's own state */
+	struct cv_op op;
+	struct cv_pipe *pipe;      /* held only while it holds bytes */
+	uint32_t pipe_bytes;       /* bytes in the pipe */
+	uint32_t buffer_flags;     /* copy: provided buffer being sent */
+	uint32_t buffer_at, buffer_end;
+	uint8_t state;
+	bool stopping;
+	uint8_t owner_tag; /* the owner's own, untouched by engines */
+};
+
+struct cv_engine {
+	const char *name;
+	/** start: take over the direction; 0 or -errno (then nothing changed). */
+	int (*start)(struct cv_flow *flow);
+	/** poll_progress: refresh moved_bytes / last_move_ms from the kernel's count where it counts. */
+	void (*poll_progress)(struct cv_flow *flow);
+	/** half_close: send FIN to the sink now that everything moved (engines call it at source EOF). */
+	int (*half_close)(struct cv_flow *flow);
+	/** stop: end the flow early; ended(-ECANCELED) follows, possibly at once. Bytes may be lost. */
+	void (*stop)(struct cv_flow *flow);
+	/** describe: state for `culvert show session`, e.g. "splice: waiting for source". */
+	void (*describe)(const struct cv_flow *flow, char *text, size_t size_bytes);
+};
+
+extern const struct cv_engine cv_engine_copy;
+extern const struct cv_engine cv_engine_splice;
+
+/** cv_engine_find() - By name, NULL if unknown. */
+const struct cv_engine *cv_engine_find(const char *name);
+
+#endif

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * config.h - the typed configuration: one read-only snapshot shared by all workers.
+ *
+ * Filled by config/ from JSON, read by session/. Owned by whoever called cv_config_load(); everything
+ * inside lives as long as the snapshot. Strings are NUL terminated, never NULL ("" = absent).
+ */
+#ifndef CV_POLICY_CONFIG_H
+#define CV_POLICY_CONFIG_H
+
+#include "base/address.h"
+#include "base/log.h"
+#include "policy/router.h"
+#include "policy/user.h"
+#include "protocol/fingerprint.h"
+#include "protocol/reality_server.h"
+#include "ring/resolver.h"
+
+struct cv_trust_store;
+struct cv_tls_server_context;
+
+enum cv_security { CV_SECURITY_NONE, CV_SECURITY_TLS, CV_SECURITY_REALITY };
+enum cv_inbound_protocol { CV_INBOUND_VLESS, CV_INBOUND_SOCKS };
+enum cv_outbound_protocol { CV_OUTBOUND_FREEDOM, CV_OUTBOUND_BLACKHOLE, CV_OUTBOUND_VLESS };
+
+struct cv_rate_limit { /* REALITY 10; bytes_per_s 0 = off */
+	uint64_t after_bytes, bytes_per_s, burst_bytes_per_s;
+};
+
+/* A site REALITY imitates; several may stand behind one listener, chosen by SNI. */
+struct cv_reality_target {
+	char *address_text;               /* as configured, for logs */
+	struct cv_destination destination; /* tcp: kind != NONE */
+	struct cv_sockaddr unix_address;   /* unix: len_bytes > 0 */
+	int xver;
+	char (*server_names)[256];
+	size_t server_name_count;
+	struct cv_reality_config reality; /* server_names point at ours; profile callback set at start */
+};
+
+struct cv_reality_inbound {
+	struct cv_reality_target *targets; /* [0] is the default: unknown SNI and non-TLS go there */
+	size_t target_count;
+	struct cv_rate_limit fallback_upload, fallback_download;
+	char *key_log_path;
+	uint32_t learn_interval_s; /* re-learn, default 3600 */
+	bool show;
+};
+
+struct cv_fallback { /* VLESS 7, inheritance already resolved by policy/fallback.c */
+	char *name, *alpn, *path;
+	struct cv_destination destination;
+	struct cv_sockaddr unix_address;
+	int xver;
+};
+
+struct cv_inbound {
+	char *tag;
+	enum cv_inbound_protocol protocol;
+	struct cv_sockaddr *listen_addresses; /* one per port; unix: one */
+	size_t listen_count;
+	unsigned unix_mode;
+	struct cv_user_table *users; /* vless: by uuid; socks: by name; NULL = socks noauth */
+	struct cv_fallback *fallbacks;
+	size_t fallback_count;
+	enum cv_security security;
+	struct cv_reality_inbound *reality;
+	struct cv_tls_server_context *tls;
+	uint32_t level;
+};
+
+struct cv_outbound {
+	char *tag;
+	enum cv_outbound_protocol protocol;
+	/* freedom */
+	enum cv_resolve_strategy strategy; /* from domainStrategy */
+	bool force_ip;                     /* ForceIP*: fail instead of leaving it to the OS */
+	struct cv_destination redirect;    /* kind NONE = keep host, port 0 = keep port */
+	bool block_private;                /* compat 7.1 default final rule for vless inbounds */
+	bool block_private_set;
+	int proxy_protocol;
+	/* blackhole */
+	bool respond_http;
+	/* vless */
+	struct cv_destination server;
+	uint8_t uuid[16];
+	bool vision;
+	enum cv_security security;
+	char *server_name;
+	enum cv_fingerprint fingerprint;
+	char **alpn;                /* NULL terminated or NULL = the fingerprint's */
+	uint8_t reality_public[32];
+	uint8_t short_id[8];
+	uint8_t *mldsa_public;      /* 1952 bytes or NULL */
+	char *spider_x;
+	char *key_log_path;
+	struct cv_trust_store *trust;
+	bool allow_insecure;
+	uint32_t level;
+	char *user_email;
+};
+
+struct cv_level { /* policy.levels, milliseconds (VLESS 8: real defaults) */
+	uint32_t handshake_ms;      /* 60000 */
+	uint32_t idle_ms;           /* 300000 */
+	uint32_t uplink_only_ms;    /* 0 = as idle_ms (our default: a half-close is never widened) */
+	uint32_t downlink_only_ms;  /* 0 = as idle_ms */
+};
+
+#define CV_LEVELS 16
+
+struct cv_daemon_settings { /* our own top-level object "culvert" */
+	uint32_t worker_count;    /* 0 = one per CPU */
+	char *engine;             /* "auto" (splice), "copy", "splice" */
+	char *control_path;       /* unix socket, "" = none; default /run/culvert/control.sock */
+	uint32_t max_sessions;    /* per worker, default 65536 */
+	uint32_t drain_s;         /* after SIGTERM, default 30 */
+	uint32_t max_pipes;       /* per worker, default 4096 */
+};
+
+struct cv_config {
+	enum cv_log_level log_level;
+	char *log_error_path, *log_access_path; /* "" = stderr/stdout, "none" = off */
+	struct cv_inbound *inbounds;
+	size_t inbound_count;
+	struct cv_outbound *outbounds; /* [0] is the default */
+	size_t outbound_count;
+	struct cv_router *router;
+	struct cv_level levels[CV_LEVELS];
+	struct cv_daemon_settings daemon;
+	struct cv_ed25519 *certificate_key; /* one per process, REALITY 6.6 */
+};
+
+#endif

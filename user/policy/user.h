@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CV_POLICY_USER_H
+#define CV_POLICY_USER_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct cv_user {
+	uint8_t uuid[16];   /* as configured */
+	char *name;         /* username, or "" */
+	char *email;        /* routing identity, or "" */
+	char *password;     /* socks, or "" */
+	bool vision;        /* flow xtls-rprx-vision demanded */
+	bool enabled;
+	uint32_t level;
+	uint32_t vision_seed[4]; /* {0} = default */
+	_Atomic uint64_t uplink_bytes, downlink_bytes; /* live: added by workers */
+	_Atomic uint32_t session_count;
+};
+
+struct cv_user_table; /* owns its users */
+
+/** cv_user_table_new() - Takes copies of @users' fields (strings duplicated). */
+struct cv_user_table *cv_user_table_new(const struct cv_user *users, size_t user_count);
+struct cv_user_table *cv_user_table_free(struct cv_user_table *table);
+/** cv_user_find_uuid() - Bytes 6 and 7 ignored (VLESS 5.2); keyed hash. NULL if unknown. */
+struct cv_user *cv_user_find_uuid(struct cv_user_table *table, const uint8_t uuid[16]);
+/** cv_user_find_password() - By name and password; constant time over unknown names. NULL = refused. */
+struct cv_user *cv_user_find_password(struct cv_user_table *table, const char *name, size_t name_len,
+				      const char *password, size_t password_len);
+size_t cv_user_count(const struct cv_user_table *table);
+struct cv_user *cv_user_at(struct cv_user_table *table, size_t index);
+
+#endif

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * record_layer.h - TLS 1.3 application-data protection as a layer, after a handshake of our own
+ * (REALITY server, REALITY/TLS client).
+ */
+#ifndef CV_PROTOCOL_RECORD_LAYER_H
+#define CV_PROTOCOL_RECORD_LAYER_H
+
+#include "crypto/tls_record.h"
+#include "protocol/layer.h"
+
+/**
+ * cv_record_layer_new() - Takes over both key sets (moved: the caller's structs are zeroed).
+ * @is_server: our role; decides which post-handshake messages are legal and which side's reasons
+ * (CV_PEER_ / CV_UPSTREAM_) errors carry. Empty application_data records are dropped (REALITY 12.2),
+ * at most 32 in a row; NewSessionTicket ignored by a client; KeyUpdate answered.
+ * Returns NULL when out of memory.
+ */
+struct cv_layer *cv_record_layer_new(struct cv_tls_keys *rx, struct cv_tls_keys *tx, bool is_server);
+
+#endif

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CV_RING_LISTEN_H
+#define CV_RING_LISTEN_H
+
+#include "base/address.h"
+
+/** cv_listen() - Bound, listening, nonblocking, CLOEXEC socket; SO_REUSEPORT for TCP so that each
+ * worker has its own; IPv6 sockets are dual-stack. Unix paths: a stale socket file is replaced;
+ * @unix_mode (0 = leave). Returns fd or -errno. */
+int cv_listen(const struct cv_sockaddr *address, int backlog, unsigned unix_mode);
+
+/** cv_socket_tune_client/upstream() - TCP_NODELAY on both; keepalive and TCP_USER_TIMEOUT on the
+ * upstream side only (observable: REALITY 9 wants none on the accepted socket). */
+void cv_socket_tune_client(int fd);
+void cv_socket_tune_upstream(int fd);
+/** cv_socket_abort() - close with RST (SO_LINGER 0). */
+void cv_socket_abort(int fd);
+
+#endif

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MIT
+/*
+ * handshake.c - the arena of a session that does not relay yet, and what its deadlines mean.
+ */
+#include "session/handshake.h"
+
+#include "base/reason.h"
+#include "crypto/crypto.h"
+#include "session/steps.h"
+
+#include <stdlib.h>
+
+#define REQUEST_LIMIT (64 * 1024)
+
+struct cv_handshake *cv_handshake_new(void)
+{
+	struct cv_handshake *handshake = calloc(1, sizeof(*handshake));
+
+	if (handshake)
+		cv_buffer_init(&handshake->app, REQUEST_LIMIT);
+	return handshake;
+}
+
+struct cv_handshake *cv_handshake_free(struct cv_handshake *handshake)
+{
+	if (!handshake)
+		return NULL;
+	if (handshake->connector)
+		cv_connect_cancel(handshake->connector);
+	if (handshake->resolving)
+		cv_resolve_cancel(&handshake->resolve);
+	cv_reality_server_free(handshake->reality);
+	if (handshake->assembler_used)
+		cv_hello_assembler_done(&handshake->assembler);
+	cv_tls_server_free(handshake->tls_server);
+	cv_tls_client_free(handshake->tls_client);
+	cv_spider_free(handshake->spider);
+	cv_buffer_done(&handshake->app);
+	cv_cleanse(handshake, sizeof(*handshake));
+	free(handshake);
+	return NULL;
+}
+
+/* The deadline of a state that waits for one side. */
+void cv_step_deadline(struct cv_session *session)
+{
+	switch (session->state) {
+	case CV_SESSION_EXPECT_UPSTREAM_HELLO:
+		cv_session_refuse(session, CV_UPSTREAM_TIMEOUT);
+		break;
+	case CV_SESSION_EXPECT_SOCKS:
+	case CV_SESSION_EXPECT_TLS:
+	case CV_SESSION_EXPECT_REQUEST:
+		cv_session_finish(session, CV_PEER_TIMEOUT);
+		break;
+	default:
+		cv_session_close(session, CV_PEER_TIMEOUT);
+		break;
+	}
+}

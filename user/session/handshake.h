@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * handshake.h - the arena of a session before it relays; freed at the start of relaying.
+ */
+#ifndef CV_SESSION_HANDSHAKE_H
+#define CV_SESSION_HANDSHAKE_H
+
+#include "protocol/reality_server.h"
+#include "protocol/spider.h"
+#include "protocol/tls_client.h"
+#include "protocol/tls_server.h"
+#include "ring/connect.h"
+#include "session/session.h"
+#include "wire/socks5.h"
+#include "wire/vless.h"
+
+struct cv_handshake {
+	struct cv_session *session;
+	/* server */
+	struct cv_reality_server *reality;
+	const struct cv_reality_target *target;
+	struct cv_hello_assembler assembler; /* only to choose among several targets */
+	bool assembler_used;
+	struct cv_tls_server *tls_server;
+	char server_name[256]; /* of the outer TLS, for fallbacks */
+	char alpn[32];
+	bool outer_is_tls13;
+	int fallback_xver;
+	struct cv_buffer app; /* decrypted bytes of the request, kept for fallbacks */
+	/* front door */
+	struct cv_socks5_server socks5;
+	/* request */
+	struct cv_vless_request request; /* as received (server) or to be sent (client) */
+	struct cv_destination destination;
+	/* upstream */
+	struct cv_connector *connector;
+	struct cv_resolve_query resolve;
+	bool resolving;
+	struct cv_sockaddr resolved[CV_RESOLVE_MAX];
+	size_t resolved_count;
+	bool was_resolved;
+	bool private_refused;
+	struct cv_tls_client *tls_client;
+	struct cv_spider *spider;
+};
+
+/** cv_handshake_new() / _free() - _free() cancels connector and resolve query; NULL-safe. */
+struct cv_handshake *cv_handshake_new(void);
+struct cv_handshake *cv_handshake_free(struct cv_handshake *handshake);
+
+#endif

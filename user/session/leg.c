@@ -1,0 +1,390 @@
+// SPDX-License-Identifier: MIT
+/*
+ * leg.c - sockets, layers and buffers of one side of a session.
+ *
+ * Decoding goes bottom up, one unit of the lowest active layer at a time, because a layer above may
+ * order the direction to go RAW (Vision 5.2): whatever was not decoded by then must stay as it is.
+ *
+ *   layers            [0] record   [1] vless+vision
+ *   rx_penetrated     set by [1] when DIRECT arrived: [0] and [1] are bypassed from then on
+ *
+ * Encoding goes top down; each unit a layer emits is passed to the next lower active layer as one
+ * call, so a Vision block stays one TLS record.
+ */
+#include "session/leg.h"
+
+#include "base/reason.h"
+#include "ring/listen.h"
+#include "session/session.h"
+#include "session/worker.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+void cv_leg_init(struct cv_leg *leg, struct cv_session *session)
+{
+	leg->session = session;
+	leg->fd = -1;
+	cv_buffer_init(&leg->in, CV_LEG_IN_LIMIT);
+	cv_buffer_init(&leg->out, CV_LEG_OUT_LIMIT);
+	cv_buffer_init(&leg->sending, CV_LEG_OUT_LIMIT);
+}
+
+static void stack_free(struct cv_leg *leg)
+{
+	if (!leg->stack)
+		return;
+	for (size_t i = 0; i < CV_LEG_LAYERS; i++) {
+		cv_buffer_done(&leg->stack->pending[i]);
+		if (leg->stack->layers[i])
+			leg->stack->layers[i]->ops->free(leg->stack->layers[i]);
+	}
+	free(leg->stack);
+	leg->stack = NULL;
+}
+
+void cv_leg_done(struct cv_leg *leg, bool abort)
+{
+	stack_free(leg);
+	cv_buffer_done(&leg->in);
+	cv_buffer_done(&leg->out);
+	cv_buffer_done(&leg->sending);
+	if (leg->fd >= 0) {
+		if (abort)
+			cv_socket_abort(leg->fd);
+		else
+			(void)close(leg->fd);
+	}
+	leg->fd = -1;
+}
+
+int cv_leg_push_layer(struct cv_leg *leg, struct cv_layer *layer)
+{
+	if (!layer)
+		return CV_INTERNAL_MEMORY;
+	if (!leg->stack) {
+		leg->stack = calloc(1, sizeof(*leg->stack));
+		for (size_t i = 0; leg->stack && i < CV_LEG_LAYERS; i++)
+			cv_buffer_init(&leg->stack->pending[i], CV_LEG_IN_LIMIT);
+	}
+	if (!leg->stack || leg->stack->count == CV_LEG_LAYERS) {
+		layer->ops->free(layer);
+		return leg->stack ? CV_INTERNAL_STATE : CV_INTERNAL_MEMORY;
+	}
+	leg->stack->layers[leg->stack->count++] = layer;
+	return 0;
+}
+
+/* The lowest layer from @index up that a received byte still has to pass; count if none. */
+static size_t rx_active(const struct cv_stack *stack, size_t index)
+{
+	for (size_t i = index; i < stack->count; i++)
+		if (stack->layers[i]->rx_penetrated)
+			index = i + 1;
+	while (index < stack->count && stack->layers[index]->rx == CV_CLEAR)
+		index++;
+	return index;
+}
+
+/* The highest layer from @count down that a byte to be sent still has to pass, plus one; 0 if none. */
+static size_t tx_active(const struct cv_stack *stack, size_t count)
+{
+	size_t bottom = 0;
+
+	for (size_t i = 0; i < stack->count; i++)
+		if (stack->layers[i]->tx_penetrated)
+			bottom = i + 1;
+	while (count > bottom && stack->layers[count - 1]->tx == CV_CLEAR)
+		count--;
+	return count > bottom ? count : 0;
+}
+
+bool cv_leg_rx_clear(const struct cv_leg *leg)
+{
+	return !leg->stack || rx_active(leg->stack, 0) == leg->stack->count;
+}
+
+bool cv_leg_tx_clear(const struct cv_leg *leg)
+{
+	return !leg->stack || tx_active(leg->stack, leg->stack->count) == 0;
+}
+
+size_t cv_leg_queued(const struct cv_leg *leg)
+{
+	return cv_buffer_len(&leg->out) + cv_buffer_len(&leg->sending);
+}
+
+size_t cv_leg_undecoded(const struct cv_leg *leg)
+{
+	size_t total = cv_buffer_len(&leg->in);
+
+	for (size_t i = 0; leg->stack && i < leg->stack->count; i++)
+		total += cv_buffer_len(&leg->stack->pending[i]);
+	return total;
+}
+
+bool cv_leg_busy(const struct cv_leg *leg)
+{
+	return leg->recv_op.pending || leg->send_op.pending;
+}
+
+/* ---- decode ------------------------------------------------------------------------------- */
+
+static int decode_from(struct cv_leg *leg, size_t index, struct cv_span *in, struct cv_buffer *app);
+
+/* Layer @index takes what the layer below left for it; what it cannot use yet stays pending. */
+static int decode_pending(struct cv_leg *leg, size_t index, struct cv_buffer *app)
+{
+	struct cv_buffer *pending = &leg->stack->pending[index];
+	struct cv_span span = cv_buffer_span(pending);
+	size_t before = span.len_bytes;
+	int result = 0;
+
+	while (span.len_bytes > 0 && result == 0)
+		result = decode_from(leg, index, &span, app);
+	cv_buffer_consume(pending, before - span.len_bytes);
+	cv_buffer_release_if_empty(pending);
+	return result == -EAGAIN ? 0 : result;
+}
+
+/* At most one batch (Vision 4.2 pads one read's worth at a time). */
+static int take_batch(struct cv_span *in, struct cv_buffer *app)
+{
+	size_t count_bytes = in->len_bytes < CV_LEG_BATCH ? in->len_bytes : CV_LEG_BATCH;
+	int result = cv_buffer_append(app, in->data, count_bytes);
+
+	if (result == 0)
+		cv_span_skip(in, count_bytes);
+	return result;
+}
+
+static int decode_from(struct cv_leg *leg, size_t index, struct cv_span *in, struct cv_buffer *app)
+{
+	struct cv_stack *stack = leg->stack;
+	size_t upper;
+	int result, upper_result;
+
+	index = rx_active(stack, index);
+	if (index == stack->count)
+		return take_batch(in, app);
+	upper = rx_active(stack, index + 1);
+	result = stack->layers[index]->ops->decode(stack->layers[index], in,
+						   upper < stack->count ? &stack->pending[upper] : app,
+						   &leg->out);
+	if (upper == stack->count || (result < 0 && result != -EAGAIN))
+		return result;
+	upper_result = decode_pending(leg, upper, app);
+	return upper_result ? upper_result : result;
+}
+
+/* Layers above the lowest may have input of their own (bytes behind a request header). */
+static int decode_leftovers(struct cv_leg *leg, struct cv_buffer *app)
+{
+	for (size_t i = 0; leg->stack && i < leg->stack->count; i++) {
+		int result = 0;
+
+		if (cv_buffer_len(&leg->stack->pending[i]) > 0)
+			result = decode_pending(leg, i, app);
+		if (result || cv_buffer_len(app) > 0)
+			return result;
+	}
+	return 0;
+}
+
+int cv_leg_decode(struct cv_leg *leg, struct cv_buffer *ret_app)
+{
+	bool tx_clear = cv_leg_tx_clear(leg);
+	size_t queued = cv_buffer_len(&leg->out), before;
+	struct cv_span in;
+	int result = decode_leftovers(leg, ret_app);
+
+	if (result || cv_buffer_len(ret_app) > 0)
+		return result;
+	in = cv_buffer_span(&leg->in);
+	before = in.len_bytes;
+	if (before == 0)
+		return -EAGAIN;
+	result = leg->stack ? decode_from(leg, 0, &in, ret_app) : take_batch(&in, ret_app);
+	cv_buffer_consume(&leg->in, before - in.len_bytes);
+	cv_buffer_release_if_empty(&leg->in);
+	if (tx_clear) /* the sending direction is raw: no record of any kind may follow (Vision 5.1) */
+		leg->out.tail = leg->out.head + queued;
+	return result;
+}
+
+int cv_leg_unread(struct cv_leg *leg, struct cv_span app)
+{
+	struct cv_buffer *place = leg->stack ? &leg->stack->pending[leg->stack->count - 1] : &leg->in;
+
+	return cv_buffer_append(place, app.data, app.len_bytes);
+}
+
+int cv_leg_decode_eof(struct cv_leg *leg, int truncated_reason)
+{
+	int result = 0;
+
+	if (cv_leg_undecoded(leg) > 0)
+		return truncated_reason;
+	for (size_t i = leg->stack ? rx_active(leg->stack, 0) : 0; leg->stack && i < leg->stack->count;
+	     i = rx_active(leg->stack, i + 1)) {
+		if (leg->stack->layers[i]->ops->decode_eof)
+			result = leg->stack->layers[i]->ops->decode_eof(leg->stack->layers[i]);
+		if (result)
+			return result;
+	}
+	return 0;
+}
+
+/* ---- encode ------------------------------------------------------------------------------- */
+
+struct emit_context {
+	struct cv_leg *leg;
+	size_t below; /* layers [0, below) are still to be passed */
+};
+
+static int emit_down(void *opaque, struct cv_span bytes)
+{
+	struct emit_context *context = opaque;
+	struct cv_stack *stack = context->leg->stack;
+	size_t active = stack ? tx_active(stack, context->below) : 0;
+	struct emit_context next = {.leg = context->leg, .below = active ? active - 1 : 0};
+
+	if (bytes.len_bytes == 0)
+		return 0;
+	if (active == 0)
+		return cv_buffer_append(&context->leg->out, bytes.data, bytes.len_bytes);
+	return stack->layers[active - 1]->ops->encode(stack->layers[active - 1], bytes, emit_down, &next);
+}
+
+int cv_leg_encode(struct cv_leg *leg, struct cv_span app)
+{
+	struct emit_context context = {.leg = leg, .below = leg->stack ? leg->stack->count : 0};
+
+	return emit_down(&context, app);
+}
+
+int cv_leg_encode_eof(struct cv_leg *leg)
+{
+	size_t active = leg->stack ? tx_active(leg->stack, leg->stack->count) : 0;
+	int result = 0;
+
+	while (active > 0 && result == 0) {
+		struct cv_layer *layer = leg->stack->layers[active - 1];
+		struct emit_context below = {.leg = leg, .below = active - 1};
+
+		if (layer->ops->encode_eof)
+			result = layer->ops->encode_eof(layer, emit_down, &below);
+		active = tx_active(leg->stack, active - 1);
+	}
+	return result;
+}
+
+int cv_leg_flush_header(struct cv_leg *leg,
+			int (*flush)(struct cv_layer *, cv_layer_emit, void *))
+{
+	struct emit_context below = {.leg = leg};
+
+	if (!leg->stack || leg->stack->count == 0)
+		return 0;
+	below.below = leg->stack->count - 1u;
+	return flush(leg->stack->layers[below.below], emit_down, &below);
+}
+
+void cv_leg_settle(struct cv_leg *leg)
+{
+	struct cv_stack *stack = leg->stack;
+	bool rx_clear = cv_leg_rx_clear(leg), tx_clear = cv_leg_tx_clear(leg);
+
+	if (!stack)
+		return;
+	for (size_t i = 0; i < stack->count; i++) {
+		if (rx_clear && !stack->rx_released && stack->layers[i]->ops->release_rx)
+			stack->layers[i]->ops->release_rx(stack->layers[i]);
+		if (tx_clear && !stack->tx_released && stack->layers[i]->ops->release_tx)
+			stack->layers[i]->ops->release_tx(stack->layers[i]);
+	}
+	stack->rx_released |= rx_clear;
+	stack->tx_released |= tx_clear;
+	for (size_t i = 0; i < stack->count; i++)
+		if (cv_buffer_len(&stack->pending[i]) > 0)
+			return;
+	if (rx_clear && tx_clear)
+		stack_free(leg);
+}
+
+/* ---- socket ------------------------------------------------------------------------------- */
+
+static void recv_done(struct cv_op *op, int result, uint32_t flags)
+{
+	struct cv_leg *leg = cv_container_of(op, struct cv_leg, recv_op);
+	struct cv_ring *ring = leg->session->worker->ring;
+
+	if (result > 0) {
+		int error = cv_buffer_append(&leg->in, cv_ring_buffer(ring, flags), (size_t)result);
+
+		cv_ring_buffer_give(ring, flags);
+		leg->session->last_activity_ms = cv_ring_now_ms(ring);
+		cv_session_event(leg->session, leg, error);
+		return;
+	}
+	if (result == 0)
+		leg->facts |= CV_LEG_FIN_RECEIVED;
+	else if (result != -ECANCELED)
+		leg->facts |= CV_LEG_RESET;
+	cv_session_event(leg->session, leg, result == -ECANCELED ? 0 : result);
+}
+
+static void send_done(struct cv_op *op, int result, uint32_t flags)
+{
+	struct cv_leg *leg = cv_container_of(op, struct cv_leg, send_op);
+
+	(void)flags;
+	if (result > 0) {
+		cv_buffer_consume(&leg->sending, (size_t)result);
+		leg->session->last_activity_ms =
+			cv_ring_now_ms(leg->session->worker->ring);
+		cv_session_event(leg->session, leg, 0);
+		return;
+	}
+	if (result != -ECANCELED)
+		leg->facts |= CV_LEG_RESET;
+	cv_session_event(leg->session, leg, result == -ECANCELED ? 0 : result ? result : -EPIPE);
+}
+
+void cv_leg_recv(struct cv_leg *leg)
+{
+	struct cv_ring *ring = leg->session->worker->ring;
+
+	if (leg->fd < 0 || leg->recv_op.pending ||
+	    (leg->facts & (CV_LEG_FIN_RECEIVED | CV_LEG_RESET)) ||
+	    cv_buffer_room(&leg->in) < cv_ring_buffer_bytes(ring))
+		return;
+	leg->recv_op.done = recv_done;
+	cv_ring_recv(ring, &leg->recv_op, leg->fd);
+}
+
+void cv_leg_flush(struct cv_leg *leg)
+{
+	if (leg->fd < 0 || leg->send_op.pending || (leg->facts & CV_LEG_RESET))
+		return;
+	if (cv_buffer_len(&leg->sending) == 0) {
+		struct cv_buffer empty = leg->sending;
+
+		leg->sending = leg->out;
+		leg->out = empty;
+	}
+	if (cv_buffer_len(&leg->sending) > 0) {
+		leg->send_op.done = send_done;
+		cv_ring_send(leg->session->worker->ring, &leg->send_op, leg->fd,
+			     cv_buffer_bytes(&leg->sending), cv_buffer_len(&leg->sending));
+		return;
+	}
+	cv_buffer_release_if_empty(&leg->sending);
+	cv_buffer_release_if_empty(&leg->out);
+	if ((leg->facts & CV_LEG_FIN_WANTED) && !(leg->facts & CV_LEG_FIN_SENT)) {
+		(void)shutdown(leg->fd, SHUT_WR);
+		leg->facts |= CV_LEG_FIN_SENT;
+	}
+}

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * leg.h - one side of a session: a socket, its layers, and what user space holds of its bytes.
+ *
+ *     socket --recv--> in --decode(layers)--> app bytes --encode(layers)--> out --send--> socket
+ *     \_____________ this leg _____________/             \_________ the other leg ________/
+ *
+ * Owned by its session. `out` grows while `sending` is with the kernel; they are swapped when a send
+ * starts, so memory under an operation never moves. The stack exists only while a layer is needed: a
+ * leg whose both directions are CLEAR holds none.
+ */
+#ifndef CV_SESSION_LEG_H
+#define CV_SESSION_LEG_H
+
+#include "protocol/layer.h"
+#include "ring/ring.h"
+
+#define CV_LEG_LAYERS 3
+#define CV_LEG_BATCH 65536
+#define CV_LEG_IN_LIMIT (96 * 1024)
+#define CV_LEG_OUT_LIMIT (512 * 1024)
+#define CV_LEG_OUT_HIGH (64 * 1024) /* at this many queued bytes the other leg is not read */
+
+enum cv_leg_fact {
+	CV_LEG_FIN_RECEIVED = 1, /* recv returned 0 */
+	CV_LEG_APP_ENDED = 2,	 /* no app byte will come any more (FIN, or close_notify) */
+	CV_LEG_FIN_WANTED = 4,	 /* send FIN as soon as out is empty */
+	CV_LEG_FIN_SENT = 8,
+	CV_LEG_RESET = 16,	 /* the socket failed: nothing can be sent or received */
+};
+
+struct cv_session;
+
+struct cv_stack {
+	struct cv_layer *layers[CV_LEG_LAYERS]; /* [0] is next to the carrier */
+	uint8_t count;
+	bool rx_released, tx_released;
+	struct cv_buffer pending[CV_LEG_LAYERS]; /* [i]: input of layer i that it could not use yet */
+};
+
+struct cv_leg {
+	struct cv_session *session;
+	int fd; /* -1 = none */
+	uint8_t facts;
+	struct cv_stack *stack;
+	struct cv_buffer in, out, sending;
+	struct cv_op recv_op, send_op;
+};
+
+void cv_leg_init(struct cv_leg *leg, struct cv_session *session);
+/** cv_leg_done() - Free memory and layers; no operation may be pending; closes the socket,
+ * @abort: with RST. */
+void cv_leg_done(struct cv_leg *leg, bool abort);
+
+/** cv_leg_push_layer() - Put @layer on top. 0; CV_INTERNAL_MEMORY; CV_INTERNAL_STATE when full.
+ * On failure the layer is freed. */
+int cv_leg_push_layer(struct cv_leg *leg, struct cv_layer *layer);
+
+/** cv_leg_rx_clear / tx_clear() - Nothing is left to do with bytes received / sent. */
+bool cv_leg_rx_clear(const struct cv_leg *leg);
+bool cv_leg_tx_clear(const struct cv_leg *leg);
+/** cv_leg_queued() - Bytes not yet taken by the kernel. */
+size_t cv_leg_queued(const struct cv_leg *leg);
+/** cv_leg_undecoded() - Received bytes that no layer has used yet. */
+size_t cv_leg_undecoded(const struct cv_leg *leg);
+bool cv_leg_busy(const struct cv_leg *leg); /* an operation is pending */
+
+/**
+ * cv_leg_decode() - Take one unit out of in (everything, when the leg is clear), append app bytes
+ * to @ret_app. Returns: 0; -EAGAIN; CV_LAYER_EOF; or a layer's reason. Answers go to leg->out.
+ */
+int cv_leg_decode(struct cv_leg *leg, struct cv_buffer *ret_app);
+/** cv_leg_unread() - Give bytes back to the top layer's input (or in, without layers). */
+int cv_leg_unread(struct cv_leg *leg, struct cv_span app);
+/** cv_leg_decode_eof() - The carrier ended: 0, or the reason why that is a truncation. */
+int cv_leg_decode_eof(struct cv_leg *leg, int truncated_reason);
+/** cv_leg_encode() - Pass app bytes down the layers into out. */
+int cv_leg_encode(struct cv_leg *leg, struct cv_span app);
+/** cv_leg_encode_eof() - close_notify and the like, where the direction still has it. */
+int cv_leg_encode_eof(struct cv_leg *leg);
+/** cv_leg_flush_header() - Let the top layer emit what it holds back (a VLESS request header). */
+int cv_leg_flush_header(struct cv_leg *leg, int (*flush)(struct cv_layer *, cv_layer_emit, void *));
+/** cv_leg_settle() - Free keys and layers that no direction needs any more. */
+void cv_leg_settle(struct cv_leg *leg);
+
+/** cv_leg_recv() - Start a recv unless one is pending or the leg ended. */
+void cv_leg_recv(struct cv_leg *leg);
+/** cv_leg_flush() - Start a send of what is queued; send FIN when wanted and nothing is queued. */
+void cv_leg_flush(struct cv_leg *leg);
+
+#endif

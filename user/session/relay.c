@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: MIT
+/*
+ * relay.c - moving bytes, each direction for itself.
+ *
+ *   while layers are needed:   recv -> decode -> encode -> send     (user space, one batch at a time)
+ *   source and sink are CLEAR, nothing of the direction is left in user space:  engine.start()
+ *   source ended:              encode_eof, flush, FIN to the sink; the other direction goes on
+ *
+ * Law 1: an engine starts only when in, pending and out are empty and no recv or send is in flight.
+ * Law 2: one direction's end sends FIN one way and touches nothing else.
+ * Law 3: idle time and counters ask the engines (cv_session_idle_since_ms, cv_session_bytes).
+ *
+ * A reset of either socket ends the session; the other side sees a reset too, after it has got what
+ * came before. Fallback with rate limits stays in user space: the bucket is asked after each batch.
+ */
+#include "session/handshake.h"
+#include "session/steps.h"
+#include "session/worker.h"
+
+#include "base/log.h"
+#include "base/reason.h"
+#include "policy/rate_limit.h"
+#include "protocol/vless_layer.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define HEADER_HOLD_MS 500
+#define FALLBACK_CAP_MS (3600u * 1000u)
+#define NO_EVENT UINT64_MAX
+
+struct cv_fallback_limit {
+	struct cv_rate_bucket bucket[2];
+	uint64_t resume_ms[2]; /* that direction is not read before */
+};
+
+void cv_session_limit(struct cv_session *session, const struct cv_rate_limit *upload,
+		      const struct cv_rate_limit *download)
+{
+	uint64_t now_ms = cv_ring_now_ms(session->worker->ring);
+
+	if (upload->bytes_per_s == 0 && download->bytes_per_s == 0)
+		return;
+	session->limit = calloc(1, sizeof(*session->limit));
+	if (!session->limit) {
+		cv_session_close(session, CV_INTERNAL_MEMORY);
+		return;
+	}
+	cv_rate_limit_init(&session->limit->bucket[CV_UPLINK], upload, now_ms);
+	cv_rate_limit_init(&session->limit->bucket[CV_DOWNLINK], download, now_ms);
+}
+
+static struct cv_leg *source_of(struct cv_session *session, enum cv_direction direction)
+{
+	return direction == CV_UPLINK ? &session->client : &session->upstream;
+}
+
+static struct cv_leg *sink_of(struct cv_session *session, enum cv_direction direction)
+{
+	return direction == CV_UPLINK ? &session->upstream : &session->client;
+}
+
+static bool direction_ended(struct cv_session *session, enum cv_direction direction)
+{
+	return session->flow_ended[direction] ||
+	       (sink_of(session, direction)->facts & CV_LEG_FIN_SENT) != 0;
+}
+
+/* ---- deadlines ---------------------------------------------------------------------------- */
+
+static uint64_t idle_limit_ms(struct cv_session *session)
+{
+	const struct cv_level *level = cv_session_level(session);
+
+	if (session->is_fallback && !session->user)
+		return FALLBACK_CAP_MS; /* observable: the target's own time-outs must come first */
+	if (direction_ended(session, CV_DOWNLINK) && level->uplink_only_ms)
+		return level->uplink_only_ms;
+	if (direction_ended(session, CV_UPLINK) && level->downlink_only_ms)
+		return level->downlink_only_ms;
+	return level->idle_ms;
+}
+
+static uint64_t limit_resume_ms(struct cv_session *session)
+{
+	uint64_t first_ms = NO_EVENT, now_ms = cv_ring_now_ms(session->worker->ring);
+
+	for (int d = CV_UPLINK; session->limit && d <= CV_DOWNLINK; d++)
+		if (session->limit->resume_ms[d] > now_ms && session->limit->resume_ms[d] < first_ms)
+			first_ms = session->limit->resume_ms[d];
+	return first_ms;
+}
+
+static void arm_relay(struct cv_session *session)
+{
+	uint64_t due_ms = cv_session_idle_since_ms(session) + idle_limit_ms(session);
+	uint64_t resume_ms = limit_resume_ms(session);
+
+	if (session->header_held && session->header_due_ms < due_ms)
+		due_ms = session->header_due_ms;
+	cv_timer_arm(session->worker->ring, &session->timer, resume_ms < due_ms ? resume_ms : due_ms);
+}
+
+static void flush_header(struct cv_session *session)
+{
+	int error;
+
+	session->header_held = false;
+	if (!session->upstream.stack)
+		return;
+	error = cv_leg_flush_header(&session->upstream, cv_vless_client_layer_flush);
+	if (error)
+		cv_session_close(session, error);
+}
+
+void cv_step_relay_timer(struct cv_session *session)
+{
+	uint64_t now_ms = cv_ring_now_ms(session->worker->ring);
+
+	if (session->header_held && now_ms >= session->header_due_ms)
+		flush_header(session);
+	if (session->state != CV_SESSION_RELAY)
+		return;
+	if (now_ms >= cv_session_idle_since_ms(session) + idle_limit_ms(session))
+		cv_session_close(session, CV_POLICY_IDLE);
+	else
+		arm_relay(session);
+}
+
+/* ---- end of a direction, end of all ------------------------------------------------------- */
+
+static void fail(struct cv_session *session, struct cv_leg *leg, int error)
+{
+	bool is_client = leg == &session->client;
+	bool reset = (leg->facts & CV_LEG_RESET) != 0;
+
+	if (reset)
+		error = is_client ? CV_PEER_RESET : CV_UPSTREAM_RESET;
+	if (is_client)
+		session->abort_upstream = reset;
+	else
+		session->abort_client = reset;
+	if (is_client && reset)
+		cv_session_close(session, error);
+	else
+		cv_session_finish(session, error); /* what was said before goes out first */
+}
+
+static void flow_ended(struct cv_flow *flow, int result)
+{
+	struct cv_session *session;
+	enum cv_direction direction = flow->owner_tag;
+
+	session = direction == CV_DOWNLINK ? cv_container_of(flow, struct cv_session, flow[1])
+					   : cv_container_of(flow, struct cv_session, flow[0]);
+	session->flow_active[direction] = false;
+	session->flow_ended[direction] = true;
+	if (result == 0) {
+		source_of(session, direction)->facts |= CV_LEG_FIN_RECEIVED | CV_LEG_APP_ENDED;
+		sink_of(session, direction)->facts |= CV_LEG_FIN_WANTED | CV_LEG_FIN_SENT;
+	} else if (result != -ECANCELED && session->state == CV_SESSION_RELAY) {
+		struct cv_leg *leg = flow->failed_side == CV_FLOW_SOURCE
+					     ? source_of(session, direction)
+					     : sink_of(session, direction);
+
+		leg->facts |= CV_LEG_RESET;
+	}
+	cv_session_event(session, NULL, 0);
+}
+
+/* ---- one direction ------------------------------------------------------------------------ */
+
+static bool can_hand_over(struct cv_session *session, enum cv_direction direction)
+{
+	const struct cv_leg *source = source_of(session, direction);
+	const struct cv_leg *sink = sink_of(session, direction);
+
+	return session->worker->engine && !session->limit && !session->flow_ended[direction] &&
+	       !(source->facts & (CV_LEG_FIN_RECEIVED | CV_LEG_APP_ENDED | CV_LEG_RESET)) &&
+	       !(sink->facts & (CV_LEG_FIN_WANTED | CV_LEG_RESET)) && cv_leg_rx_clear(source) &&
+	       cv_leg_undecoded(source) == 0 && !source->recv_op.pending && cv_leg_tx_clear(sink) &&
+	       cv_leg_queued(sink) == 0 && !sink->send_op.pending;
+}
+
+static void hand_over(struct cv_session *session, enum cv_direction direction)
+{
+	struct cv_flow *flow = &session->flow[direction];
+	const struct cv_engine *engine = session->worker->engine;
+
+	flow->env = &session->worker->env;
+	flow->source_fd = source_of(session, direction)->fd;
+	flow->sink_fd = sink_of(session, direction)->fd;
+	flow->last_move_ms = session->last_activity_ms;
+	flow->owner_tag = (uint8_t)direction;
+	flow->ended = flow_ended;
+	if (engine->start(flow) < 0) { /* stays in user space, which always works */
+		cv_worker_count(session->worker, CV_INTERNAL_RESOURCE);
+		flow->engine = NULL;
+		session->flow_ended[direction] = false;
+		cv_leg_recv(source_of(session, direction));
+		return;
+	}
+	session->flow_active[direction] = true;
+	atomic_fetch_add_explicit(&session->worker->counters.handed_over[direction], 1,
+				  memory_order_relaxed);
+}
+
+/* Returns 0 when nothing more can be done now, or the reason that ended the session's life. */
+static int move_batches(struct cv_session *session, enum cv_direction direction)
+{
+	struct cv_leg *source = source_of(session, direction), *sink = sink_of(session, direction);
+	struct cv_buffer *app = &session->worker->app;
+	int result = 0;
+
+	while (result == 0 && cv_leg_queued(sink) < CV_LEG_OUT_HIGH) {
+		size_t app_bytes;
+		int error;
+
+		result = cv_leg_decode(source, app);
+		app_bytes = cv_buffer_len(app);
+		error = app_bytes ? cv_leg_encode(sink, cv_buffer_span(app)) : 0;
+		cv_buffer_consume(app, app_bytes);
+		session->user_moved_bytes[direction] += app_bytes;
+		if (app_bytes && direction == CV_UPLINK)
+			session->header_held = false;
+		if (app_bytes && session->limit) {
+			uint64_t now_ms = cv_ring_now_ms(session->worker->ring);
+
+			session->limit->resume_ms[direction] =
+				now_ms + cv_rate_limit_take(&session->limit->bucket[direction],
+							    (uint32_t)app_bytes, now_ms);
+		}
+		if (error)
+			return error;
+		if (result == CV_LAYER_EOF)
+			source->facts |= CV_LEG_APP_ENDED;
+	}
+	return result < 0 && result != -EAGAIN ? result : 0;
+}
+
+static int end_of_source(struct cv_session *session, struct cv_leg *source, struct cv_leg *sink)
+{
+	int error = 0;
+
+	if (!(source->facts & CV_LEG_APP_ENDED)) {
+		error = cv_leg_decode_eof(source, source == &session->client ? CV_PEER_TRUNCATED
+									    : CV_UPSTREAM_TRUNCATED);
+		source->facts |= CV_LEG_APP_ENDED;
+	}
+	if (!error && session->header_held && source == &session->client)
+		flush_header(session);
+	if (!error)
+		error = cv_leg_encode_eof(sink);
+	sink->facts |= CV_LEG_FIN_WANTED;
+	return error;
+}
+
+static void run_direction(struct cv_session *session, enum cv_direction direction)
+{
+	struct cv_leg *source = source_of(session, direction), *sink = sink_of(session, direction);
+	int error = 0;
+
+	if (session->flow_active[direction] || direction_ended(session, direction))
+		return;
+	if (session->limit &&
+	    session->limit->resume_ms[direction] > cv_ring_now_ms(session->worker->ring))
+		return;
+	if (!(source->facts & CV_LEG_APP_ENDED))
+		error = move_batches(session, direction);
+	if (!error && (source->facts & (CV_LEG_APP_ENDED | CV_LEG_FIN_RECEIVED)) &&
+	    !(sink->facts & CV_LEG_FIN_WANTED) && cv_leg_queued(sink) < CV_LEG_OUT_HIGH)
+		error = end_of_source(session, source, sink);
+	if (error) {
+		fail(session, source, error);
+		return;
+	}
+	cv_leg_settle(source);
+	cv_leg_settle(sink);
+	cv_leg_flush(sink);
+	if (can_hand_over(session, direction))
+		hand_over(session, direction);
+	else if (cv_leg_queued(sink) < CV_LEG_OUT_HIGH && !(source->facts & CV_LEG_APP_ENDED))
+		cv_leg_recv(source);
+}
+
+/* A raw direction may not start while its recv is pending; and a recv once started takes bytes that
+ * only user space can forward. So a direction that is about to become transparent is not read ahead:
+ * run_direction() starts either an engine or a recv, never both. */
+void cv_step_relay(struct cv_session *session)
+{
+	if (session->upstream.facts & CV_LEG_RESET) {
+		if (!session->flow_active[CV_DOWNLINK])
+			(void)move_batches(session, CV_DOWNLINK);
+		fail(session, &session->upstream, CV_UPSTREAM_RESET);
+		return;
+	}
+	if (session->client.facts & CV_LEG_RESET) {
+		fail(session, &session->client, CV_PEER_RESET);
+		return;
+	}
+	run_direction(session, CV_UPLINK);
+	if (session->state == CV_SESSION_RELAY)
+		run_direction(session, CV_DOWNLINK);
+	if (session->state != CV_SESSION_RELAY)
+		return;
+	if (direction_ended(session, CV_UPLINK) && direction_ended(session, CV_DOWNLINK)) {
+		cv_session_close(session, 0);
+		return;
+	}
+	if (session->limit && limit_resume_ms(session) != NO_EVENT)
+		arm_relay(session);
+}
+
+void cv_session_relay(struct cv_session *session)
+{
+	session->state = CV_SESSION_RELAY;
+	session->handshake = cv_handshake_free(session->handshake);
+	session->last_activity_ms = cv_ring_now_ms(session->worker->ring);
+	session->header_due_ms = session->last_activity_ms + HEADER_HOLD_MS;
+	arm_relay(session);
+}

@@ -1,0 +1,387 @@
+// SPDX-License-Identifier: MIT
+/*
+ * session.c - life of a session: start, dispatch of events to the state's handler, orderly end.
+ *
+ * Every completion, timer and callback ends up in cv_session_event(). It runs the handler of the
+ * present state, which looks at facts (bytes in a leg, FIN received, leg reset), makes progress and
+ * starts the operations that it can derive from the new state. Nothing is freed while a handler is on
+ * the stack (depth) or an operation is in flight (legs busy, flows active): the slot is given back by
+ * the last event.
+ *
+ *   completion -> cv_session_event -> run(state) -> flush legs -> closed and quiet? -> free slot
+ */
+#include "session/session.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/reason.h"
+#include "ring/listen.h"
+#include "session/handshake.h"
+#include "session/steps.h"
+#include "session/worker.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#define FINISH_MS 5000
+#define LINGER_MS 2000
+#define DRAIN_POLL_MS 5
+
+static const char *const state_names[] = {
+	[CV_SESSION_EXPECT_SNI] = "expect-sni",
+	[CV_SESSION_CONNECT_TARGET] = "connect-target",
+	[CV_SESSION_EXPECT_HELLO] = "expect-hello",
+	[CV_SESSION_EXPECT_FINISHED] = "expect-finished",
+	[CV_SESSION_RETIRE_TARGET] = "retire-target",
+	[CV_SESSION_EXPECT_TLS] = "expect-tls",
+	[CV_SESSION_EXPECT_REQUEST] = "expect-request",
+	[CV_SESSION_EXPECT_SOCKS] = "expect-socks",
+	[CV_SESSION_ROUTE] = "route",
+	[CV_SESSION_CONNECT_UPSTREAM] = "connect-upstream",
+	[CV_SESSION_EXPECT_UPSTREAM_HELLO] = "expect-upstream-hello",
+	[CV_SESSION_RELAY] = "relay",
+	[CV_SESSION_SPIDER] = "spider",
+	[CV_SESSION_FINISH] = "finish",
+	[CV_SESSION_CLOSED] = "closed",
+};
+
+const char *cv_session_state_name(const struct cv_session *session)
+{
+	return state_names[session->state];
+}
+
+const struct cv_level *cv_session_level(const struct cv_session *session)
+{
+	uint32_t level = session->user ? session->user->level : session->inbound->level;
+
+	return &session->worker->config->levels[level < CV_LEVELS ? level : 0];
+}
+
+/* ---- bytes and time ----------------------------------------------------------------------- */
+
+uint64_t cv_session_bytes(struct cv_session *session, enum cv_direction direction)
+{
+	struct cv_flow *flow = &session->flow[direction];
+
+	if (session->flow_active[direction])
+		flow->engine->poll_progress(flow);
+	return session->user_moved_bytes[direction] + flow->moved_bytes;
+}
+
+void cv_session_account(struct cv_session *session)
+{
+	struct cv_worker_counters *counters = &session->worker->counters;
+	uint64_t moved[2];
+
+	for (int d = CV_UPLINK; d <= CV_DOWNLINK; d++) {
+		uint64_t bytes = cv_session_bytes(session, d);
+
+		moved[d] = bytes - session->accounted_bytes[d];
+		session->accounted_bytes[d] = bytes;
+	}
+	atomic_fetch_add_explicit(&counters->relayed_uplink_bytes, moved[0], memory_order_relaxed);
+	atomic_fetch_add_explicit(&counters->relayed_downlink_bytes, moved[1], memory_order_relaxed);
+	if (!session->user)
+		return;
+	atomic_fetch_add_explicit(&session->user->uplink_bytes, moved[0], memory_order_relaxed);
+	atomic_fetch_add_explicit(&session->user->downlink_bytes, moved[1], memory_order_relaxed);
+}
+
+uint64_t cv_session_idle_since_ms(struct cv_session *session)
+{
+	uint64_t since_ms = session->last_activity_ms;
+
+	for (int d = CV_UPLINK; d <= CV_DOWNLINK; d++) {
+		if (!session->flow_active[d])
+			continue;
+		session->flow[d].engine->poll_progress(&session->flow[d]);
+		if (session->flow[d].last_move_ms > since_ms)
+			since_ms = session->flow[d].last_move_ms;
+	}
+	return since_ms;
+}
+
+void cv_session_arm(struct cv_session *session, uint64_t delay_ms)
+{
+	struct cv_ring *ring = session->worker->ring;
+
+	cv_timer_arm(ring, &session->timer, cv_ring_now_ms(ring) + delay_ms);
+}
+
+/* ---- end ---------------------------------------------------------------------------------- */
+
+static bool session_is_quiet(const struct cv_session *session)
+{
+	return !cv_leg_busy(&session->client) && !cv_leg_busy(&session->upstream) &&
+	       !session->flow_active[CV_UPLINK] && !session->flow_active[CV_DOWNLINK];
+}
+
+static void log_end(struct cv_session *session)
+{
+	uint64_t age_ms = cv_ring_now_ms(session->worker->ring) - session->started_ms;
+
+	if (!cv_log_wants(CV_LOG_INFO))
+		return;
+	cv_log(CV_LOG_INFO,
+	       "session %u.%" PRIu64 " end: inbound=%s user=%s outbound=%s to=%s uplink=%" PRIu64
+	       "/%s downlink=%" PRIu64 "/%s ms=%" PRIu64 " reason=%s (%s)",
+	       session->worker->index, session->id, session->inbound->tag,
+	       session->user ? session->user->email : "-",
+	       session->is_fallback ? "fallback" : session->outbound ? session->outbound->tag : "-",
+	       session->destination_text ? session->destination_text : "-",
+	       cv_session_bytes(session, CV_UPLINK),
+	       session->flow[CV_UPLINK].engine ? session->flow[CV_UPLINK].engine->name : "layers",
+	       cv_session_bytes(session, CV_DOWNLINK),
+	       session->flow[CV_DOWNLINK].engine ? session->flow[CV_DOWNLINK].engine->name : "layers",
+	       age_ms, cv_reason_label(session->reason), cv_reason_text(session->reason));
+}
+
+static void session_free(struct cv_session *session)
+{
+	struct cv_worker *worker = session->worker;
+
+	log_end(session);
+	cv_leg_done(&session->client, session->abort_client);
+	cv_leg_done(&session->upstream, session->abort_upstream);
+	if (session->user)
+		atomic_fetch_sub_explicit(&session->user->session_count, 1, memory_order_relaxed);
+	free(session->destination_text);
+	free(session->limit);
+	cv_worker_forget(worker, session);
+}
+
+static void cancel_leg(struct cv_leg *leg)
+{
+	struct cv_ring *ring = leg->session->worker->ring;
+
+	if (leg->recv_op.pending)
+		cv_ring_cancel(ring, &leg->recv_op);
+	if (leg->send_op.pending)
+		cv_ring_cancel(ring, &leg->send_op);
+}
+
+void cv_session_close(struct cv_session *session, int reason)
+{
+	if (session->state == CV_SESSION_CLOSED)
+		return;
+	if (session->state != CV_SESSION_FINISH) {
+		session->reason = reason;
+		cv_worker_count(session->worker, reason);
+	}
+	session->state = CV_SESSION_CLOSED;
+	session->depth++;
+	cv_timer_disarm(session->worker->ring, &session->timer);
+	session->handshake = cv_handshake_free(session->handshake);
+	cancel_leg(&session->client);
+	cancel_leg(&session->upstream);
+	for (int d = CV_UPLINK; d <= CV_DOWNLINK; d++)
+		if (session->flow_active[d])
+			session->flow[d].engine->stop(&session->flow[d]);
+	cv_session_account(session);
+	session->depth--;
+}
+
+static bool leg_is_flushed(const struct cv_leg *leg)
+{
+	return leg->fd < 0 || (leg->facts & CV_LEG_RESET) ||
+	       (cv_leg_queued(leg) == 0 && !leg->send_op.pending);
+}
+
+/* Everything the kernel took was acknowledged: an RST cannot swallow it any more. */
+static bool leg_is_delivered(const struct cv_leg *leg)
+{
+	int unsent = 0;
+
+	return leg->fd < 0 || ioctl(leg->fd, SIOCOUTQ, &unsent) < 0 || unsent == 0;
+}
+
+/* Flush both legs; then RST if that is what the client must see, else FIN and a short linger, so that
+ * unread input does not turn the close into a reset that destroys what was just sent. */
+static void run_finish(struct cv_session *session)
+{
+	struct cv_leg *client = &session->client;
+
+	cv_buffer_consume(&client->in, cv_buffer_len(&client->in));
+	cv_buffer_consume(&session->upstream.in, cv_buffer_len(&session->upstream.in));
+	if (!leg_is_flushed(client) || !leg_is_flushed(&session->upstream))
+		return;
+	if (session->abort_client) {
+		if (leg_is_delivered(client))
+			cv_session_close(session, session->reason);
+		else
+			cv_session_arm(session, DRAIN_POLL_MS);
+		return;
+	}
+	if (client->fd < 0 || (client->facts & (CV_LEG_FIN_RECEIVED | CV_LEG_RESET))) {
+		cv_session_close(session, session->reason);
+		return;
+	}
+	if (!(client->facts & CV_LEG_FIN_WANTED)) {
+		client->facts |= CV_LEG_FIN_WANTED;
+		cv_session_arm(session, LINGER_MS);
+	}
+	cv_leg_recv(client);
+}
+
+void cv_session_finish(struct cv_session *session, int reason)
+{
+	if (session->state >= CV_SESSION_FINISH)
+		return;
+	session->reason = reason;
+	cv_worker_count(session->worker, reason);
+	session->state = CV_SESSION_FINISH;
+	session->handshake = cv_handshake_free(session->handshake);
+	if (session->flow_active[CV_UPLINK] || session->flow_active[CV_DOWNLINK]) {
+		cv_session_close(session, reason);
+		return;
+	}
+	cv_session_arm(session, FINISH_MS);
+	run_finish(session);
+}
+
+/* ---- dispatch ----------------------------------------------------------------------------- */
+
+static void run(struct cv_session *session)
+{
+	switch (session->state) {
+	case CV_SESSION_EXPECT_SNI:
+		cv_step_expect_sni(session);
+		break;
+	case CV_SESSION_EXPECT_HELLO:
+	case CV_SESSION_EXPECT_FINISHED:
+		cv_step_reality(session);
+		break;
+	case CV_SESSION_RETIRE_TARGET:
+		cv_step_retire_target(session);
+		break;
+	case CV_SESSION_EXPECT_TLS:
+		cv_step_tls(session);
+		break;
+	case CV_SESSION_EXPECT_REQUEST:
+		cv_step_request(session);
+		break;
+	case CV_SESSION_EXPECT_SOCKS:
+		cv_step_socks(session);
+		break;
+	case CV_SESSION_EXPECT_UPSTREAM_HELLO:
+		cv_step_upstream_hello(session);
+		break;
+	case CV_SESSION_RELAY:
+		cv_step_relay(session);
+		break;
+	case CV_SESSION_SPIDER:
+		cv_step_spider(session);
+		break;
+	case CV_SESSION_FINISH:
+		run_finish(session);
+		break;
+	default: /* CONNECT_*, ROUTE: a callback goes on; CLOSED: waiting for operations to end */
+		break;
+	}
+}
+
+/* Until relaying, a reset client ends everything; the target must see the same (REALITY 9). */
+static bool ended_by_client_reset(struct cv_session *session)
+{
+	if (session->state >= CV_SESSION_RELAY || !(session->client.facts & CV_LEG_RESET))
+		return false;
+	session->abort_upstream = true;
+	cv_session_close(session, CV_PEER_RESET);
+	return true;
+}
+
+void cv_session_event(struct cv_session *session, struct cv_leg *leg, int error)
+{
+	uint8_t state;
+
+	session->depth++;
+	if (error < 0 && leg && session->state < CV_SESSION_CLOSED &&
+	    !(leg->facts & CV_LEG_RESET)) /* our own limit or memory, not the socket */
+		cv_session_close(session, error);
+	if (session->depth == 1 && !ended_by_client_reset(session)) {
+		do {
+			state = session->state;
+			run(session);
+		} while (session->state != state && session->state != CV_SESSION_CLOSED);
+		if (session->state != CV_SESSION_CLOSED) {
+			cv_leg_flush(&session->client);
+			cv_leg_flush(&session->upstream);
+		}
+	}
+	session->depth--;
+	if (session->depth == 0 && session->state == CV_SESSION_CLOSED && session_is_quiet(session))
+		session_free(session);
+}
+
+static void timer_due(struct cv_timer *timer)
+{
+	struct cv_session *session = cv_container_of(timer, struct cv_session, timer);
+
+	session->depth++;
+	switch (session->state) {
+	case CV_SESSION_EXPECT_SNI:
+		cv_step_sni_timeout(session);
+		break;
+	case CV_SESSION_RELAY:
+		cv_step_relay_timer(session);
+		break;
+	case CV_SESSION_SPIDER:
+		cv_step_spider_timer(session);
+		break;
+	case CV_SESSION_FINISH:
+		if (!session->abort_client || (session->client.facts & CV_LEG_RESET) ||
+		    cv_ring_now_ms(session->worker->ring) - session->last_activity_ms > FINISH_MS)
+			cv_session_close(session, session->reason);
+		break;
+	default:
+		cv_step_deadline(session);
+		break;
+	}
+	session->depth--;
+	cv_session_event(session, NULL, 0);
+}
+
+/* ---- start -------------------------------------------------------------------------------- */
+
+static void begin(struct cv_session *session)
+{
+	if (session->inbound->protocol == CV_INBOUND_SOCKS)
+		cv_step_socks_begin(session);
+	else if (session->inbound->security == CV_SECURITY_REALITY)
+		cv_step_reality_begin(session);
+	else if (session->inbound->security == CV_SECURITY_TLS)
+		cv_step_tls_begin(session);
+	else
+		cv_step_request_begin(session);
+}
+
+void cv_session_start(struct cv_worker *worker, const struct cv_inbound *inbound, int client_fd)
+{
+	struct cv_session *session = cv_worker_adopt(worker);
+
+	if (!session) {
+		cv_worker_count(worker, CV_POLICY_SESSION_LIMIT);
+		cv_socket_abort(client_fd);
+		return;
+	}
+	session->inbound = inbound;
+	session->started_ms = session->last_activity_ms = cv_ring_now_ms(worker->ring);
+	session->timer.due = timer_due;
+	cv_leg_init(&session->client, session);
+	cv_leg_init(&session->upstream, session);
+	session->client.fd = client_fd;
+	cv_socket_tune_client(client_fd);
+	session->handshake = cv_handshake_new();
+	session->depth++;
+	if (!session->handshake)
+		cv_session_close(session, CV_INTERNAL_MEMORY);
+	else
+		begin(session);
+	session->depth--;
+	cv_session_event(session, NULL, 0);
+}

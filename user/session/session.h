@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * session.h - one accepted client until both directions have ended.
+ *
+ * A session lives on one worker, in one slab slot. It owns both legs, the handshake arena (freed when
+ * relaying starts), its timer and its two flows. Nothing else points to it except the worker's list
+ * and operations in flight; the slot is given back only when no operation is pending.
+ *
+ *   server  EXPECT_SNI? -> CONNECT_TARGET -> EXPECT_HELLO -> EXPECT_FINISHED -> RETIRE_TARGET
+ *                                 not ours \-> RELAY (fallback to the target)      |
+ *           EXPECT_TLS ------------------------------------------> EXPECT_REQUEST <-/
+ *   client  EXPECT_SOCKS --------------------------------------------------\  |
+ *                                                                 ROUTE <-- --/
+ *           RELAY <- (EXPECT_UPSTREAM_HELLO) <- CONNECT_UPSTREAM <--/
+ *   end     any -> FINISH (flush what is queued, FIN, linger) -> CLOSED
+ */
+#ifndef CV_SESSION_SESSION_H
+#define CV_SESSION_SESSION_H
+
+#include "engine/engine.h"
+#include "policy/config.h"
+#include "session/leg.h"
+
+enum cv_session_state {
+	CV_SESSION_EXPECT_SNI,
+	CV_SESSION_CONNECT_TARGET,
+	CV_SESSION_EXPECT_HELLO,
+	CV_SESSION_EXPECT_FINISHED,
+	CV_SESSION_RETIRE_TARGET,
+	CV_SESSION_EXPECT_TLS,
+	CV_SESSION_EXPECT_REQUEST,
+	CV_SESSION_EXPECT_SOCKS,
+	CV_SESSION_ROUTE,
+	CV_SESSION_CONNECT_UPSTREAM,
+	CV_SESSION_EXPECT_UPSTREAM_HELLO,
+	CV_SESSION_RELAY,
+	CV_SESSION_SPIDER,
+	CV_SESSION_FINISH,
+	CV_SESSION_CLOSED,
+};
+
+enum cv_direction { CV_UPLINK, CV_DOWNLINK };
+
+struct cv_handshake; /* session/handshake.h: what only exists before relaying */
+struct cv_fallback_limit; /* session/relay.c */
+
+struct cv_session {
+	struct cv_worker *worker;
+	struct cv_session *next, *previous; /* the worker's list */
+	uint64_t id;
+	const struct cv_inbound *inbound;
+	const struct cv_outbound *outbound; /* NULL = fallback or not yet routed */
+	struct cv_user *user;		    /* NULL = unauthenticated */
+	struct cv_leg client, upstream;	    /* upstream: also the target while REALITY decides */
+	struct cv_handshake *handshake;
+	struct cv_fallback_limit *limit; /* REALITY 10; NULL = none */
+	struct cv_flow flow[2];
+	struct cv_timer timer;
+	uint64_t started_ms, last_activity_ms, header_due_ms;
+	uint64_t user_moved_bytes[2]; /* app bytes moved by user space */
+	uint64_t accounted_bytes[2];  /* already added to the user's counters */
+	char *destination_text;	      /* "" until known; owned */
+	int reason;		      /* why it ended; 0 = both sides finished */
+	uint8_t state;
+	uint8_t depth; /* of cv_session_run(): nobody frees the slot above 0 */
+	bool flow_active[2], flow_ended[2];
+	bool is_fallback;      /* relays to a target or fallback, not to what the client asked for */
+	bool abort_client, abort_upstream; /* close that leg with RST */
+	bool header_held;      /* VLESS client: the request header waits for the first app bytes */
+};
+
+/** cv_session_start() - Take over @client_fd, just accepted by @inbound. Closes it on failure. */
+void cv_session_start(struct cv_worker *worker, const struct cv_inbound *inbound, int client_fd);
+
+/** cv_session_event() - Something happened on @leg (NULL = the session as a whole): @error is 0, a
+ * reason or -errno. Drives the session; it may be gone afterwards. */
+void cv_session_event(struct cv_session *session, struct cv_leg *leg, int error);
+
+/** cv_session_finish() - Send what is queued, then FIN, then close (deadline 5 s). */
+void cv_session_finish(struct cv_session *session, int reason);
+/** cv_session_close() - Cancel everything and close now; the slot follows when nothing is pending. */
+void cv_session_close(struct cv_session *session, int reason);
+/** cv_session_relay() - Both legs are ready: free the arena and move bytes from now on. */
+void cv_session_relay(struct cv_session *session);
+/** cv_session_arm() - (Re)arm the session's timer @delay_ms from now. */
+void cv_session_arm(struct cv_session *session, uint64_t delay_ms);
+
+/** cv_session_bytes() - Live byte count of a direction, engines included. */
+uint64_t cv_session_bytes(struct cv_session *session, enum cv_direction direction);
+/** cv_session_account() - Add what moved since the last call to the user's and worker's counters. */
+void cv_session_account(struct cv_session *session);
+/** cv_session_idle_since_ms() - When a byte last moved, kernel-moved ones included. */
+uint64_t cv_session_idle_since_ms(struct cv_session *session);
+const struct cv_level *cv_session_level(const struct cv_session *session);
+const char *cv_session_state_name(const struct cv_session *session);
+
+#endif

@@ -1,0 +1,380 @@
+// SPDX-License-Identifier: MIT
+/*
+ * session_reality.c - a REALITY inbound: two sockets around protocol/reality_server.
+ *
+ *   accept -> dial target -> [PROXY header] -> mirror client bytes to the target, show both sides'
+ *   bytes to the state machine, obey its verdict:
+ *     FORWARD      saved target bytes go to the client, then client <-> target is relayed for good
+ *     FLIGHT       our flight goes to the client; what the target still says is dropped
+ *     ESTABLISHED  the target is closed, the record layer goes on the client leg
+ *
+ * The client is not read before the target is connected (REALITY 3.1), nor between its hello and the
+ * verdict. With several targets behind one listener the hello must be read first to choose one; such
+ * a listener differs from its targets in when it dials. A silent client gets the default target.
+ */
+#include "session/handshake.h"
+#include "session/steps.h"
+#include "session/worker.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/reason.h"
+#include "wire/proxy_protocol.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define SNI_WAIT_MS 5000
+#define MIRROR_CAP_MS (3600u * 1000u) /* far above any site's own time-outs, which are the real ones */
+
+static void target_connected(void *owner, int fd, int reason);
+
+static void dial_target(struct cv_session *session, const struct cv_reality_target *target)
+{
+	struct cv_handshake *handshake = session->handshake;
+	bool is_unix = target->unix_address.len_bytes > 0;
+
+	handshake->target = target;
+	handshake->reality = cv_reality_server_new(&target->reality);
+	if (!handshake->reality) {
+		cv_session_close(session, CV_INTERNAL_MEMORY);
+		return;
+	}
+	session->state = CV_SESSION_CONNECT_TARGET;
+	cv_session_name_destination(session, is_unix ? NULL : &target->destination,
+				    is_unix ? &target->unix_address : NULL);
+	cv_session_connect(session, is_unix ? NULL : &target->destination,
+			   is_unix ? &target->unix_address : NULL, CV_RESOLVE_ANY, target_connected);
+}
+
+void cv_step_reality_begin(struct cv_session *session)
+{
+	const struct cv_reality_inbound *reality = session->inbound->reality;
+
+	if (reality->target_count == 1) {
+		dial_target(session, &reality->targets[0]);
+		return;
+	}
+	cv_hello_assembler_init(&session->handshake->assembler);
+	session->handshake->assembler_used = true;
+	session->state = CV_SESSION_EXPECT_SNI;
+	cv_session_arm(session, SNI_WAIT_MS);
+	cv_leg_recv(&session->client);
+}
+
+/* ---- choosing among several targets ------------------------------------------------------- */
+
+static bool lists_name(const struct cv_reality_target *target, const char *name)
+{
+	for (size_t i = 0; i < target->server_name_count; i++)
+		if (strcmp(target->server_names[i], name) == 0)
+			return true;
+	return false;
+}
+
+static const struct cv_reality_target *choose_target(const struct cv_reality_inbound *reality,
+						     const struct cv_hello_assembler *assembler)
+{
+	struct cv_client_hello *hello = malloc(sizeof(*hello));
+	const struct cv_reality_target *chosen = &reality->targets[0];
+
+	if (hello && cv_client_hello_parse(cv_buffer_span(&assembler->message), hello) == 0)
+		for (size_t i = reality->target_count; i-- > 0;)
+			if (lists_name(&reality->targets[i], hello->server_name))
+				chosen = &reality->targets[i];
+	free(hello);
+	return chosen;
+}
+
+/* The bytes stay in client.in: they are mirrored once the target is connected. */
+void cv_step_expect_sni(struct cv_session *session)
+{
+	struct cv_handshake *handshake = session->handshake;
+	struct cv_span bytes = cv_buffer_span(&session->client.in);
+	size_t used;
+	int result;
+
+	cv_hello_assembler_done(&handshake->assembler);
+	cv_hello_assembler_init(&handshake->assembler);
+	result = bytes.len_bytes ? cv_hello_assembler_add(&handshake->assembler, bytes, &used) : -EAGAIN;
+	if (result == -EAGAIN && !(session->client.facts & CV_LEG_FIN_RECEIVED) &&
+	    bytes.len_bytes < CV_LEG_IN_LIMIT / 2) {
+		cv_leg_recv(&session->client);
+		return;
+	}
+	dial_target(session, result == 0 ? choose_target(session->inbound->reality,
+							 &handshake->assembler)
+					 : &session->inbound->reality->targets[0]);
+}
+
+void cv_step_sni_timeout(struct cv_session *session)
+{
+	dial_target(session, &session->inbound->reality->targets[0]);
+}
+
+/* ---- mirroring ---------------------------------------------------------------------------- */
+
+static int write_proxy_header(struct cv_session *session, int xver)
+{
+	struct cv_sockaddr source = {.len_bytes = sizeof(source.in6)};
+	struct cv_sockaddr destination = {.len_bytes = sizeof(destination.in6)};
+
+	if (xver == 0)
+		return 0;
+	if (getpeername(session->client.fd, &source.any, &source.len_bytes) < 0 ||
+	    getsockname(session->client.fd, &destination.any, &destination.len_bytes) < 0)
+		return CV_PEER_RESET;
+	return cv_proxy_protocol_write(xver, &source, &destination, &session->upstream.out);
+}
+
+static void target_connected(void *owner, int fd, int reason)
+{
+	struct cv_session *session = owner;
+	int error;
+
+	session->handshake->connector = NULL;
+	if (fd < 0) {
+		cv_log(CV_LOG_WARNING, "inbound=%s target=%s: %s", session->inbound->tag,
+		       session->handshake->target->address_text, cv_reason_text(reason));
+		cv_session_close(session, CV_TARGET_UNREACHABLE); /* observable: nothing is sent */
+		cv_session_event(session, NULL, 0);
+		return;
+	}
+	session->upstream.fd = fd;
+	error = write_proxy_header(session, session->handshake->target->xver);
+	if (error) {
+		cv_session_close(session, error);
+	} else {
+		session->state = CV_SESSION_EXPECT_HELLO;
+		cv_session_arm(session, MIRROR_CAP_MS);
+	}
+	cv_session_event(session, NULL, 0);
+}
+
+/* Failures after authentication are for the operator's eyes; strangers are daily business. */
+static bool is_near_miss(int reason)
+{
+	switch (reason) {
+	case CV_PEER_VERSION:
+	case CV_PEER_CLOCK:
+	case CV_PEER_SHORT_ID:
+	case CV_PEER_REPLAY:
+	case CV_PEER_NO_MLKEM:
+	case CV_TARGET_SPEAKS_FIRST:
+	case CV_TARGET_NOT_TLS13:
+	case CV_TARGET_HELLO_RETRY:
+	case CV_TARGET_GROUP:
+	case CV_TARGET_TEMPLATE:
+	case CV_TARGET_PADDING:
+	case CV_TARGET_SESSION_ID:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static void log_forward(struct cv_session *session, int reason)
+{
+	const struct cv_reality_server *reality = session->handshake->reality;
+	const struct cv_client_hello *hello = cv_reality_server_hello(reality);
+	enum cv_log_level level = is_near_miss(reason) ? CV_LOG_WARNING : CV_LOG_INFO;
+
+	cv_worker_count(session->worker, reason);
+	if (!cv_log_wants(level))
+		return;
+	cv_log(level, "inbound=%s sni=%s goes to target %s: %s (%s), clock off by %" PRId64 " s",
+	       session->inbound->tag, hello ? hello->server_name : "-",
+	       session->handshake->target->address_text, cv_reason_label(reason),
+	       cv_reason_text(reason), cv_reality_server_clock_skew_ms(reality) / 1000);
+}
+
+static void go_forward(struct cv_session *session)
+{
+	struct cv_handshake *handshake = session->handshake;
+	struct cv_buffer *saved = cv_reality_server_saved_target(handshake->reality);
+	int error;
+
+	log_forward(session, cv_reality_server_reason(handshake->reality));
+	error = cv_buffer_append(&session->client.out, cv_buffer_bytes(saved), cv_buffer_len(saved));
+	if (error) {
+		cv_session_close(session, error);
+		return;
+	}
+	session->is_fallback = true;
+	cv_session_limit(session, &session->inbound->reality->fallback_upload,
+			 &session->inbound->reality->fallback_download);
+	cv_session_relay(session);
+}
+
+static int move_output(struct cv_session *session)
+{
+	struct cv_buffer *output = cv_reality_server_output(session->handshake->reality);
+	int error = cv_buffer_append(&session->client.out, cv_buffer_bytes(output),
+				     cv_buffer_len(output));
+
+	cv_buffer_consume(output, cv_buffer_len(output));
+	return error;
+}
+
+static void write_key_log(struct cv_session *session)
+{
+	const char *path = session->inbound->reality->key_log_path;
+	char *lines;
+	int fd;
+
+	if (!path || !path[0])
+		return;
+	lines = cv_reality_server_key_log(session->handshake->reality);
+	fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	if (!lines || fd < 0 || write(fd, lines, strlen(lines)) < 0)
+		cv_log(CV_LOG_WARNING, "masterKeyLog %s: cannot write", path);
+	if (fd >= 0)
+		(void)close(fd);
+	if (lines)
+		cv_cleanse(lines, strlen(lines));
+	free(lines);
+}
+
+static void go_established(struct cv_session *session)
+{
+	struct cv_reality_server *reality = session->handshake->reality;
+	struct cv_worker_counters *counters = &session->worker->counters;
+	struct cv_buffer *leftover = cv_reality_server_leftover(reality);
+	const struct cv_client_hello *hello = cv_reality_server_hello(reality);
+	int error = move_output(session);
+
+	if (!error)
+		error = cv_leg_push_layer(&session->client, cv_reality_server_take_layer(reality));
+	if (!error)
+		error = cv_buffer_append(&session->client.in, cv_buffer_bytes(leftover),
+					 cv_buffer_len(leftover));
+	if (error) {
+		cv_session_close(session, error);
+		return;
+	}
+	atomic_fetch_add_explicit(&counters->reality_accepted, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(cv_reality_server_is_hybrid(reality) ? &counters->reality_hybrid
+								       : &counters->reality_classic,
+				  1, memory_order_relaxed);
+	if (hello)
+		snprintf(session->handshake->server_name, sizeof(session->handshake->server_name),
+			 "%s", hello->server_name);
+	write_key_log(session);
+	session->state = CV_SESSION_RETIRE_TARGET;
+	if (session->upstream.recv_op.pending)
+		cv_ring_cancel(session->worker->ring, &session->upstream.recv_op);
+	if (session->upstream.send_op.pending)
+		cv_ring_cancel(session->worker->ring, &session->upstream.send_op);
+}
+
+void cv_step_retire_target(struct cv_session *session)
+{
+	if (cv_leg_busy(&session->upstream))
+		return;
+	cv_leg_done(&session->upstream, false);
+	session->upstream.facts = 0;
+	cv_leg_init(&session->upstream, session);
+	cv_step_request_begin(session);
+}
+
+static void obey(struct cv_session *session, enum cv_reality_verdict verdict)
+{
+	int reason, error = 0;
+
+	switch (verdict) {
+	case CV_REALITY_WAIT:
+		break;
+	case CV_REALITY_FORWARD:
+		go_forward(session);
+		break;
+	case CV_REALITY_FLIGHT:
+		error = move_output(session);
+		session->state = CV_SESSION_EXPECT_FINISHED;
+		break;
+	case CV_REALITY_ESTABLISHED:
+		go_established(session);
+		break;
+	case CV_REALITY_CLOSE:
+		reason = cv_reality_server_reason(session->handshake->reality);
+		error = move_output(session);
+		if (!error && cv_leg_queued(&session->client) > 0)
+			cv_session_finish(session, reason);
+		else
+			cv_session_close(session, reason);
+		break;
+	}
+	if (error)
+		cv_session_close(session, error);
+}
+
+static bool is_deciding(const struct cv_session *session)
+{
+	return session->state == CV_SESSION_EXPECT_HELLO ||
+	       session->state == CV_SESSION_EXPECT_FINISHED;
+}
+
+static void take_client_bytes(struct cv_session *session)
+{
+	struct cv_leg *client = &session->client, *target = &session->upstream;
+	struct cv_span bytes = cv_buffer_span(&client->in);
+	enum cv_reality_verdict verdict;
+	int error = 0;
+
+	if (session->state == CV_SESSION_EXPECT_HELLO) /* observable: the target sees every byte */
+		error = cv_buffer_append(&target->out, bytes.data, bytes.len_bytes);
+	if (error) {
+		cv_session_close(session, error);
+		return;
+	}
+	verdict = cv_reality_server_client_bytes(session->handshake->reality, bytes,
+						 cv_clock_wall_ms());
+	cv_buffer_consume(&client->in, bytes.len_bytes);
+	obey(session, verdict);
+}
+
+static void take_target_bytes(struct cv_session *session)
+{
+	struct cv_leg *target = &session->upstream;
+	struct cv_span bytes = cv_buffer_span(&target->in);
+	enum cv_reality_verdict verdict;
+
+	verdict = cv_reality_server_target_bytes(session->handshake->reality, bytes,
+						 cv_clock_wall_ms());
+	cv_buffer_consume(&target->in, bytes.len_bytes);
+	obey(session, verdict);
+}
+
+/* Between an authenticated hello and our flight the client is not read: what follows the hello belongs
+ * to a handshake that does not exist yet. */
+static bool wants_client(const struct cv_session *session)
+{
+	return session->state == CV_SESSION_EXPECT_FINISHED ||
+	       (!cv_reality_server_hello(session->handshake->reality) &&
+		cv_leg_queued(&session->upstream) < CV_LEG_OUT_HIGH);
+}
+
+void cv_step_reality(struct cv_session *session)
+{
+	struct cv_leg *client = &session->client, *target = &session->upstream;
+	struct cv_reality_server *reality = session->handshake->reality;
+
+	if (cv_buffer_len(&target->in) > 0)
+		take_target_bytes(session);
+	if (is_deciding(session) && cv_buffer_len(&client->in) > 0)
+		take_client_bytes(session);
+	if (is_deciding(session) && (target->facts & (CV_LEG_FIN_RECEIVED | CV_LEG_RESET)))
+		obey(session, cv_reality_server_target_eof(reality));
+	if (is_deciding(session) && (client->facts & CV_LEG_FIN_RECEIVED))
+		obey(session, cv_reality_server_client_eof(reality));
+	if (!is_deciding(session))
+		return;
+	if (wants_client(session))
+		cv_leg_recv(client);
+	cv_leg_recv(target);
+}

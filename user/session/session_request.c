@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: MIT
+/*
+ * session_request.c - what a VLESS inbound reads first: outer TLS (libssl), then the request header.
+ *
+ *   [EXPECT_TLS] -> EXPECT_REQUEST: decrypted bytes collect in handshake.app until the header is whole
+ *       user known, flow and command fit   -> VLESS layer on the client leg, bytes behind the header
+ *                                             go back to it, ROUTE
+ *       not VLESS, or unknown user         -> fallback with every byte read so far (VLESS 6, 7),
+ *                                             or close
+ *   Errors after the user is known close; only "version" and "user" lead to a fallback.
+ */
+#include "session/handshake.h"
+#include "session/steps.h"
+#include "session/worker.h"
+
+#include "base/log.h"
+#include "base/reason.h"
+#include "policy/fallback.h"
+#include "protocol/vless_layer.h"
+#include "wire/proxy_protocol.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <sys/socket.h>
+
+#define VLESS_DECISIVE 18 /* with fallbacks a shorter first chunk is not VLESS (VLESS 6 step 4) */
+
+/* ---- outer TLS ---------------------------------------------------------------------------- */
+
+void cv_step_tls_begin(struct cv_session *session)
+{
+	session->handshake->tls_server = cv_tls_server_new(session->inbound->tls);
+	if (!session->handshake->tls_server) {
+		cv_session_close(session, CV_INTERNAL_MEMORY);
+		return;
+	}
+	session->state = CV_SESSION_EXPECT_TLS;
+	cv_session_arm(session, cv_session_level(session)->handshake_ms);
+	cv_leg_recv(&session->client);
+}
+
+static int move_tls_output(struct cv_session *session)
+{
+	struct cv_buffer *output = cv_tls_server_output(session->handshake->tls_server);
+	int error = cv_buffer_append(&session->client.out, cv_buffer_bytes(output),
+				     cv_buffer_len(output));
+
+	cv_buffer_consume(output, cv_buffer_len(output));
+	return error;
+}
+
+static void tls_established(struct cv_session *session)
+{
+	struct cv_handshake *handshake = session->handshake;
+	int error;
+
+	snprintf(handshake->server_name, sizeof(handshake->server_name), "%s",
+		 cv_tls_server_sni(handshake->tls_server));
+	snprintf(handshake->alpn, sizeof(handshake->alpn), "%s",
+		 cv_tls_server_alpn(handshake->tls_server));
+	handshake->outer_is_tls13 = cv_tls_server_is_tls13(handshake->tls_server);
+	error = cv_leg_push_layer(&session->client, cv_tls_server_take_layer(handshake->tls_server));
+	if (error)
+		cv_session_close(session, error);
+	else
+		cv_step_request_begin(session);
+}
+
+void cv_step_tls(struct cv_session *session)
+{
+	struct cv_leg *client = &session->client;
+	struct cv_span in = cv_buffer_span(&client->in);
+	size_t before = in.len_bytes;
+	int result = before ? cv_tls_server_read(session->handshake->tls_server, &in) : -EAGAIN;
+	int error = move_tls_output(session);
+
+	cv_buffer_consume(&client->in, before - in.len_bytes);
+	if (error)
+		cv_session_close(session, error);
+	else if (result == 0)
+		tls_established(session);
+	else if (result != -EAGAIN)
+		cv_session_finish(session, result);
+	else if (client->facts & CV_LEG_FIN_RECEIVED)
+		cv_session_close(session, CV_PEER_CLOSED);
+	else
+		cv_leg_recv(client);
+}
+
+/* ---- fallback ----------------------------------------------------------------------------- */
+
+static void fallback_connected(void *owner, int fd, int reason)
+{
+	struct cv_session *session = owner;
+	struct cv_handshake *handshake = session->handshake;
+	struct cv_sockaddr source = {.len_bytes = sizeof(source.in6)};
+	struct cv_sockaddr destination = {.len_bytes = sizeof(destination.in6)};
+	int error = 0;
+
+	handshake->connector = NULL;
+	if (fd < 0) {
+		cv_session_finish(session, reason);
+		cv_session_event(session, NULL, 0);
+		return;
+	}
+	session->upstream.fd = fd;
+	if (getpeername(session->client.fd, &source.any, &source.len_bytes) < 0 ||
+	    getsockname(session->client.fd, &destination.any, &destination.len_bytes) < 0)
+		error = CV_PEER_RESET;
+	if (!error)
+		error = cv_proxy_protocol_write(handshake->fallback_xver, &source, &destination,
+						&session->upstream.out);
+	if (!error)
+		error = cv_buffer_append(&session->upstream.out, cv_buffer_bytes(&handshake->app),
+					 cv_buffer_len(&handshake->app));
+	session->user_moved_bytes[CV_UPLINK] += cv_buffer_len(&handshake->app);
+	session->is_fallback = true;
+	if (error)
+		cv_session_close(session, error);
+	else
+		cv_session_relay(session);
+	cv_session_event(session, NULL, 0);
+}
+
+static void go_fallback(struct cv_session *session, int reason)
+{
+	struct cv_handshake *handshake = session->handshake;
+	const struct cv_fallback *fallback = NULL;
+	bool is_unix;
+
+	if (session->inbound->fallback_count > 0)
+		fallback = cv_fallback_pick(session->inbound, handshake->server_name,
+					    handshake->alpn, cv_buffer_span(&handshake->app));
+	cv_log(CV_LOG_INFO, "inbound=%s %s: %s (%s)", session->inbound->tag,
+	       fallback ? "goes to fallback" : "closed, no fallback", cv_reason_label(reason),
+	       cv_reason_text(reason));
+	if (!fallback) {
+		cv_session_finish(session, reason);
+		return;
+	}
+	cv_worker_count(session->worker, reason);
+	is_unix = fallback->unix_address.len_bytes > 0;
+	handshake->fallback_xver = fallback->xver;
+	session->state = CV_SESSION_CONNECT_UPSTREAM;
+	cv_session_name_destination(session, is_unix ? NULL : &fallback->destination,
+				    is_unix ? &fallback->unix_address : NULL);
+	cv_session_connect(session, is_unix ? NULL : &fallback->destination,
+			   is_unix ? &fallback->unix_address : NULL, CV_RESOLVE_ANY,
+			   fallback_connected);
+}
+
+/* ---- VLESS request ------------------------------------------------------------------------ */
+
+void cv_step_request_begin(struct cv_session *session)
+{
+	session->state = CV_SESSION_EXPECT_REQUEST;
+	cv_session_arm(session, cv_session_level(session)->handshake_ms);
+	cv_leg_recv(&session->client);
+}
+
+/* The flow matrix of VLESS 6 step 8, for the commands this daemon serves. */
+static int check_request(struct cv_session *session, const struct cv_vless_request *request,
+			 const struct cv_user *user)
+{
+	bool outer_fits = session->inbound->security == CV_SECURITY_REALITY ||
+			  session->handshake->outer_is_tls13;
+
+	if (!user->enabled)
+		return CV_POLICY_USER_DISABLED;
+	if (request->flow == CV_FLOW_OTHER || (request->flow == CV_FLOW_VISION) != user->vision)
+		return CV_PEER_FLOW;
+	if (request->flow == CV_FLOW_VISION && !outer_fits)
+		return CV_PEER_FLOW;
+	if (request->command != CV_VLESS_TCP)
+		return CV_PEER_COMMAND; /* UDP, Mux and Rvs are not served yet */
+	return 0;
+}
+
+static void accept_request(struct cv_session *session, size_t header_bytes)
+{
+	struct cv_handshake *handshake = session->handshake;
+	const uint32_t *seed = session->user->vision_seed[0] ? session->user->vision_seed : NULL;
+	struct cv_span rest;
+	int error;
+
+	error = cv_leg_push_layer(&session->client,
+				  cv_vless_server_layer_new(&handshake->request, seed));
+	cv_buffer_consume(&handshake->app, header_bytes);
+	rest = cv_buffer_span(&handshake->app);
+	if (!error)
+		error = cv_leg_unread(&session->client, rest);
+	if (error) {
+		cv_session_close(session, error);
+		return;
+	}
+	atomic_fetch_add_explicit(&session->user->session_count, 1, memory_order_relaxed);
+	handshake->destination = handshake->request.destination;
+	cv_step_route(session);
+}
+
+static void judge_request(struct cv_session *session)
+{
+	struct cv_handshake *handshake = session->handshake;
+	struct cv_span bytes = cv_buffer_span(&handshake->app);
+	struct cv_user *user = NULL;
+	size_t header_bytes;
+	int result;
+
+	if (session->inbound->fallback_count > 0 && bytes.len_bytes < VLESS_DECISIVE) {
+		go_fallback(session, CV_PEER_DECODE);
+		return;
+	}
+	if (bytes.data[0] != 0) {
+		go_fallback(session, CV_PEER_PROTOCOL_VERSION);
+		return;
+	}
+	if (bytes.len_bytes > CV_UUID_LEN)
+		user = cv_user_find_uuid(session->inbound->users, bytes.data + 1);
+	if (bytes.len_bytes > CV_UUID_LEN && !user) {
+		go_fallback(session, CV_PEER_UNKNOWN_USER);
+		return;
+	}
+	result = cv_vless_request_read(bytes, &handshake->request, &header_bytes);
+	if (result == -EAGAIN)
+		return;
+	if (result == 0)
+		result = check_request(session, &handshake->request, user);
+	if (result) {
+		cv_log(CV_LOG_WARNING, "inbound=%s user=%s: %s (%s)", session->inbound->tag,
+		       user ? user->email : "-", cv_reason_label(result), cv_reason_text(result));
+		cv_session_finish(session, result);
+		return;
+	}
+	session->user = user;
+	accept_request(session, header_bytes);
+}
+
+void cv_step_request(struct cv_session *session)
+{
+	struct cv_leg *client = &session->client;
+	struct cv_buffer *app = &session->handshake->app;
+	int result = 0;
+
+	while (session->state == CV_SESSION_EXPECT_REQUEST && result == 0) {
+		size_t before = cv_buffer_len(app);
+
+		result = cv_leg_decode(client, app);
+		if (cv_buffer_len(app) > before)
+			judge_request(session);
+	}
+	if (session->state != CV_SESSION_EXPECT_REQUEST)
+		return;
+	if (result < 0 && result != -EAGAIN)
+		cv_session_finish(session, result);
+	else if (result == CV_LAYER_EOF || (client->facts & CV_LEG_FIN_RECEIVED))
+		cv_session_finish(session, CV_PEER_CLOSED);
+	else
+		cv_leg_recv(client);
+}

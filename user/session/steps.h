@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * steps.h - the handlers of a session's states. Each looks at facts, makes progress, starts
+ * operations, and may change the state; cv_session_event() runs the next one.
+ */
+#ifndef CV_SESSION_STEPS_H
+#define CV_SESSION_STEPS_H
+
+#include "session/session.h"
+
+/* session_reality.c */
+void cv_step_reality_begin(struct cv_session *session);
+void cv_step_expect_sni(struct cv_session *session);
+void cv_step_sni_timeout(struct cv_session *session);
+void cv_step_reality(struct cv_session *session);
+void cv_step_retire_target(struct cv_session *session);
+
+/* session_request.c: outer TLS by libssl, VLESS request, VLESS fallback */
+void cv_step_tls_begin(struct cv_session *session);
+void cv_step_tls(struct cv_session *session);
+void cv_step_request_begin(struct cv_session *session);
+void cv_step_request(struct cv_session *session);
+
+/* session_socks5.c */
+void cv_step_socks_begin(struct cv_session *session);
+void cv_step_socks(struct cv_session *session);
+/** cv_socks_refuse() - Answer the SOCKS5 request with the reply for @reason and finish. */
+void cv_socks_refuse(struct cv_session *session, int reason);
+
+/* session_upstream.c: route, connect, hello of a VLESS outbound */
+void cv_step_route(struct cv_session *session);
+void cv_step_upstream_hello(struct cv_session *session);
+/** cv_session_connect() - Dial @destination or @address for the upstream leg; @connected follows. */
+void cv_session_connect(struct cv_session *session, const struct cv_destination *destination,
+			const struct cv_sockaddr *address, enum cv_resolve_strategy strategy,
+			void (*connected)(void *owner, int fd, int reason));
+/** cv_session_refuse() - The request cannot be served: tell the client as its protocol allows. */
+void cv_session_refuse(struct cv_session *session, int reason);
+/** cv_session_name_destination() - Remember what `show` and the log call the destination. */
+void cv_session_name_destination(struct cv_session *session, const struct cv_destination *destination,
+				 const struct cv_sockaddr *address);
+
+/* session_spider.c */
+void cv_step_spider_begin(struct cv_session *session);
+void cv_step_spider(struct cv_session *session);
+void cv_step_spider_timer(struct cv_session *session);
+
+/* relay.c */
+void cv_step_relay(struct cv_session *session);
+void cv_step_relay_timer(struct cv_session *session);
+/** cv_session_limit() - Put REALITY 10's fallback rate limits on the session. */
+void cv_session_limit(struct cv_session *session, const struct cv_rate_limit *upload,
+		      const struct cv_rate_limit *download);
+
+/* handshake.c */
+void cv_step_deadline(struct cv_session *session);
+
+#endif

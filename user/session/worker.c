@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: MIT
+/*
+ * worker.c - a thread with one ring; sessions live and die here.
+ *
+ * Other threads talk to a worker only by posts (listen, stop, visit) and by reading its atomic
+ * counters. Stopping: accepting ends at once, sessions go on until they end or daemon.drain_s is
+ * over, then they are cut.
+ *
+ *   start -> ring -> [listen posts] -> turns ... -> stop post -> drain -> last session -> end
+ */
+#include "session/worker.h"
+
+#include "base/log.h"
+#include "base/reason.h"
+#include "engine/pipe_pool.h"
+#include "session/session.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#define RING_ENTRIES 4096
+#define RING_BUFFERS 256
+#define RING_BUFFER_BYTES 32768
+#define APP_LIMIT (256 * 1024)
+#define PIPE_BYTES (256 * 1024)
+#define PIPES_KEPT 64
+
+void cv_worker_count(struct cv_worker *worker, int reason)
+{
+	int index = cv_reason_index(reason);
+
+	if (index >= 0 && index < CV_WORKER_REASONS)
+		atomic_fetch_add_explicit(&worker->counters.reasons[index], 1, memory_order_relaxed);
+}
+
+/* ---- sessions ----------------------------------------------------------------------------- */
+
+struct cv_session *cv_worker_adopt(struct cv_worker *worker)
+{
+	struct cv_session *session = cv_slab_take(&worker->slab);
+
+	if (!session)
+		return NULL;
+	session->worker = worker;
+	session->id = ++worker->next_id;
+	session->next = worker->sessions;
+	if (worker->sessions)
+		worker->sessions->previous = session;
+	worker->sessions = session;
+	atomic_fetch_add_explicit(&worker->counters.sessions, 1, memory_order_relaxed);
+	return session;
+}
+
+void cv_worker_forget(struct cv_worker *worker, struct cv_session *session)
+{
+	if (session->next)
+		session->next->previous = session->previous;
+	if (session->previous)
+		session->previous->next = session->next;
+	else
+		worker->sessions = session->next;
+	cv_slab_give(&worker->slab, session);
+	atomic_fetch_sub_explicit(&worker->counters.sessions, 1, memory_order_relaxed);
+}
+
+static void close_all_sessions(struct cv_worker *worker, int reason)
+{
+	struct cv_session *session = worker->sessions;
+
+	while (session) {
+		struct cv_session *next = session->next;
+
+		cv_session_close(session, reason);
+		cv_session_event(session, NULL, 0);
+		session = next;
+	}
+}
+
+/* ---- listeners ---------------------------------------------------------------------------- */
+
+static void accepted(struct cv_op *op, int result, uint32_t flags)
+{
+	struct cv_listener *listener = cv_container_of(op, struct cv_listener, accept_op);
+	struct cv_worker *worker = listener->worker;
+
+	(void)flags;
+	if (result >= 0 && worker->stopping) {
+		(void)close(result);
+		return;
+	}
+	if (result < 0)
+		return; /* the ring arms the accept again where that makes sense */
+	atomic_fetch_add_explicit(&worker->counters.accepted, 1, memory_order_relaxed);
+	cv_session_start(worker, listener->inbound, result);
+}
+
+static void listen_posted(struct cv_post *post)
+{
+	struct cv_worker_listen_post *message =
+		cv_container_of(post, struct cv_worker_listen_post, post);
+	struct cv_worker *worker = message->worker;
+	struct cv_listener *listener = calloc(1, sizeof(*listener));
+
+	if (!listener || worker->stopping) {
+		(void)close(message->fd);
+		free(listener);
+		free(message);
+		return;
+	}
+	listener->worker = worker;
+	listener->inbound = message->inbound;
+	listener->fd = message->fd;
+	listener->accept_op.done = accepted;
+	listener->next = worker->listeners;
+	worker->listeners = listener;
+	cv_ring_accept(worker->ring, &listener->accept_op, listener->fd);
+	free(message);
+}
+
+int cv_worker_listen(struct cv_worker *worker, const struct cv_inbound *inbound, int fd)
+{
+	struct cv_worker_listen_post *message = calloc(1, sizeof(*message));
+
+	if (!message)
+		return CV_INTERNAL_MEMORY;
+	message->post.run = listen_posted;
+	message->worker = worker;
+	message->inbound = inbound;
+	message->fd = fd;
+	cv_ring_post(worker->ring, &message->post);
+	return 0;
+}
+
+/* ---- stopping ----------------------------------------------------------------------------- */
+
+static void drain_due(struct cv_timer *timer)
+{
+	struct cv_worker *worker = cv_container_of(timer, struct cv_worker, drain_timer);
+
+	if (worker->sessions)
+		cv_log(CV_LOG_INFO, "worker %u: cutting sessions still open after %u s", worker->index,
+		       worker->config->daemon.drain_s);
+	close_all_sessions(worker, CV_POLICY_STOPPING);
+}
+
+static void stop_posted(struct cv_post *post)
+{
+	struct cv_worker *worker = cv_container_of(post, struct cv_worker, stop_post);
+
+	worker->stopping = true;
+	for (struct cv_listener *l = worker->listeners; l; l = l->next)
+		if (l->accept_op.pending)
+			cv_ring_cancel(worker->ring, &l->accept_op);
+	worker->drain_timer.due = drain_due;
+	cv_timer_arm(worker->ring, &worker->drain_timer,
+		     cv_ring_now_ms(worker->ring) + worker->config->daemon.drain_s * 1000u);
+}
+
+void cv_worker_stop(struct cv_worker *worker)
+{
+	worker->stop_post.run = stop_posted;
+	cv_ring_post(worker->ring, &worker->stop_post);
+}
+
+static bool listeners_quiet(const struct cv_worker *worker)
+{
+	for (struct cv_listener *l = worker->listeners; l; l = l->next)
+		if (l->accept_op.pending)
+			return false;
+	return true;
+}
+
+/* ---- thread ------------------------------------------------------------------------------- */
+
+static int set_up(struct cv_worker *worker)
+{
+	const struct cv_ring_config ring_config = {
+		.entry_count = RING_ENTRIES,
+		.buffer_count = RING_BUFFERS,
+		.buffer_bytes = RING_BUFFER_BYTES,
+	};
+	int error = cv_ring_new(&ring_config, &worker->ring);
+
+	if (error)
+		return error;
+	worker->env.ring = worker->ring;
+	worker->env.pipes = cv_pipe_pool_new(worker->config->daemon.max_pipes, PIPES_KEPT, PIPE_BYTES);
+	if (!worker->env.pipes)
+		return -ENOMEM;
+	cv_slab_init(&worker->slab, sizeof(struct cv_session), worker->config->daemon.max_sessions);
+	cv_buffer_init(&worker->app, APP_LIMIT);
+	return 0;
+}
+
+static void tear_down(struct cv_worker *worker)
+{
+	while (worker->listeners) {
+		struct cv_listener *listener = worker->listeners;
+
+		worker->listeners = listener->next;
+		if (listener->fd >= 0)
+			(void)close(listener->fd);
+		free(listener);
+	}
+	cv_timer_disarm(worker->ring, &worker->drain_timer);
+	cv_buffer_done(&worker->app);
+	cv_slab_done(&worker->slab);
+	cv_pipe_pool_free(worker->env.pipes);
+	worker->ring = cv_ring_free(worker->ring);
+}
+
+/* The listening sockets close as soon as their accepts ended, long before the sessions have. */
+static void close_quiet_listeners(struct cv_worker *worker)
+{
+	for (struct cv_listener *l = worker->listeners; l; l = l->next) {
+		if (l->accept_op.pending || l->fd < 0)
+			continue;
+		(void)close(l->fd);
+		l->fd = -1;
+	}
+}
+
+static void *thread_main(void *opaque)
+{
+	struct cv_worker *worker = opaque;
+	int error = set_up(worker);
+
+	atomic_store(&worker->start_error, error);
+	atomic_store(&worker->ready, true);
+	if (error)
+		return NULL;
+	while (!worker->stopping || worker->sessions || !listeners_quiet(worker)) {
+		error = cv_ring_turn(worker->ring);
+		if (error) {
+			cv_log(CV_LOG_ERROR, "worker %u: ring: %s", worker->index,
+			       cv_reason_text(error));
+			abort(); /* without a ring no session of this worker can even be closed */
+		}
+		if (worker->stopping)
+			close_quiet_listeners(worker);
+	}
+	return NULL;
+}
+
+int cv_worker_start(struct cv_worker *worker)
+{
+	const struct timespec pause = {.tv_nsec = 1000 * 1000};
+	sigset_t all, before;
+	int error;
+
+	sigfillset(&all); /* signals are the main thread's */
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	error = pthread_create(&worker->thread, NULL, thread_main, worker);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (error)
+		return -error;
+	while (!atomic_load(&worker->ready))
+		(void)nanosleep(&pause, NULL);
+	return atomic_load(&worker->start_error);
+}
+
+void cv_worker_join(struct cv_worker *worker)
+{
+	pthread_join(worker->thread, NULL);
+	if (worker->ring)
+		tear_down(worker);
+}
+
+/* ---- visits ------------------------------------------------------------------------------- */
+
+static void visit_posted(struct cv_post *post)
+{
+	struct cv_worker_visit *visit = cv_container_of(post, struct cv_worker_visit, post);
+
+	for (struct cv_session *s = visit->worker->sessions; s; s = s->next)
+		visit->session(visit, s);
+	pthread_mutex_lock(&visit->lock);
+	visit->finished = true;
+	pthread_cond_signal(&visit->done);
+	pthread_mutex_unlock(&visit->lock);
+}
+
+void cv_worker_visit_all(struct cv_worker *worker, struct cv_worker_visit *visit)
+{
+	visit->worker = worker;
+	visit->finished = false;
+	visit->post.run = visit_posted;
+	pthread_mutex_init(&visit->lock, NULL);
+	pthread_cond_init(&visit->done, NULL);
+	cv_ring_post(worker->ring, &visit->post);
+	pthread_mutex_lock(&visit->lock);
+	while (!visit->finished)
+		pthread_cond_wait(&visit->done, &visit->lock);
+	pthread_mutex_unlock(&visit->lock);
+	pthread_cond_destroy(&visit->done);
+	pthread_mutex_destroy(&visit->lock);
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * worker.h - a thread with one ring: its listeners, its sessions, its counters. Shared-nothing.
+ */
+#ifndef CV_SESSION_WORKER_H
+#define CV_SESSION_WORKER_H
+
+#include "base/container.h"
+#include "base/slab.h"
+#include "engine/engine.h"
+#include "policy/config.h"
+#include "ring/ring.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define CV_WORKER_REASONS 128
+
+struct cv_session;
+
+struct cv_listener {
+	struct cv_worker *worker;
+	const struct cv_inbound *inbound;
+	int fd;
+	struct cv_op accept_op;
+	struct cv_listener *next;
+};
+
+struct cv_worker_counters { /* written by the worker, read by anyone */
+	_Atomic uint64_t accepted, relayed_uplink_bytes, relayed_downlink_bytes;
+	_Atomic uint64_t handed_over[2], reality_accepted, reality_hybrid, reality_classic;
+	_Atomic uint64_t reasons[CV_WORKER_REASONS];
+	_Atomic uint32_t sessions;
+};
+
+struct cv_worker {
+	unsigned index;
+	const struct cv_config *config;
+	struct cv_resolver *resolver; /* borrowed, shared by the process */
+	const struct cv_engine *engine; /* what CLEAR <-> CLEAR directions are handed to */
+	struct cv_ring *ring;
+	struct cv_engine_env env;
+	struct cv_slab slab;
+	struct cv_session *sessions; /* list */
+	struct cv_listener *listeners;
+	struct cv_buffer app; /* scratch of the relay, empty between events */
+	uint64_t next_id;
+	struct cv_worker_counters counters;
+	pthread_t thread;
+	struct cv_post stop_post;
+	struct cv_timer drain_timer;
+	bool stopping, listening;
+	_Atomic bool ready; /* 0 until the ring runs */
+	_Atomic int start_error;
+};
+
+/** cv_worker_start() - Start the thread: ring, engines. Listeners follow by cv_worker_listen(). */
+int cv_worker_start(struct cv_worker *worker);
+/** cv_worker_listen() - Thread safe: accept on @fds[i] for inbound @inbounds[i] from now on. */
+struct cv_worker_listen_post {
+	struct cv_post post;
+	struct cv_worker *worker;
+	const struct cv_inbound *inbound;
+	int fd;
+};
+int cv_worker_listen(struct cv_worker *worker, const struct cv_inbound *inbound, int fd);
+/** cv_worker_stop() - Thread safe: stop accepting, finish or cut at daemon.drain_s. */
+void cv_worker_stop(struct cv_worker *worker);
+/** cv_worker_join() - Wait for the thread's end and free everything. */
+void cv_worker_join(struct cv_worker *worker);
+
+/** cv_worker_adopt() - A zeroed session in the worker's list, or NULL at the cap. */
+struct cv_session *cv_worker_adopt(struct cv_worker *worker);
+/** cv_worker_forget() - Take @session out of the list and give its slot back. */
+void cv_worker_forget(struct cv_worker *worker, struct cv_session *session);
+/** cv_worker_count() - Add one to the counter of @reason. */
+void cv_worker_count(struct cv_worker *worker, int reason);
+
+/* A request answered on the worker's own thread, e.g. a list of its sessions. */
+struct cv_worker_visit {
+	struct cv_post post;
+	struct cv_worker *worker;
+	void (*session)(struct cv_worker_visit *visit, struct cv_session *session);
+	void *context;
+	pthread_mutex_t lock;
+	pthread_cond_t done;
+	bool finished;
+};
+/** cv_worker_visit() - Call @visit->session for each session on the worker's thread; waits. */
+void cv_worker_visit_all(struct cv_worker *worker, struct cv_worker_visit *visit);
+
+#endif
