@@ -34,12 +34,17 @@ void cv_socks5_server_init(struct cv_socks5_server *server, bool need_auth);
 /**
  * cv_socks5_server_read() - Consume what is there; append replies to @out.
  * Returns: 0 progress made to EXPECT_VERDICT (caller checks credentials, then calls _verdict and
- * reads again) or EXPECT_CONNECT (request complete); -EAGAIN more bytes needed; a CV_PEER_ reason in
- * state FAILED (send @out, then close). @ret_used: bytes consumed; the rest belongs to what follows.
+ * reads again) or EXPECT_CONNECT (request complete); -EAGAIN more bytes needed; a CV_PEER_ reason
+ * in state FAILED (send @out, then close). @ret_used: bytes consumed; the rest belongs to what
+ * follows.
  */
-int cv_socks5_server_read(struct cv_socks5_server *server, struct cv_span bytes, struct cv_buffer *out,
-			  size_t *ret_used);
-/** cv_socks5_server_verdict() - Answer the credentials; refused -> FAILED. Cleanses the password. */
+int cv_socks5_server_read(struct cv_socks5_server *server, struct cv_span bytes,
+			  struct cv_buffer *out, size_t *ret_used);
+/**
+ * cv_socks5_server_verdict() - Answer the credentials; refused -> FAILED. Cleanses the password.
+ * Returns: 0; CV_PEER_CREDENTIALS if refused (send @out, then close); CV_INTERNAL_STATE if no
+ * verdict is due; buffer errors. Source: SOCKS5 A2.
+ */
 int cv_socks5_server_verdict(struct cv_socks5_server *server, bool accepted, struct cv_buffer *out);
 /** cv_socks5_server_reply() - Append the reply to the request, BND 0.0.0.0:0. */
 int cv_socks5_server_reply(enum cv_socks5_reply reply, struct cv_buffer *out);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * vision.h - XTLS Vision (flow xtls-rprx-vision): padded blocks, inner TLS detector, writer, reader.
+ * vision.h - XTLS Vision (flow xtls-rprx-vision): padded blocks, inner TLS detector, writer,
+ * reader.
  *
  * Sans-IO. One cv_vision per leg, shared by its reader (decode) and writer (encode) because the
  * detector sees both directions. Randomness for padding lengths comes in through a function pointer
@@ -11,7 +12,7 @@
 
 #include "base/buffer.h"
 
-/* No block is longer, UUID and header included; also the size of one detector buffer. Vision 2, 3. */
+/* No block is longer, UUID and header included; also the size of one detector buffer. */
 #define CV_VISION_BLOCK_MAX 8192
 
 enum cv_vision_reader { CV_VISION_READ_PADDED, CV_VISION_READ_PLAIN, CV_VISION_READ_RAW };
@@ -51,13 +52,14 @@ void cv_vision_init(struct cv_vision *vision, const uint8_t uuid[16], const uint
 /**
  * cv_vision_read() - Unpad OUTER plaintext, cut anywhere; appends content to @out.
  * Stops obeying block structure when reader becomes PLAIN or RAW: the rest of @bytes is content.
- * A stream that does not start with the UUID becomes PLAIN at the first byte that differs; until then
- * up to 15 bytes are held back. Content is also shown to the detector, once per 8192 bytes of @bytes.
+ * A stream that does not start with the UUID becomes PLAIN at the first byte that differs; until
+ * then up to 15 bytes are held back. Content is also shown to the detector, once per 8192 bytes of
+ * @bytes.
  * Returns: 0; CV_PEER_UNEXPECTED_MESSAGE for an unknown command; buffer errors. After an error the
  * stream is dead. Source: Vision 2.2, 3.
  */
 int cv_vision_read(struct cv_vision *vision, struct cv_span bytes, struct cv_buffer *out);
-/** cv_vision_read_eof() - CV_PEER_TRUNCATED if the stream ended inside UUID, header or block, else 0. */
+/** cv_vision_read_eof() - 0, or CV_PEER_TRUNCATED if the stream ended inside a header or block. */
 int cv_vision_read_eof(const struct cv_vision *vision);
 
 /*
@@ -72,8 +74,10 @@ typedef int (*cv_vision_emit)(void *context, struct cv_span bytes);
  * (DIRECT was sent). Not to be called in PLAIN or RAW. Empty @bytes emits the empty first block
  * (Vision 4.1).
  * Every unit is at most CV_VISION_BLOCK_MAX bytes and borrowed for the call only.
- * Returns: 0; the first non-zero code of @emit; CV_INTERNAL_STATE if not PADDED. Source: Vision 4.2.
+ * Returns: 0; the first non-zero code of @emit; CV_INTERNAL_STATE if not PADDED. Source: Vision
+ * 4.2.
  */
-int cv_vision_write(struct cv_vision *vision, struct cv_span bytes, cv_vision_emit emit, void *context);
+int cv_vision_write(struct cv_vision *vision, struct cv_span bytes, cv_vision_emit emit,
+		    void *context);
 
 #endif

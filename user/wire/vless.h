@@ -2,7 +2,8 @@
 /*
  * vless.h - VLESS version 0 request and response headers.
  *
- *   00 | uuid 16 | M | addons M | command | [port 2 | type 1 | address]      response: 00 | M | addons
+ *   request   00 | uuid 16 | M | addons M | command | [port 2 | type 1 | address]
+ *   response  00 | M | addons M
  */
 #ifndef CV_WIRE_VLESS_H
 #define CV_WIRE_VLESS_H
@@ -28,7 +29,8 @@ struct cv_vless_request {
  * Returns: 0; -EAGAIN; CV_PEER_PROTOCOL_VERSION (first byte not 0); CV_PEER_DECODE (addons),
  * CV_PEER_COMMAND, CV_PEER_ADDRESS. Source: VLESS 1, 2.
  */
-int cv_vless_request_read(struct cv_span bytes, struct cv_vless_request *ret_request, size_t *ret_len);
+int cv_vless_request_read(struct cv_span bytes, struct cv_vless_request *ret_request,
+			  size_t *ret_len);
 /** cv_vless_request_write() - Append a request header. Returns 0 or a buffer error. */
 int cv_vless_request_write(const struct cv_vless_request *request, struct cv_buffer *out);
 /** cv_vless_response_read() - 0 and *ret_len = 2+M; -EAGAIN; CV_UPSTREAM_VERSION. VLESS 3. */
