@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CV_ENGINE_KERNEL_PROBE_H
+#define CV_ENGINE_KERNEL_PROBE_H
+
+/**
+ * struct cv_kernel_features - what this process may use of this kernel
+ * @release:		as uname() has it, "6.12.43-amd64"
+ * @sk_lookup:		0 if such a program loads, else a negative errno
+ * @sk_skb_verdict:	likewise, for moving bytes inside a sockmap
+ * @socket_filter:	likewise
+ * @tls_ulp:		0 if a TCP socket takes the "tls" protocol, else a negative errno
+ *
+ * -EPERM says that the process lacks the right, not that the kernel lacks the feature.
+ * The ring's own features are cv_ring's to tell.
+ */
+struct cv_kernel_features {
+	char release[65];
+	int sk_lookup;
+	int sk_skb_verdict;
+	int socket_filter;
+	int tls_ulp;
+};
+
+/**
+ * cv_kernel_probe() - Try each kernel feature once
+ * @ret_features:	every field is set; untouched on failure
+ *
+ * Loads and unloads three small BPF programs and opens one TCP pair on the loopback
+ * address: milliseconds, so not for a worker's loop. libbpf's own messages are silenced
+ * for the duration of the call; not to be called from two threads at once.
+ *
+ * Returns: 0; -errno of uname(), which does not fail in practice
+ */
+int cv_kernel_probe(struct cv_kernel_features *ret_features);
+
+#endif
