@@ -58,6 +58,15 @@ static int fail_after(struct cv_socks5_server *server, int reply_error, int reas
 	return fail(server, reply_error ? reply_error : reason);
 }
 
+/* Goes on to @next unless the answer did not fit. */
+static int answer(struct cv_socks5_server *server, int append_error, enum cv_socks5_state next)
+{
+	if (append_error)
+		return fail(server, append_error);
+	server->state = next;
+	return 0;
+}
+
 /* ---- greeting ---- */
 
 static int read_greeting(struct cv_socks5_server *server, struct cv_reader *reader,
@@ -76,8 +85,8 @@ static int read_greeting(struct cv_socks5_server *server, struct cv_reader *read
 	if (cv_reader_left(&methods) == 0 || !memchr(methods.at, wanted, cv_reader_left(&methods)))
 		return fail_after(server, append_pair(out, VERSION, METHOD_REFUSED),
 				  CV_PEER_NO_METHOD);
-	server->state = server->need_auth ? CV_SOCKS5_EXPECT_AUTH : CV_SOCKS5_EXPECT_REQUEST;
-	return append_pair(out, VERSION, wanted);
+	return answer(server, append_pair(out, VERSION, wanted),
+		      server->need_auth ? CV_SOCKS5_EXPECT_AUTH : CV_SOCKS5_EXPECT_REQUEST);
 }
 
 /* ---- credentials ---- */
@@ -129,8 +138,7 @@ int cv_socks5_server_verdict(struct cv_socks5_server *server, bool accepted, str
 		return CV_INTERNAL_STATE;
 	if (!accepted)
 		return refuse_auth(server, out, CV_PEER_CREDENTIALS);
-	server->state = CV_SOCKS5_EXPECT_REQUEST;
-	return append_pair(out, AUTH_VERSION, AUTH_OK);
+	return answer(server, append_pair(out, AUTH_VERSION, AUTH_OK), CV_SOCKS5_EXPECT_REQUEST);
 }
 
 /* ---- request ---- */
