@@ -42,7 +42,7 @@ version()
 	local commit
 	commit=$(git describe --tags --always --dirty 2>/dev/null || echo unknown)
 	printf '/* Generated. */\n#ifndef CV_GEN_VERSION_H\n#define CV_GEN_VERSION_H\n'
-	printf '#define CV_VERSION "0.1"\n#define CV_COMMIT "%s"\n#endif\n' "$commit"
+	printf '#define CULVERT_VERSION "0.1.0"\n#define CULVERT_COMMIT "%s"\n#endif\n' "$commit"
 }
 
 mkdir -p "$(dirname "$1")"

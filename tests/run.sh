@@ -1,0 +1,241 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# run.sh - the test driver behind make test, test-long, check, fuzz and interop
+#
+#	check		lint, its self-test, unit tests: no root, no network, seconds
+#	test		check + fuzz 10 s each + end to end + detect + interop
+#	test-long	fuzz 60 s each, unit tests under TSan, end to end under ASan+UBSan, soak
+#
+# Every stage adds to three counts; failures and skips are repeated with their reasons at
+# the end, whose last line is "N passed, N failed, N skipped". Status 1 if anything failed.
+
+set -uo pipefail
+cd "$(dirname "$0")/.."
+root=$PWD
+results=$root/build/test
+passed=0 failed=0 skipped=0
+failures=() skips=()
+mkdir -p "$results"
+
+stage() { printf '\n== %s (%s)\n' "$1" "$(date -u +%T)"; }
+pass() { passed=$((passed + ${1:-1})); }
+fail() { failed=$((failed + 1)); failures+=("$1"); printf '   FAILED %s\n' "$1"; }
+skip() { skipped=$((skipped + 1)); skips+=("$1"); printf '   skipped %s\n' "$1"; }
+fuzz_in_parallel=$(nproc)
+
+# Build something; without it the stage that wanted it has failed.
+build()
+{
+	stage "building $*"
+	make "$@" && return 0
+	fail "make $*"
+	return 1
+}
+
+lint()
+{
+	stage "lint"
+	if tools/build/lint.sh; then pass; else fail "lint"; fi
+	if tests/lint_selftest.sh; then pass; else fail "lint_selftest"; fi
+}
+
+# unit DIRECTORY - run each cmocka program found there
+unit()
+{
+	local program name log status count=0
+	stage "unit tests in $1"
+	for program in tests/unit/test_*.c; do
+		[ -e "$program" ] || continue
+		name=$(basename "$program" .c)
+		log=$results/$name.log
+		timeout -k 5 300 "$1/$name" >"$log" 2>&1 </dev/null
+		status=$?
+		count=$((count + 1))
+		unit_count "$name" "$log" $status
+	done
+	[ $count -gt 0 ] || fail "no unit tests found"
+}
+
+unit_count()
+{
+	local ok bad
+	ok=$(sed -n 's/^\[  PASSED  \] \([0-9]*\) test.*/\1/p' "$2" | awk '{n += $1} END {print n + 0}')
+	pass "$ok"
+	bad=$(sed -n 's/^\[  FAILED  \] \([A-Za-z_].*\)/\1/p' "$2" | sort -u)
+	while read -r bad; do
+		[ -z "$bad" ] || fail "$1: $bad"
+	done <<<"$bad"
+	while read -r bad; do
+		skip "$1: $bad"
+	done < <(sed -n 's/^\[  SKIPPED \] \([A-Za-z_].*\)/\1/p' "$2" | sort -u)
+	if [ "$3" -ne 0 ]; then
+		grep -vE '^\[ RUN|^\[       OK' "$2" | tail -n 40 | sed 's/^/   | /'
+		grep -q '^\[  FAILED  \]' "$2" || fail "$1: ended with status $3"
+	elif [ "$ok" -eq 0 ]; then
+		fail "$1: ran no test"
+	else
+		printf '   %-28s %s passed\n' "$1" "$ok"
+	fi
+}
+
+# fuzz_one NAME SECONDS - called through xargs; prints one line, status 1 on a finding
+fuzz_one()
+{
+	local name=$1 seconds=$2 log=$results/fuzz_$1.log runs
+	local seeds=tests/fuzz/corpus/$name found=build/fuzz/found/$name
+	[ -n "$(ls "$seeds" 2>/dev/null)" ] || { echo "$name has no seed corpus in $seeds"; return 1; }
+	mkdir -p "$found" build/fuzz/crash
+	if build/fuzz/"fuzz_$name" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2048 \
+		-artifact_prefix=build/fuzz/crash/"$name"- "$found" "$seeds" >"$log" 2>&1
+	then
+		runs=$(sed -n 's/^Done \([0-9]*\) runs.*/\1/p' "$log")
+		printf '   %-28s %s runs\n' "fuzz_$name" "$runs"
+	else
+		tail -n 30 "$log" | sed 's/^/   | /'
+		return 1
+	fi
+}
+
+fuzz()
+{
+	local seconds=$1 name names
+	names=$(cd tests/fuzz && ls fuzz_*.c 2>/dev/null | sed 's/^fuzz_//; s/\.c$//')
+	stage "fuzzing, $seconds s each, $fuzz_in_parallel at a time"
+	[ -n "$names" ] || { fail "no fuzz targets found"; return; }
+	export -f fuzz_one
+	export results
+	rm -f "$results"/fuzz_failed.*
+	# shellcheck disable=SC2016
+	xargs -P "$fuzz_in_parallel" -I@ bash -c \
+		'fuzz_one @ "$0" || : >"$results/fuzz_failed.@"' "$seconds" <<<"$names"
+	for name in $names; do
+		if [ -e "$results/fuzz_failed.$name" ]; then fail "fuzz_$name"; else pass; fi
+	done
+}
+
+# python_suite NAME BUILD SECONDS PYTEST-ARGUMENT... - counts come from pytest's own report
+python_suite()
+{
+	local name=$1 binaries=$2 seconds=$3 report=$results/$1.xml kind text
+	shift 3
+	stage "$name with the programs in $binaries"
+	[ "$(id -u)" = 0 ] || { skip "$name: needs root (network namespaces)"; return; }
+	rm -f "$report"
+	CULVERT_BUILD=$root/$binaries CULVERT_OPENSSL=$openssl PYTHONDONTWRITEBYTECODE=1 \
+		timeout -k 30 "$seconds" /usr/bin/python3 -m pytest -p no:cacheprovider -v \
+		--tb=short --durations=5 --junitxml="$report" "$@" </dev/null
+	case $? in
+	0 | 1) ;;
+	5) fail "$name: no tests found"; return ;;
+	124) fail "$name: not done after $seconds s" ;;
+	*) fail "$name: pytest itself failed" ;;
+	esac
+	while IFS=$'\t' read -r kind text; do
+		case $kind in
+		pass) pass "$text" ;;
+		fail) fail "$text" ;;
+		skip) skip "$text" ;;
+		esac
+	done < <(python_report "$report")
+}
+
+python_report()
+{
+	[ -e "$1" ] || return 0
+	/usr/bin/python3 - "$1" <<-'PYTHON'
+	import sys
+	import xml.etree.ElementTree as tree
+
+	passed = 0
+	for case in tree.parse(sys.argv[1]).iter("testcase"):
+	    name = "%s::%s" % (case.get("classname"), case.get("name"))
+	    skip = case.find("skipped")
+	    if case.find("failure") is not None or case.find("error") is not None:
+	        print("fail\t%s" % name)
+	    elif skip is not None:
+	        print("skip\t%s: %s" % (name, (skip.get("message") or "").replace("\n", " ")))
+	    else:
+	        passed += 1
+	print("pass\t%d" % passed)
+	PYTHON
+}
+
+interop()
+{
+	local need have log=$results/interop.log line
+	stage "interop (Go)"
+	[ -f tests/interop/go.mod ] || { fail "interop: no tests found"; return; }
+	need=$(sed -n 's/^go \([0-9.]*\).*/\1/p' tests/interop/go.mod)
+	have=$(GOTOOLCHAIN=local go env GOVERSION 2>/dev/null | sed 's/^go//')
+	if [ -z "$have" ] || dpkg --compare-versions "$have" lt "$need"; then
+		skip "interop: needs Go $need, this machine has ${have:-none}"
+		return
+	fi
+	(cd tests/interop && CULVERT_BUILD=$root/build CULVERT_INTEROP_REQUIRED=1 GOTOOLCHAIN=local timeout -k 30 1200 \
+		go test -count=1 -v -timeout 18m ./... </dev/null 2>&1) | tee "$log" |
+		grep -E '^ *(---|===|FAIL|ok|panic|#)|_test.go:|\.go:[0-9]'
+	[ "${PIPESTATUS[0]}" -eq 0 ] || grep -q -- '--- FAIL' "$log" ||
+		{ tail -n 30 "$log"; fail "interop: go test ended without a result"; }
+	pass "$(grep -c -- '--- PASS' "$log")"
+	while read -r line; do
+		fail "interop ${line#--- FAIL: }"
+	done < <(grep -- '--- FAIL' "$log")
+	while read -r line; do
+		skip "interop $line"
+	done < <(grep -B1 -- '--- SKIP' "$log" | grep -v '^--$' | paste -d ' ' - -)
+}
+
+summary()
+{
+	local line
+	printf '\n'
+	for line in "${skips[@]}"; do printf 'skipped: %s\n' "$line"; done
+	for line in "${failures[@]}"; do printf 'failed: %s\n' "$line"; done
+	printf '%d passed, %d failed, %d skipped\n' $passed $failed $skipped
+	[ $failed -eq 0 ] && [ $passed -gt 0 ]
+}
+
+openssl=$(command -v openssl || true)
+[ ! -x build/deps/bin/openssl ] || openssl=$root/build/deps/bin/openssl
+asan_units="SANITIZE=address,undefined units"
+fuzzers="SANITIZE=fuzzer,address,undefined fuzzers"
+
+# shellcheck disable=SC2086
+case ${1:-test} in
+check)
+	lint
+	build $asan_units && unit build/asan/unit
+	;;
+test)
+	tools/build/deps.sh test || fail "tools/build/deps.sh"
+	lint
+	build all
+	build $asan_units && unit build/asan/unit
+	build $fuzzers && fuzz "${FUZZ_SECONDS:-10}"
+	openssl=$(command -v openssl)
+	[ ! -x build/deps/bin/openssl ] || openssl=$root/build/deps/bin/openssl
+	python_suite e2e build 900 tests/e2e
+	python_suite detect build 600 tests/detect
+	interop
+	;;
+test-long)
+	tools/build/deps.sh test || fail "tools/build/deps.sh"
+	build all
+	build $fuzzers && fuzz "${FUZZ_SECONDS:-60}"
+	build SANITIZE=thread units && unit build/tsan/unit
+	build asan && CULVERT_LONG=1 python_suite e2e-asan build/asan 1500 tests/e2e
+	CULVERT_LONG=1 python_suite detect-asan build/asan 900 tests/detect
+	;;
+fuzz)
+	build $fuzzers && fuzz "${FUZZ_SECONDS:-60}"
+	;;
+interop)
+	build all && interop
+	;;
+*)
+	echo "usage: tests/run.sh check|test|test-long|fuzz|interop" >&2
+	exit 2
+	;;
+esac
+summary
