@@ -61,6 +61,7 @@ TOOL_C := $(filter-out $(CLI_C),$(wildcard tools/*.c))
 UNIT_C := $(wildcard tests/unit/test_*.c)
 UNIT_HELPER_C := $(filter-out $(UNIT_C),$(wildcard tests/unit/*.c))
 FUZZ_C := $(wildcard tests/fuzz/fuzz_*.c)
+BENCH_C := $(wildcard tests/bench/*.c)
 SKELETONS := $(patsubst bpf/%.bpf.c,$(G)/%.skel.h,$(wildcard bpf/*.bpf.c))
 
 objects = $(patsubst %.c,$(O)/%.o,$(1))
@@ -69,6 +70,7 @@ CLI := $(if $(CLI_C),$(B)/culvert)
 TOOLS := $(patsubst tools/%.c,$(B)/%,$(TOOL_C))
 UNITS := $(patsubst tests/unit/%.c,$(B)/unit/%,$(UNIT_C))
 FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/%,$(FUZZ_C))
+BENCHES := $(patsubst tests/bench/%.c,$(B)/%,$(BENCH_C))
 LIBRARY := $(B)/libculvert.a
 
 # ---- Flags ------------------------------------------------------------------------
@@ -119,7 +121,7 @@ fuzz:
 interop:
 	$(Q)tests/run.sh interop
 
-bench: products
+bench: products $(BENCHES)
 	$(Q)tests/bench/run.sh
 
 lint:
@@ -203,6 +205,10 @@ $(TOOLS): $(B)/%: $(O)/tools/%.o $(LIBRARY)
 $(UNITS): $(B)/unit/%: $(O)/tests/unit/%.o $(call objects,$(UNIT_HELPER_C)) $(LIBRARY)
 	$(call say,LD,$@)
 	$(call link,-lcmocka)
+
+$(BENCHES): $(B)/%: $(O)/tests/bench/%.o $(LIBRARY)
+	$(call say,LD,$@)
+	$(call link)
 
 $(FUZZERS): $(B)/%: $(O)/tests/fuzz/%.o $(LIBRARY)
 	$(call say,LD,$@)

@@ -104,13 +104,13 @@ go_packages()
 {
 	local need candidate
 	[ -f tests/interop/go.mod ] || return 0
-	need=$(sed -n 's/^go \([0-9.]*\).*/\1/p' tests/interop/go.mod)
+	need=$(sed -n 's/^go \([0-9]*\.[0-9]*\).*/\1/p' tests/interop/go.mod)
 	! command -v go >/dev/null || return 0
 	candidate=$(apt-cache show --no-all-versions golang-go 2>/dev/null |
 		sed -n 's/^Version: [0-9]*:\{0,1\}\([0-9.]*\).*/\1/p' | head -n 1)
 	[ -n "$candidate" ] || return 0
 	# the package names only the release line (1.24), go.mod may name a patch (1.24.4)
-	dpkg --compare-versions "$candidate" lt "${need%.*}" || echo golang-go
+	dpkg --compare-versions "$candidate" lt "$need" || echo golang-go
 }
 
 main()
