@@ -386,8 +386,8 @@ static void retry_changes_only_what_it_must(void **state)
 
 	(void)state;
 	cv_buffer_init(&second, 16384);
-	assert_int_equal(cv_fingerprint_retry(cv_buffer_span(&first), 0x0017, share, cookie, &second),
-			 0);
+	assert_int_equal(cv_fingerprint_retry(cv_buffer_span(&first), 0x0017, share, cookie,
+					      &second), 0);
 	assert_int_equal(cv_client_hello_parse(cv_buffer_span(&second), &hello), 0);
 	assert_memory_equal(hello.session_id.data, session_id, 32);
 	parse(cv_buffer_span(&first), &before);
@@ -402,7 +402,8 @@ static void retry_changes_only_what_it_must(void **state)
 		assert_int_equal(after.types[at], before.types[i]);
 		if (before.types[i] == 51) {
 			assert_int_equal(after.bodies[at].len_bytes, 2 + 4 + 65);
-			assert_memory_equal(after.bodies[at].data, "\x00\x45\x00\x17\x00\x41\x66", 7);
+			assert_memory_equal(after.bodies[at].data,
+					    "\x00\x45\x00\x17\x00\x41\x66", 7);
 			continue;
 		}
 		assert_int_equal(after.bodies[at].len_bytes, before.bodies[i].len_bytes);
@@ -414,16 +415,17 @@ static void retry_changes_only_what_it_must(void **state)
 
 	/* cookie only: the shares stay */
 	cv_buffer_init(&second, 16384);
-	assert_int_equal(cv_fingerprint_retry(cv_buffer_span(&first), 0, cv_span_of(NULL, 0), cookie,
-					      &second), 0);
+	assert_int_equal(cv_fingerprint_retry(cv_buffer_span(&first), 0, cv_span_of(NULL, 0),
+					      cookie, &second), 0);
 	assert_int_equal(cv_client_hello_parse(cv_buffer_span(&second), &hello), 0);
 	assert_memory_equal(hello.x25519_share.data, x25519, 32);
 	cv_buffer_consume(&second, cv_buffer_len(&second));
 
 	/* a hello cut short is refused at every length */
 	for (size_t len = 0; len < cv_buffer_len(&first); len += 13)
-		assert_int_equal(cv_fingerprint_retry(cv_span_of(cv_buffer_bytes(&first), len), 0x17,
-						      share, cookie, &second), CV_INTERNAL_STATE);
+		assert_int_equal(cv_fingerprint_retry(cv_span_of(cv_buffer_bytes(&first), len),
+						      0x17, share, cookie, &second),
+				 CV_INTERNAL_STATE);
 	cv_buffer_done(&second);
 	cv_buffer_done(&first);
 }
@@ -446,7 +448,8 @@ static void names_are_those_of_xray(void **state)
 		{"hellosafari_26_3", 0, CV_FINGERPRINT_SAFARI},
 		{"helloios_14", 0, CV_FINGERPRINT_SAFARI},
 		{"hellochrome_58", CV_INTERNAL_CONFIG, 0}, {"helloios_11_1", CV_INTERNAL_CONFIG, 0},
-		{"android", CV_INTERNAL_CONFIG, 0}, {"helloandroid_11_okhttp", CV_INTERNAL_CONFIG, 0},
+		{"android", CV_INTERNAL_CONFIG, 0},
+		{"helloandroid_11_okhttp", CV_INTERNAL_CONFIG, 0},
 		{"360", CV_INTERNAL_CONFIG, 0}, {"unsafe", CV_INTERNAL_CONFIG, 0},
 		{"hellogolang", CV_INTERNAL_CONFIG, 0}, {"chrom", CV_INTERNAL_CONFIG, 0},
 		{"hellochrome_", CV_INTERNAL_CONFIG, 0}, {"go", CV_INTERNAL_CONFIG, 0},

@@ -442,7 +442,8 @@ static void real_certificate_is_told_apart(void **state)
 static void held_finished_is_sent_on_release(void **state)
 {
 	struct cv_tls_client_config config = {
-		.server_name = HOST, .trust = ecdsa.trust, .hold_finished = true, .extra_ccs_count = 2};
+		.server_name = HOST, .trust = ecdsa.trust, .hold_finished = true,
+		.extra_ccs_count = 2};
 	struct cv_buffer *output;
 	struct peer peer;
 

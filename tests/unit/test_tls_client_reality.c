@@ -55,7 +55,8 @@ static size_t from_hex(const char *text, uint8_t *out, size_t size)
 static struct cv_reality_client_config vector_config(void)
 {
 	struct cv_reality_client_config reality = {
-		.short_id = {0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef}, .version = {26, 7, 28}};
+		.short_id = {0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef},
+		.version = {26, 7, 28}};
 
 	from_hex(server_public_hex, reality.server_public, 32);
 	return reality;
@@ -74,7 +75,8 @@ static size_t sealed_hello(uint8_t hello[256], uint8_t auth_key[32])
 	size_t len = from_hex(hello_hex, hello, 256);
 
 	vector_private_key(key);
-	assert_int_equal(cv_reality_seal_session_id(&reality, key, WALL_MS, hello, len, auth_key), 0);
+	assert_int_equal(cv_reality_seal_session_id(&reality, key, WALL_MS, hello, len, auth_key),
+			 0);
 	return len;
 }
 
@@ -167,8 +169,9 @@ static void certificate_is_genuine_to_the_byte(void **state)
 static void mldsa_certificate(const uint8_t *plain, uint8_t der[3509], uint8_t public_key[1952])
 {
 	static const uint8_t lengths[] = {0x30, 0x82, 0x0d, 0xb1, 0x30, 0x82, 0x0d, 0x63};
-	static const uint8_t extension[] = {0xa3, 0x82, 0x0c, 0xfc, 0x30, 0x82, 0x0c, 0xf8, 0x30, 0x82,
-					    0x0c, 0xf4, 0x06, 0x01, 0x00, 0x04, 0x82, 0x0c, 0xed};
+	static const uint8_t extension[] = {
+		0xa3, 0x82, 0x0c, 0xfc, 0x30, 0x82, 0x0c, 0xf8, 0x30, 0x82,
+		0x0c, 0xf4, 0x06, 0x01, 0x00, 0x04, 0x82, 0x0c, 0xed};
 	struct cv_tls_client *client = client_at_certificate(NULL);
 	struct cv_span hello = cv_buffer_span(&client->hello);
 	struct cv_span server_hello = cv_buffer_span(&client->server_hello);
@@ -237,7 +240,8 @@ static void transmitted_hello_opens_at_the_server(void **state)
 		server_private[i] = (uint8_t)(i + 1);
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
 		struct cv_tls_client_config config = {
-			.server_name = "www.example.com", .fingerprint = all[i], .reality = &reality};
+			.server_name = "www.example.com", .fingerprint = all[i],
+			.reality = &reality};
 		struct cv_tls_client *client = cv_tls_client_new(&config, WALL_MS);
 		struct cv_client_hello hello;
 		uint8_t shared[32], prk[64], key[32], aad[8192], sealed[32], identity[16];

@@ -272,8 +272,8 @@ static uint16_t draw(const struct cv_u16_list *list)
 }
 
 /*
- * GREASE ECH: outer type, HKDF-SHA256, an AEAD, config id, enc, payload. enc is a true X25519 public
- * key: its top bit is never set, random bytes would show it in half of all hellos.
+ * GREASE ECH: outer type, HKDF-SHA256, an AEAD, config id, enc, payload. enc is a true X25519
+ * public key: its top bit is never set, random bytes would show it in half of all hellos.
  */
 static void write_grease_ech(struct hello_build *build)
 {

@@ -19,8 +19,8 @@ enum cv_fingerprint {
 
 /**
  * cv_fingerprint_parse() - Xray/uTLS names (chrome, firefox, safari, ios, edge, random, randomized,
- * hello* names), case ignored; "" and NULL are chrome. Version numbers of hello* names only choose the
- * family: an outdated browser is no camouflage.
+ * hello* names), case ignored; "" and NULL are chrome. Version numbers of hello* names only choose
+ * the family: an outdated browser is no camouflage.
  * Returns 0; CV_INTERNAL_CONFIG for unknown, unsafe, hellogolang or TLS-1.2-only ones.
  * Source: REALITY 12.1.
  */
@@ -29,7 +29,7 @@ const char *cv_fingerprint_name(enum cv_fingerprint fingerprint);
 
 struct cv_hello_inputs {
 	const char *server_name;       /* "" = none */
-	const char *const *alpn;       /* NULL = the fingerprint's own; {NULL} = no ALPN extension */
+	const char *const *alpn;       /* NULL = the fingerprint's own; {NULL} = none */
 	const uint8_t *random;         /* 32 */
 	const uint8_t *session_id;     /* 32 */
 	const uint8_t *x25519_public;  /* 32: the standalone share */
@@ -58,9 +58,9 @@ const char *const *cv_fingerprint_default_alpn(enum cv_fingerprint fingerprint);
 /**
  * cv_fingerprint_retry() - Append the second ClientHello that answers a HelloRetryRequest.
  *
- * It is @first with the key_share extension replaced by the one entry (@group, @share) unless @share
- * is empty, and with a cookie extension unless @cookie is empty; everything else stays as it was,
- * session id, extension order and GREASE ECH included.
+ * It is @first with the key_share extension replaced by the one entry (@group, @share) unless
+ * @share is empty, and with a cookie extension unless @cookie is empty; everything else stays as it
+ * was, session id, extension order and GREASE ECH included.
  * Returns: 0; CV_INTERNAL_STATE if @first is no hello of ours; buffer errors.
  * Source: RFC 8446 4.1.2.
  */

@@ -14,8 +14,9 @@ enum cv_hello_extension {
 	CV_EXT_SERVER_NAME = 0, CV_EXT_STATUS_REQUEST = 5, CV_EXT_SUPPORTED_GROUPS = 10,
 	CV_EXT_EC_POINT_FORMATS = 11, CV_EXT_SIGNATURE_ALGORITHMS = 13, CV_EXT_ALPN = 16,
 	CV_EXT_SCT = 18, CV_EXT_EXTENDED_MASTER_SECRET = 23, CV_EXT_COMPRESS_CERTIFICATE = 27,
-	CV_EXT_RECORD_SIZE_LIMIT = 28, CV_EXT_DELEGATED_CREDENTIALS = 34, CV_EXT_SESSION_TICKET = 35,
-	CV_EXT_SUPPORTED_VERSIONS = 43, CV_EXT_COOKIE = 44, CV_EXT_PSK_MODES = 45,
+	CV_EXT_RECORD_SIZE_LIMIT = 28, CV_EXT_DELEGATED_CREDENTIALS = 34,
+	CV_EXT_SESSION_TICKET = 35, CV_EXT_SUPPORTED_VERSIONS = 43, CV_EXT_COOKIE = 44,
+	CV_EXT_PSK_MODES = 45,
 	CV_EXT_KEY_SHARE = 51, CV_EXT_APPLICATION_SETTINGS = 0x44cd, CV_EXT_ECH = 0xfe0d,
 	CV_EXT_RENEGOTIATION_INFO = 0xff01,
 };
@@ -42,7 +43,7 @@ struct cv_hello_shape {
 	struct cv_u16_list compressions; /* RFC 8879 algorithms */
 	struct cv_u16_list delegated;    /* delegated_credentials schemes, RFC 9345 */
 	struct cv_u16_list ech_aeads;    /* GREASE ECH: one is drawn */
-	struct cv_u16_list ech_payloads; /* GREASE ECH payload lengths, tag included: one is drawn */
+	struct cv_u16_list ech_payloads; /* GREASE ECH payload with tag: one is drawn */
 	const char *const *alpn;
 	bool permutes;      /* extensions between the GREASE ones in a new order per connection */
 	bool reuses_x25519; /* one X25519 key pair in both shares */

@@ -36,8 +36,8 @@ struct cv_spider_plan {
 
 /**
  * cv_spider_plan_parse() - @spider_x: "/path?p=100-200&c=2&t=3-5&i=10-100&r=0"; "" or NULL is "/".
- * Values above our limits are clamped to them. Returns 0, or CV_INTERNAL_CONFIG (does not start with
- * "/", too long, control characters, a range that is not "a" or "a-b" with a <= b).
+ * Values above our limits are clamped to them. Returns 0, or CV_INTERNAL_CONFIG (does not start
+ * with "/", too long, control characters, a range that is not "a" or "a-b" with a <= b).
  */
 int cv_spider_plan_parse(const char *spider_x, struct cv_spider_plan *ret_plan);
 

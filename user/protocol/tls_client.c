@@ -63,8 +63,8 @@ static void send_alert(struct cv_tls_client *client, enum cv_tls_alert alert)
 	} else {
 		ignored = cv_client_send_ccs(client);
 		if (ignored == 0)
-			ignored = cv_tls_record_seal(&client->tx, CV_TLS_ALERT, body, sizeof(body), 0,
-						     &client->output);
+			ignored = cv_tls_record_seal(&client->tx, CV_TLS_ALERT, body, sizeof(body),
+						     0, &client->output);
 	}
 	(void)ignored;
 }
@@ -102,7 +102,8 @@ static message_handler handler_of(const struct cv_tls_client *client, uint8_t ty
 	case CV_TLS_CLIENT_EXPECT_SERVER_HELLO:
 		return type == CV_MESSAGE_SERVER_HELLO ? cv_client_server_hello : NULL;
 	case CV_TLS_CLIENT_EXPECT_ENCRYPTED_EXTENSIONS:
-		return type == CV_MESSAGE_ENCRYPTED_EXTENSIONS ? cv_client_encrypted_extensions : NULL;
+		return type == CV_MESSAGE_ENCRYPTED_EXTENSIONS ? cv_client_encrypted_extensions
+							       : NULL;
 	case CV_TLS_CLIENT_EXPECT_CERTIFICATE:
 		if (type == CV_MESSAGE_CERTIFICATE_REQUEST)
 			return cv_client_certificate_request;
@@ -161,7 +162,8 @@ static int handle_messages(struct cv_tls_client *client)
 		message_len = 4 + ((size_t)bytes.data[1] << 16 | (size_t)bytes.data[2] << 8 |
 				   bytes.data[3]);
 		if (message_len > CV_CLIENT_MESSAGE_MAX)
-			return cv_client_fail(client, CV_UPSTREAM_DECODE, CV_ALERT_ILLEGAL_PARAMETER,
+			return cv_client_fail(client, CV_UPSTREAM_DECODE,
+					      CV_ALERT_ILLEGAL_PARAMETER,
 					      "handshake message too long");
 		if (bytes.len_bytes < message_len)
 			return 0;
@@ -225,7 +227,8 @@ static int handle_protected(struct cv_tls_client *client, struct cv_span record)
 		return open_failed(client, CV_PEER_BAD_RECORD);
 	plain = malloc(record.len_bytes);
 	if (!plain)
-		return cv_client_fail(client, CV_INTERNAL_MEMORY, CV_ALERT_INTERNAL_ERROR, "memory");
+		return cv_client_fail(client, CV_INTERNAL_MEMORY, CV_ALERT_INTERNAL_ERROR,
+				      "out of memory");
 	result = cv_tls_record_open(&client->rx, record.data, record.len_bytes, plain, &type, &len);
 	if (result < 0)
 		result = open_failed(client, result);

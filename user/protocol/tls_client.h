@@ -20,14 +20,14 @@ struct cv_reality_client_config {
 struct cv_tls_client_config {
 	const char *server_name; /* "" = no SNI; also the name to verify */
 	enum cv_fingerprint fingerprint;
-	const char *const *alpn; /* NULL = the fingerprint's own; else NULL-terminated list; {NULL} = none */
+	const char *const *alpn; /* NULL-terminated; NULL = the fingerprint's own; {NULL} = none */
 	const struct cv_reality_client_config *reality; /* NULL = plain TLS */
-	/* WebPKI roots, borrowed. NULL: plain TLS verifies nothing (probe), REALITY refuses whatever it
-	 * did not sign. */
+	/* WebPKI roots, borrowed. NULL: plain TLS verifies nothing (probe), REALITY refuses
+	 * whatever it did not sign. */
 	const struct cv_trust_store *trust;
 	bool allow_insecure; /* plain TLS: go on after a bad chain; facts tell what was found */
-	unsigned extra_ccs_count; /* probe: extra CCS records before the second flight (REALITY 7 B) */
-	bool hold_finished; /* probe: no second flight, not even CCS, until cv_tls_client_release() */
+	unsigned extra_ccs_count; /* probe: extra CCS records before the second flight */
+	bool hold_finished; /* probe: no second flight, not even CCS, until _release() */
 };
 
 enum cv_tls_client_state {
@@ -83,7 +83,7 @@ struct cv_tls_client_facts {
 const struct cv_tls_client_facts *cv_tls_client_facts(const struct cv_tls_client *client);
 /** cv_tls_client_key_log() - NSS key log lines (REALITY 13), NULL before DONE. Caller frees. */
 char *cv_tls_client_key_log(const struct cv_tls_client *client);
-/** cv_tls_client_auth_key() - REALITY AuthKey (32 bytes) of this hello; NULL without REALITY. Secret. */
+/** cv_tls_client_auth_key() - REALITY AuthKey (32 bytes), a secret; NULL without REALITY. */
 const uint8_t *cv_tls_client_auth_key(const struct cv_tls_client *client);
 
 #endif

@@ -5,8 +5,8 @@
  *   EncryptedExtensions -> [CertificateRequest] -> Certificate -> CertificateVerify -> Finished
  *   ours, one record:  CCS | [EncryptedExtensions (ALPS)] [empty Certificate] Finished
  *
- * The Certificate decides: REALITY's own (genuine), a valid WebPKI chain (the real site: finish as a
- * browser would, but report CV_UPSTREAM_REAL_CERTIFICATE), or neither (bad_certificate).
+ * The Certificate decides: REALITY's own (genuine), a valid WebPKI chain (the real site: finish as
+ * a browser would, but report CV_UPSTREAM_REAL_CERTIFICATE), or neither (bad_certificate).
  */
 #include "protocol/tls_client_state.h"
 
@@ -24,7 +24,8 @@
 #define SIGNED_PREFIX 64
 #define COMPRESSION_BROTLI 2
 
-static const char verify_context[] = "TLS 1.3, server CertificateVerify"; /* its NUL is signed too */
+/* its NUL is signed too */
+static const char verify_context[] = "TLS 1.3, server CertificateVerify";
 
 static struct cv_reader message_body(struct cv_span message)
 {
@@ -72,7 +73,8 @@ int cv_client_encrypted_extensions(struct cv_tls_client *client, struct cv_span 
 		if (extensions.failed)
 			break;
 		if (type == EXT_ALPN && !read_alpn(client, &body))
-			return cv_client_fail(client, CV_UPSTREAM_DECODE, CV_ALERT_ILLEGAL_PARAMETER,
+			return cv_client_fail(client, CV_UPSTREAM_DECODE,
+					      CV_ALERT_ILLEGAL_PARAMETER,
 					      "ALPN answer does not fit our offer");
 		client->application_settings |= type == EXT_APPLICATION_SETTINGS;
 	}
@@ -154,7 +156,7 @@ static bool read_chain(struct cv_reader *reader, struct cv_der chain[CV_CLIENT_C
 		cv_read_vector16(&list); /* OCSP, SCT: not judged */
 		if (list.failed || cv_reader_left(&der) == 0)
 			return false;
-		chain[count++] = (struct cv_der){.bytes = der.at, .len_bytes = cv_reader_left(&der)};
+		chain[count++] = (struct cv_der){der.at, cv_reader_left(&der)};
 	}
 	*ret_len = count;
 	return count > 0 && cv_reader_ended(&list) && cv_reader_ended(reader);
@@ -339,8 +341,8 @@ static int append_finished(struct cv_tls_client *client, struct cv_buffer *fligh
 	int result = cv_transcript_digest(client->transcript, digest);
 
 	if (result == 0)
-		result = cv_tls_finished_mac(client->suite, client->secrets.client_handshake, digest,
-					     message + 4);
+		result = cv_tls_finished_mac(client->suite, client->secrets.client_handshake,
+					     digest, message + 4);
 	if (result == 0)
 		result = append_own(client, flight, message, 4 + len);
 	return result;
@@ -420,11 +422,12 @@ int cv_client_finished(struct cv_tls_client *client, struct cv_span message)
 
 	result = cv_transcript_digest(client->transcript, digest);
 	if (result == 0)
-		result = cv_tls_finished_mac(client->suite, client->secrets.server_handshake, digest,
-					     expected);
+		result = cv_tls_finished_mac(client->suite, client->secrets.server_handshake,
+					     digest, expected);
 	if (result < 0)
 		return internal_error(client, result);
-	if (message.len_bytes != 4 + len || !cv_equal_constant_time(message.data + 4, expected, len))
+	if (message.len_bytes != 4 + len ||
+	    !cv_equal_constant_time(message.data + 4, expected, len))
 		return cv_client_fail(client, CV_UPSTREAM_FINISHED, CV_ALERT_DECRYPT_ERROR,
 				      "server Finished does not verify");
 	result = cv_transcript_add(client->transcript, message.data, message.len_bytes);

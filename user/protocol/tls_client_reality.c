@@ -6,9 +6,9 @@
  *   AuthKey = HKDF(salt = random[0..19], shared, "REALITY")
  *   session_id = AES-256-GCM(AuthKey, nonce = random[20..31], version|time|shortId, AAD = hello)
  *
- * The hello is sealed last: any later change of it breaks the AAD. The answer is genuine if the leaf
- * has the fixed layout of REALITY 6.6 (178 bytes) or 6.7 (3509 bytes) and its "signature" is the
- * HMAC of its own Ed25519 key under AuthKey; nothing in it is parsed by length fields of the peer.
+ * The hello is sealed last: any later change of it breaks the AAD. The answer is genuine if the
+ * leaf has the fixed layout of REALITY 6.6 (178 bytes) or 6.7 (3509 bytes) and its "signature" is
+ * the HMAC of its own Ed25519 key under AuthKey; nothing in it is parsed by the peer's lengths.
  */
 #include "protocol/tls_client_state.h"
 
@@ -55,7 +55,8 @@ static int derive_auth_key(const struct cv_reality_client_config *reality,
 
 	result = cv_x25519(private_key, reality->server_public, shared);
 	if (result == 0)
-		result = cv_hkdf_extract(CV_SHA256, random, NONCE_OFFSET, shared, sizeof(shared), prk);
+		result = cv_hkdf_extract(CV_SHA256, random, NONCE_OFFSET, shared, sizeof(shared),
+					 prk);
 	if (result == 0)
 		result = cv_hkdf_expand(CV_SHA256, prk, cv_hash_len(CV_SHA256), CV_REALITY_INFO,
 					sizeof(CV_REALITY_INFO) - 1, ret_auth_key, 32);

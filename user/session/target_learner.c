@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: MIT
+/*
+ * target_learner.c - one thread per target that learns and publishes (REALITY 7).
+ *
+ *   learner thread: resolve -> probes for every (serverName, class) and CCS once per serverName
+ *                   -> publish under the lock -> sleep interval (or until stopped) -> again
+ *   workers:        cv_target_learner_profile(): copy one entry under the lock
+ *
+ * A round that fails for an entry keeps what was known before, so a target that is down for a while
+ * does not change what our clients see. Connections never wait for a round: an entry nobody has
+ * learned yet simply has no records. The object is counted: the owner and the thread each hold one
+ * reference, because a resolver call cannot be interrupted and must not delay the daemon's end.
+ */
+#include "session/target_learner.h"
+
+#include "base/log.h"
+#include "base/reason.h"
+#include "crypto/crypto.h"
+#include "session/target_probe.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#define ADDRESSES_MAX 8
+#define STOP_WAIT_S 2
+#define PROBES_PER_NAME (CV_ALPN_CLASSES + 1) /* one per class, one for CCS */
+
+struct learned_name {
+	char name[256];
+	struct cv_target_profile profiles[CV_ALPN_CLASSES];
+};
+
+struct cv_target_learner {
+	atomic_int reference_count;
+	struct cv_target_learner_config config; /* server_names unused: see names */
+	char *target_text;
+	pthread_t thread;
+	int stop_fd;
+
+	pthread_mutex_t lock;  /* guards names[].profiles and ready */
+	pthread_cond_t became_ready;
+	bool ready;
+	struct learned_name *names; /* sorted by name */
+	size_t name_count;
+};
+
+static void learner_release(struct cv_target_learner *learner)
+{
+	if (atomic_fetch_sub(&learner->reference_count, 1) != 1)
+		return;
+	if (learner->stop_fd >= 0)
+		close(learner->stop_fd);
+	pthread_mutex_destroy(&learner->lock);
+	pthread_cond_destroy(&learner->became_ready);
+	free(learner->target_text);
+	free(learner->names);
+	free(learner);
+}
+
+static int compare_names(const void *a, const void *b)
+{
+	const struct learned_name *left = a, *right = b;
+
+	return strcmp(left->name, right->name);
+}
+
+/* ---- a round ---- */
+
+static const char *const class_text[CV_ALPN_CLASSES] = {"no ALPN", "http/1.1", "h2"};
+
+static void warn_probe(const struct cv_target_learner *learner, const char *name, const char *what,
+		       const struct cv_target_probe_result *result)
+{
+	cv_log(CV_LOG_WARNING, "target %s, serverName \"%s\", %s: not learned: %s (%s)",
+	       learner->target_text, name, what, result->error_text,
+	       cv_reason_label(result->reason));
+}
+
+static void take_lengths(struct cv_target_learner *learner, struct learned_name *entry,
+			 enum cv_alpn_class alpn_class, const struct cv_target_probe_result *result)
+{
+	struct cv_target_profile *profile = &entry->profiles[alpn_class];
+
+	if (result->reason == -ECANCELED)
+		return;
+	if (result->reason < 0) {
+		warn_probe(learner, entry->name, class_text[alpn_class], result);
+		return;
+	}
+	pthread_mutex_lock(&learner->lock);
+	memcpy(profile->post_handshake_len, result->profile.post_handshake_len,
+	       sizeof(profile->post_handshake_len));
+	profile->post_handshake_count = result->profile.post_handshake_count;
+	pthread_mutex_unlock(&learner->lock);
+	cv_log_debug("target %s, serverName \"%s\", %s: %u records after the handshake",
+		     learner->target_text, entry->name, class_text[alpn_class],
+		     result->profile.post_handshake_count);
+}
+
+static void take_ccs_limit(struct cv_target_learner *learner, struct learned_name *entry,
+			   const struct cv_target_probe_result *result)
+{
+	if (result->reason == -ECANCELED)
+		return;
+	if (result->reason < 0) {
+		warn_probe(learner, entry->name, "CCS tolerance", result);
+		return;
+	}
+	pthread_mutex_lock(&learner->lock);
+	for (int i = 0; i < CV_ALPN_CLASSES; i++)
+		entry->profiles[i].ccs_limit = result->profile.ccs_limit;
+	pthread_mutex_unlock(&learner->lock);
+}
+
+static void prepare_probes(const struct cv_target_learner *learner,
+			   const struct cv_sockaddr *addresses, size_t address_count,
+			   struct cv_target_probe_config *configs)
+{
+	for (size_t i = 0; i < learner->name_count * PROBES_PER_NAME; i++) {
+		unsigned what = i % PROBES_PER_NAME;
+		bool lengths = what < CV_ALPN_CLASSES;
+
+		configs[i] = (struct cv_target_probe_config){
+			.kind = lengths ? CV_TARGET_PROBE_LENGTHS : CV_TARGET_PROBE_CCS,
+			.addresses = addresses,
+			.address_count = address_count,
+			.xver = learner->config.xver,
+			.server_name = learner->names[i / PROBES_PER_NAME].name,
+			.alpn_class = lengths ? (enum cv_alpn_class)what : CV_ALPN_H2,
+			.window_ms = learner->config.window_ms,
+			.timeout_ms = learner->config.timeout_ms,
+		};
+	}
+}
+
+static void take_results(struct cv_target_learner *learner,
+			 const struct cv_target_probe_result *results)
+{
+	for (size_t i = 0; i < learner->name_count * PROBES_PER_NAME; i++) {
+		struct learned_name *entry = &learner->names[i / PROBES_PER_NAME];
+		unsigned what = i % PROBES_PER_NAME;
+
+		if (what < CV_ALPN_CLASSES)
+			take_lengths(learner, entry, (enum cv_alpn_class)what, &results[i]);
+		else
+			take_ccs_limit(learner, entry, &results[i]);
+	}
+}
+
+static void learn_round(struct cv_target_learner *learner)
+{
+	size_t count = learner->name_count * PROBES_PER_NAME;
+	struct cv_sockaddr addresses[ADDRESSES_MAX];
+	struct cv_target_probe_config *configs = calloc(count, sizeof(*configs));
+	struct cv_target_probe_result *results = calloc(count, sizeof(*results));
+	int address_count;
+
+	address_count = cv_target_resolve(&learner->config.destination,
+					  &learner->config.unix_address, addresses, ADDRESSES_MAX);
+	if (address_count < 0) {
+		cv_log(CV_LOG_WARNING, "target %s: not learned: name does not resolve",
+		       learner->target_text);
+	} else if (configs && results) {
+		prepare_probes(learner, addresses, (size_t)address_count, configs);
+		cv_target_probe_run(configs, count, learner->stop_fd, results);
+		take_results(learner, results);
+	}
+	free(configs);
+	free(results);
+}
+
+static void publish_ready(struct cv_target_learner *learner)
+{
+	pthread_mutex_lock(&learner->lock);
+	learner->ready = true;
+	pthread_cond_broadcast(&learner->became_ready);
+	pthread_mutex_unlock(&learner->lock);
+}
+
+/* Jitter, so that the target never sees a clockwork. Returns true if the learner was stopped. */
+static bool wait_interval(const struct cv_target_learner *learner)
+{
+	struct pollfd polled = {.fd = learner->stop_fd, .events = POLLIN};
+	uint64_t interval_ms = (uint64_t)learner->config.interval_s * 1000;
+	int timeout = -1;
+
+	if (interval_ms) {
+		interval_ms += cv_random_below((uint32_t)(interval_ms / 10 % UINT32_MAX) + 1);
+		timeout = interval_ms < INT32_MAX ? (int)interval_ms : INT32_MAX;
+	}
+	while (poll(&polled, 1, timeout) < 0 && errno == EINTR)
+		;
+	return polled.revents != 0;
+}
+
+static void *learner_main(void *argument)
+{
+	struct cv_target_learner *learner = argument;
+
+	do {
+		learn_round(learner);
+		publish_ready(learner);
+	} while (!wait_interval(learner));
+	learner_release(learner);
+	return NULL;
+}
+
+/* ---- interface ---- */
+
+static int copy_names(struct cv_target_learner *learner,
+		      const struct cv_target_learner_config *config)
+{
+	learner->names = calloc(config->server_name_count + 1, sizeof(*learner->names));
+	learner->target_text = strdup(config->target_text ? config->target_text : "?");
+	if (!learner->names || !learner->target_text)
+		return CV_INTERNAL_MEMORY;
+	for (size_t i = 0; i < config->server_name_count; i++) {
+		struct learned_name *entry = &learner->names[i];
+
+		snprintf(entry->name, sizeof(entry->name), "%s", config->server_names[i]);
+		for (int j = 0; j < CV_ALPN_CLASSES; j++)
+			entry->profiles[j].ccs_limit = CV_CCS_LIMIT_UNKNOWN;
+	}
+	learner->name_count = config->server_name_count;
+	qsort(learner->names, learner->name_count, sizeof(*learner->names), compare_names);
+	return 0;
+}
+
+static int start_thread(struct cv_target_learner *learner)
+{
+	sigset_t all, before;
+	int result;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	result = pthread_create(&learner->thread, NULL, learner_main, learner);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (result)
+		return CV_INTERNAL_RESOURCE;
+	pthread_setname_np(learner->thread, "cv-learner");
+	return 0;
+}
+
+int cv_target_learner_start(const struct cv_target_learner_config *config,
+			    struct cv_target_learner **ret_learner)
+{
+	struct cv_target_learner *learner = calloc(1, sizeof(*learner));
+	pthread_condattr_t attributes;
+	int result;
+
+	if (!learner)
+		return CV_INTERNAL_MEMORY;
+	atomic_init(&learner->reference_count, 1);
+	pthread_mutex_init(&learner->lock, NULL);
+	pthread_condattr_init(&attributes);
+	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	pthread_cond_init(&learner->became_ready, &attributes);
+	pthread_condattr_destroy(&attributes);
+	learner->config = *config;
+	learner->config.server_names = NULL;
+	learner->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	result = learner->stop_fd < 0 ? CV_INTERNAL_RESOURCE : copy_names(learner, config);
+	if (result == 0) {
+		atomic_fetch_add(&learner->reference_count, 1); /* the thread's */
+		result = start_thread(learner);
+		if (result < 0)
+			atomic_fetch_sub(&learner->reference_count, 1);
+	}
+	if (result < 0) {
+		learner_release(learner);
+		return result;
+	}
+	*ret_learner = learner;
+	return 0;
+}
+
+static struct timespec monotonic_after(uint32_t delay_ms)
+{
+	struct timespec at;
+
+	clock_gettime(CLOCK_MONOTONIC, &at);
+	at.tv_sec += delay_ms / 1000;
+	at.tv_nsec += (long)(delay_ms % 1000) * 1000000;
+	if (at.tv_nsec >= 1000000000) {
+		at.tv_sec++;
+		at.tv_nsec -= 1000000000;
+	}
+	return at;
+}
+
+int cv_target_learner_wait_ready(struct cv_target_learner *learner, uint32_t timeout_ms)
+{
+	struct timespec until = monotonic_after(timeout_ms);
+	int error = 0;
+	bool ready;
+
+	pthread_mutex_lock(&learner->lock);
+	while (!learner->ready && error == 0)
+		error = pthread_cond_timedwait(&learner->became_ready, &learner->lock, &until);
+	ready = learner->ready;
+	pthread_mutex_unlock(&learner->lock);
+	return ready ? 0 : -ETIMEDOUT;
+}
+
+struct cv_target_profile cv_target_learner_profile(void *opaque, const char *server_name,
+						   enum cv_alpn_class alpn_class)
+{
+	struct cv_target_profile profile = {.ccs_limit = CV_CCS_LIMIT_UNKNOWN};
+	struct cv_target_learner *learner = opaque;
+	struct learned_name key, *entry;
+
+	if (strlen(server_name) >= sizeof(key.name) || (unsigned)alpn_class >= CV_ALPN_CLASSES)
+		return profile;
+	strcpy(key.name, server_name);
+	entry = bsearch(&key, learner->names, learner->name_count, sizeof(*learner->names),
+			compare_names);
+	if (!entry)
+		return profile;
+	pthread_mutex_lock(&learner->lock);
+	profile = entry->profiles[alpn_class];
+	pthread_mutex_unlock(&learner->lock);
+	return profile;
+}
+
+struct cv_target_learner *cv_target_learner_stop(struct cv_target_learner *learner)
+{
+	const uint64_t one = 1;
+	struct timespec until;
+
+	if (!learner)
+		return NULL;
+	if (write(learner->stop_fd, &one, sizeof(one)) < 0)
+		cv_log_debug("target %s: cannot stop its learner", learner->target_text);
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += STOP_WAIT_S;
+	if (pthread_timedjoin_np(learner->thread, NULL, &until) != 0)
+		pthread_detach(learner->thread);
+	learner_release(learner);
+	return NULL;
+}
