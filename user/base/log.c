@@ -9,9 +9,6 @@
  *
  * Control bytes are replaced by '?': names sent by a peer must not forge lines or drive a terminal.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include "base/log.h"
 
 #include "base/clock.h"

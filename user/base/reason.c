@@ -6,9 +6,6 @@
  * and are never reused), so a switch maps number to index; compilers turn it into a jump table.
  * Labels are the enumerator names in lower case, made once: the list is written only once.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include "base/reason.h"
 
 #include <ctype.h>
