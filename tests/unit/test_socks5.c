@@ -247,6 +247,20 @@ static void test_verdict_cleanses_the_password(void **state)
 	}
 }
 
+/* Refused by the codec: the caller is never asked about it. */
+static void test_empty_user_name(void **state)
+{
+	struct cv_socks5_server server;
+	size_t used;
+
+	(void)state;
+	cv_socks5_server_init(&server, true);
+	bytes_set_hex(&input, "05 01 02 01 00 02 7077");
+	assert_int_equal(cv_socks5_server_read(&server, bytes_span(&input), &out, &used),
+			 CV_PEER_CREDENTIALS);
+	assert_int_equal(server.state, CV_SOCKS5_FAILED);
+}
+
 static void test_longest_credentials(void **state)
 {
 	struct cv_socks5_server server;
@@ -359,6 +373,7 @@ int main(void)
 		OUT_TEST(test_refused_in_every_segmentation),
 		OUT_TEST(test_every_cut_asks_for_more),
 		OUT_TEST(test_verdict_cleanses_the_password),
+		OUT_TEST(test_empty_user_name),
 		OUT_TEST(test_longest_credentials),
 		OUT_TEST(test_addresses),
 		cmocka_unit_test(test_full_out_buffer),

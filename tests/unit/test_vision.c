@@ -252,6 +252,25 @@ static void test_reader_trailing_bytes_are_content(void **state)
 	}
 }
 
+/* The command counts as soon as the header is complete, not with the next byte. */
+static void test_reader_empty_last_block(void **state)
+{
+	static const enum cv_vision_reader readers[] = {
+		CV_VISION_READ_PADDED, CV_VISION_READ_PLAIN, CV_VISION_READ_RAW};
+
+	(void)state;
+	for (unsigned int command = 0; command < 3; command++) {
+		struct cv_vision vision;
+
+		init(&vision);
+		bytes_set_hex(&input, UUID_HEX "00 0000 0000");
+		input.data[16] = (uint8_t)command;
+		assert_int_equal(read_pieces(&vision, &input, 4), 0);
+		assert_int_equal(vision.reader, readers[command]);
+		assert_int_equal(cv_vision_read_eof(&vision), 0);
+	}
+}
+
 static void test_reader_accepts_full_u16_ranges(void **state)
 {
 	struct cv_vision vision;
@@ -547,6 +566,23 @@ static void test_detector_counts_buffers_of_8192(void **state)
 	assert_int_equal(vision.packets_to_filter, 8);
 }
 
+static void test_detector_stops_after_eight_buffers(void **state)
+{
+	struct cv_vision vision;
+
+	(void)state;
+	for (unsigned int seen = 7; seen <= 8; seen++) {
+		init_after_uuid(&vision);
+		bytes_set_hex(&input, "01"); /* not the UUID: unpadded */
+		for (unsigned int at = 0; at < seen; at++)
+			assert_int_equal(cv_vision_read(&vision, bytes_span(&input), &out), 0);
+		set_server_hello("1301", SELECTS_TLS13);
+		assert_int_equal(cv_vision_read(&vision, bytes_span(&input), &out), 0);
+		assert_int_equal(vision.enable_xtls, seen == 7);
+		assert_int_equal(vision.packets_to_filter, 0);
+	}
+}
+
 /* ---- writer ---- */
 
 static void test_writer_vector(void **state)
@@ -613,6 +649,9 @@ static void test_writer_padding_lengths(void **state)
 	bytes_add_fill(&input, 0, 1);
 	write_input(&vision);
 	assert_int_equal(units.bytes.len, 5 + 900); /* 900 bytes, short padding of 0 */
+	vision.random_below = random_highest;
+	write_input(&vision);
+	assert_int_equal(units.bytes.len, 5 + 900 + 255);
 
 	/* Never more than 8171 with the content. */
 	static const uint32_t huge[4] = {UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX};
@@ -753,6 +792,44 @@ static void test_writer_tls12_ends_with_the_first_complete_records(void **state)
 	assert_int_equal(vision.writer, CV_VISION_WRITE_PLAIN);
 }
 
+/* Without a hello before them they are just bytes. */
+static void test_writer_records_without_inner_tls_do_not_trigger(void **state)
+{
+	struct cv_vision vision;
+
+	(void)state;
+	init_after_uuid(&vision);
+	input.len = 0;
+	add_record(0x17, 200);
+	write_input(&vision);
+	assert_int_equal(command_of(&units, 0), 0);
+	assert_int_equal(vision.writer, CV_VISION_WRITE_PADDED);
+}
+
+/* Long padding hides the trigger; what follows it in the batch gets the short one. */
+static void test_writer_padding_behind_the_trigger(void **state)
+{
+	struct cv_vision vision;
+
+	(void)state;
+	cv_vision_init(&vision, uuid, NULL, random_zero);
+	vision.uuid_written = true;
+	vision.is_tls = vision.is_tls12_or_above = true;
+	vision.packets_to_filter = 0;
+	input.len = 0;
+	add_record(0x17, 100);
+	write_input(&vision);
+	assert_int_equal(units.bytes.len, 5 + 900);
+
+	vision.writer = CV_VISION_WRITE_PADDED;
+	input.len = 0;
+	add_record(0x17, 8192 + 100 - 5);
+	write_input(&vision);
+	assert_int_equal(units.count, 3);
+	assert_int_equal(unit_len(&units, 2), 5 + 100);
+	assert_int_equal(command_of(&units, 2), 1);
+}
+
 static void test_writer_completeness(void **state)
 {
 	static const struct {
@@ -853,20 +930,24 @@ static int refuse(void *context, struct cv_span bytes)
 	unsigned int *calls = context;
 
 	(void)bytes;
-	return ++*calls == 2 ? -EPIPE : 0;
+	return --*calls == 0 ? -EPIPE : 0;
 }
 
 static void test_writer_stops_at_the_first_emit_error(void **state)
 {
 	struct cv_vision vision;
-	unsigned int calls = 0;
 
 	(void)state;
-	init(&vision);
 	input.len = 0;
 	bytes_add_fill(&input, 0x5a, 65536);
-	assert_int_equal(cv_vision_write(&vision, bytes_span(&input), refuse, &calls), -EPIPE);
-	assert_int_equal(calls, 2);
+	for (unsigned int failing = 1; failing <= 16; failing++) { /* 8192 goes out in halves */
+		unsigned int calls = failing;
+
+		init(&vision);
+		assert_int_equal(cv_vision_write(&vision, bytes_span(&input), refuse, &calls),
+				 -EPIPE);
+		assert_int_equal(calls, 0);
+	}
 }
 
 /* ---- conversations ---- */
@@ -1135,6 +1216,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		OUT_TEST(test_reader_vector),
 		OUT_TEST(test_reader_trailing_bytes_are_content),
+		OUT_TEST(test_reader_empty_last_block),
 		OUT_TEST(test_reader_accepts_full_u16_ranges),
 		OUT_TEST(test_reader_unpadded_stream),
 		OUT_TEST(test_reader_decides_at_the_first_other_byte),
@@ -1150,6 +1232,7 @@ int main(void)
 		cmocka_unit_test(test_detector_ignores_pattern_across_buffers_and_behind_the_hello),
 		cmocka_unit_test(test_detector_hello_starts),
 		OUT_TEST(test_detector_counts_buffers_of_8192),
+		OUT_TEST(test_detector_stops_after_eight_buffers),
 		cmocka_unit_test(test_writer_vector),
 		cmocka_unit_test(test_writer_direct_vector),
 		cmocka_unit_test(test_writer_empty_first_block),
@@ -1160,6 +1243,8 @@ int main(void)
 		OUT_TEST(test_writer_tls13_goes_raw_with_the_first_complete_records),
 		cmocka_unit_test(test_writer_client_finished_does_not_trigger),
 		cmocka_unit_test(test_writer_tls12_ends_with_the_first_complete_records),
+		cmocka_unit_test(test_writer_records_without_inner_tls_do_not_trigger),
+		cmocka_unit_test(test_writer_padding_behind_the_trigger),
 		cmocka_unit_test(test_writer_completeness),
 		cmocka_unit_test(test_writer_last_buffer_carries_the_command),
 		cmocka_unit_test(test_writer_reshape),

@@ -82,7 +82,7 @@ static int read_greeting(struct cv_socks5_server *server, struct cv_reader *read
 
 	if (reader->failed)
 		return -EAGAIN;
-	if (cv_reader_left(&methods) == 0 || !memchr(methods.at, wanted, cv_reader_left(&methods)))
+	if (!memchr(methods.at, wanted, cv_reader_left(&methods)))
 		return fail_after(server, append_pair(out, VERSION, METHOD_REFUSED),
 				  CV_PEER_NO_METHOD);
 	return answer(server, append_pair(out, VERSION, wanted),
