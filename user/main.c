@@ -27,6 +27,7 @@
 
 #define EXIT_CONFIG 2
 #define BACKLOG 4096
+#define LEARN_WAIT_MS 60000
 #define MAX_WORKERS 256
 
 #ifndef CULVERT_VERSION
@@ -99,6 +100,9 @@ static void stop_workers(struct daemon *daemon)
 		cv_worker_stop(&daemon->workers[i]);
 	for (unsigned i = 0; i < daemon->worker_count; i++)
 		cv_worker_join(&daemon->workers[i]);
+	daemon->resolver = cv_resolver_free(daemon->resolver);
+	for (unsigned i = 0; i < daemon->worker_count; i++)
+		cv_worker_done(&daemon->workers[i]);
 }
 
 /* ---- targets ------------------------------------------------------------------------------ */
@@ -117,11 +121,11 @@ static int learn_target(struct daemon *daemon, const struct cv_reality_inbound *
 			struct cv_reality_target *target)
 {
 	struct cv_target_learner_config learner = {
-		.address_text = target->address_text,
-		.destination = &target->destination,
-		.unix_address = &target->unix_address,
+		.target_text = target->address_text,
+		.destination = target->destination,
+		.unix_address = target->unix_address,
 		.xver = target->xver,
-		.server_names = (const char(*)[256])target->server_names,
+		.server_names = target->server_names,
 		.server_name_count = target->server_name_count,
 		.interval_s = inbound->learn_interval_s,
 	};
@@ -151,7 +155,8 @@ static int learn_targets(struct daemon *daemon)
 	if (!error && daemon->learner_count)
 		cv_log(CV_LOG_INFO, "learning %zu targets before listening", daemon->learner_count);
 	for (size_t i = 0; i < daemon->learner_count && !error; i++)
-		cv_target_learner_wait_ready(daemon->learners[i]);
+		if (cv_target_learner_wait_ready(daemon->learners[i], LEARN_WAIT_MS) != 0)
+			cv_log(CV_LOG_WARNING, "a target is not learned yet; it will be, later");
 	return error;
 }
 
@@ -234,7 +239,6 @@ static void stop(struct daemon *daemon)
 		cv_target_learner_stop(daemon->learners[i]);
 	free(daemon->learners);
 	free(daemon->workers);
-	cv_resolver_free(daemon->resolver);
 	cv_config_free(daemon->config);
 }
 

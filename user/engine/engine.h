@@ -38,7 +38,8 @@ struct cv_flow {
 	enum cv_flow_side failed_side;
 	/* engine's own state */
 	struct cv_op op;
-	struct cv_pipe *pipe;      /* held only while it holds bytes */
+	struct cv_pipe *pipe;      /* splice: held only while it holds bytes */
+	uint8_t *block;            /* copy: what a full sink did not take yet */
 	uint32_t pipe_bytes;       /* bytes in the pipe */
 	uint32_t buffer_flags;     /* copy: provided buffer being sent */
 	uint32_t buffer_at, buffer_end;

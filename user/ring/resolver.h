@@ -22,6 +22,8 @@ struct cv_resolver_config {
 };
 
 int cv_resolver_new(const struct cv_resolver_config *config, struct cv_resolver **ret_resolver);
+/** cv_resolver_free() - After the last turn of every asking ring and before cv_ring_free(). NULL-safe;
+ * waits at most a second for lookups under way. */
 struct cv_resolver *cv_resolver_free(struct cv_resolver *resolver);
 
 /* Embedded in the asker, which must stay alive until done() or until cv_resolve_cancel() returned. */

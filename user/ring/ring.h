@@ -21,7 +21,12 @@ struct cv_ring;
 struct cv_op {
 	/* @result: as the CQE's res; @flags: CQE flags (IORING_CQE_F_MORE and buffer id inside) */
 	void (*done)(struct cv_op *op, int result, uint32_t flags);
-	bool pending; /* kept by the ring: true until the last completion */
+	/* kept by the ring */
+	struct cv_op *next;
+	int fd;
+	uint8_t kind;
+	bool pending; /* true until the last completion */
+	bool cancelled;
 };
 
 struct cv_timer {
@@ -40,6 +45,7 @@ struct cv_ring_config {
 	uint32_t entry_count;   /* submission queue size, e.g. 4096 */
 	uint32_t buffer_count;  /* provided buffers, power of two, e.g. 256 */
 	uint32_t buffer_bytes;  /* e.g. 32768 */
+	bool plain; /* use no optional kernel feature (the tests run everything both ways) */
 };
 
 /* What the kernel has, found by probing (never by version number). */
@@ -49,8 +55,9 @@ struct cv_ring_features {
 };
 int cv_ring_probe(struct cv_ring_features *ret_features); /* 0, or -errno if io_uring is unusable */
 
-/** cv_ring_new() - For the calling thread (SINGLE_ISSUER). Returns 0 or -errno. */
+/** cv_ring_new() - For the calling thread (SINGLE_ISSUER). Returns 0 or -errno (-EINVAL: counts). */
 int cv_ring_new(const struct cv_ring_config *config, struct cv_ring **ret_ring);
+/** cv_ring_free() - No operation may be pending. Posts that still wait are run here. */
 struct cv_ring *cv_ring_free(struct cv_ring *ring);
 /** cv_ring_turn() - Submit, wait for at least one event, timer or post, dispatch all. 0 or -errno. */
 int cv_ring_turn(struct cv_ring *ring);
@@ -59,7 +66,10 @@ uint64_t cv_ring_now_ms(const struct cv_ring *ring);
 
 /* Operations. None may be started while op->pending. They cannot fail synchronously: errors arrive
  * in done() (a full submission queue is flushed). */
-void cv_ring_accept(struct cv_ring *ring, struct cv_op *op, int listener_fd); /* multishot; res = fd */
+/** cv_ring_accept() - done() for each accepted socket (nonblocking, CLOEXEC; result = fd) until the
+ * cancel; out of descriptors it pauses 100 ms. A negative result is the last one (pending is false). */
+void cv_ring_accept(struct cv_ring *ring, struct cv_op *op, int listener_fd);
+/** cv_ring_connect() - @address must stay until done(). */
 void cv_ring_connect(struct cv_ring *ring, struct cv_op *op, int fd, const struct cv_sockaddr *address);
 /** cv_ring_recv() - Into a provided buffer; in done() fetch it with cv_ring_buffer(). -ENOBUFS is
  * handled inside (retried when a buffer comes back), the owner never sees it. */
@@ -68,7 +78,8 @@ void cv_ring_recv(struct cv_ring *ring, struct cv_op *op, int fd);
 void cv_ring_send(struct cv_ring *ring, struct cv_op *op, int fd, const void *bytes, size_t count_bytes);
 /** cv_ring_poll() - Oneshot poll; @mask as poll(2); result = revents. */
 void cv_ring_poll(struct cv_ring *ring, struct cv_op *op, int fd, uint32_t mask);
-/** cv_ring_cancel() - Ask for the end of @op; done() still comes (-ECANCELED or a real result). */
+/** cv_ring_cancel() - Ask for the end of @op; done() still comes (-ECANCELED or a real result: a
+ * socket or buffer in it is the owner's). No-op if @op is not pending. */
 void cv_ring_cancel(struct cv_ring *ring, struct cv_op *op);
 
 /** cv_ring_buffer() - The provided buffer of a recv completion with result > 0. */
@@ -77,6 +88,7 @@ uint8_t *cv_ring_buffer(struct cv_ring *ring, uint32_t flags);
 void cv_ring_buffer_give(struct cv_ring *ring, uint32_t flags);
 size_t cv_ring_buffer_bytes(const struct cv_ring *ring); /* size of one provided buffer */
 
+#define CV_TIMER_LIMIT (1u << 22) /* armed at once on one ring; more is a bug and aborts */
 /** cv_timer_arm() - (Re)arm to @due_ms on the ring's clock. cv_timer_disarm() - no-op if not armed. */
 void cv_timer_arm(struct cv_ring *ring, struct cv_timer *timer, uint64_t due_ms);
 void cv_timer_disarm(struct cv_ring *ring, struct cv_timer *timer);

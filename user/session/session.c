@@ -234,6 +234,8 @@ void cv_session_finish(struct cv_session *session, int reason)
 		return;
 	session->reason = reason;
 	cv_worker_count(session->worker, reason);
+	if (!session->abort_client && !(session->client.facts & CV_LEG_FIN_WANTED))
+		(void)cv_leg_encode_eof(&session->client); /* close_notify, where there is TLS */
 	session->state = CV_SESSION_FINISH;
 	session->handshake = cv_handshake_free(session->handshake);
 	if (session->flow_active[CV_UPLINK] || session->flow_active[CV_DOWNLINK]) {

@@ -265,6 +265,10 @@ int cv_worker_start(struct cv_worker *worker)
 void cv_worker_join(struct cv_worker *worker)
 {
 	pthread_join(worker->thread, NULL);
+}
+
+void cv_worker_done(struct cv_worker *worker)
+{
 	if (worker->ring)
 		tear_down(worker);
 }

@@ -66,8 +66,10 @@ struct cv_worker_listen_post {
 int cv_worker_listen(struct cv_worker *worker, const struct cv_inbound *inbound, int fd);
 /** cv_worker_stop() - Thread safe: stop accepting, finish or cut at daemon.drain_s. */
 void cv_worker_stop(struct cv_worker *worker);
-/** cv_worker_join() - Wait for the thread's end and free everything. */
+/** cv_worker_join() - Wait for the thread's end. */
 void cv_worker_join(struct cv_worker *worker);
+/** cv_worker_done() - After cv_worker_join() and cv_resolver_free(): free everything. */
+void cv_worker_done(struct cv_worker *worker);
 
 /** cv_worker_adopt() - A zeroed session in the worker's list, or NULL at the cap. */
 struct cv_session *cv_worker_adopt(struct cv_worker *worker);

@@ -1,0 +1,302 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""bench.py - what a byte, a handshake and an idle session cost. Prints; asserts nothing.
+
+Engines run interleaved (A B A B ...), each round with its own pair of daemons, the same load and the
+same time. CPU seconds are the daemons' own user+system time, and beside it the whole machine's busy
+time from /proc/stat (kernel threads and softirq counted) less what the load generator and the site
+used. Ratios are taken round by round; median, min and max are printed.
+
+    BENCH_ROUNDS=5 BENCH_SECONDS=4 BENCH_CONNECTIONS=1,64
+"""
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+BUILD = os.path.abspath(os.environ.get("CULVERT_BUILD", "build"))
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
+SECONDS = float(os.environ.get("BENCH_SECONDS", "4"))
+CONNECTIONS = [int(n) for n in os.environ.get("BENCH_CONNECTIONS", "1,64").split(",")]
+IDLE_SESSIONS = int(os.environ.get("BENCH_IDLE", "1000"))
+LOADGEN = os.path.join(BUILD, "loadgen")
+CULVERT = os.path.join(BUILD, "culvert")
+CULVERTD = os.path.join(BUILD, "culvertd")
+SNI = "camouflage.test"
+SHORT_ID = "0123456789abcdef"
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def wait_port(port, seconds=30):
+    end = time.time() + seconds
+    while time.time() < end:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.05)
+    raise RuntimeError(f"nothing listens on port {port}")
+
+
+def cpu_of(pids):
+    """User+system seconds of processes, threads included."""
+    total = 0
+    for pid in pids:
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/stat") as f:
+            fields = f.read().rsplit(")", 1)[1].split()
+            total += int(fields[11]) + int(fields[12])
+    return total / TICK
+
+
+def machine_busy():
+    with open("/proc/stat") as f:
+        fields = [int(x) for x in f.readline().split()[1:]]
+    return (sum(fields[:8]) - fields[3] - fields[4]) / TICK
+
+
+def children_of(pid):
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{pid}/children") as f:
+        return [int(x) for x in f.read().split()]
+    return []
+
+
+class Bench:
+    def __init__(self):
+        self.dir = tempfile.mkdtemp()
+        self.running = []
+
+    def close(self):
+        for process in self.running:
+            process.send_signal(signal.SIGTERM)
+        for process in self.running:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(10)
+                continue
+            process.kill()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def path(self, name):
+        return os.path.join(self.dir, name)
+
+    def start(self, *command):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.running.append(process)
+        return process
+
+    def stop(self, process):
+        self.running.remove(process)
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+            return
+        process.kill()
+        process.wait()
+
+    def site(self):
+        """nginx: the target (TLS 1.3) and a site with a big and a small file."""
+        for name in (SNI, "localhost"):
+            subprocess.run(
+                ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+                 "-nodes", "-days", "2", "-subj", f"/CN={name}", "-addext",
+                 f"subjectAltName=DNS:{name}", "-keyout", self.path(name + ".key"), "-out",
+                 self.path(name + ".crt")], check=True, stderr=subprocess.DEVNULL)
+        os.mkdir(self.path("root"))
+        with open(self.path("root/big"), "wb") as f:
+            f.truncate(8 << 30)
+        with open(self.path("root/small"), "wb") as f:
+            f.write(b"x" * 1000)
+        os.chmod(self.dir, 0o755)
+        self.target_port, self.site_port = free_port(), free_port()
+        servers = "".join(
+            f"server {{ listen 127.0.0.1:{port} ssl; ssl_certificate {self.path(name)}.crt;"
+            f" ssl_certificate_key {self.path(name)}.key; root {self.path('root')};"
+            f" keepalive_timeout 600; }}\n"
+            for name, port in ((SNI, self.target_port), ("localhost", self.site_port)))
+        temps = "".join(f"{t}_temp_path {self.path(t)};" for t in
+                        ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+        with open(self.path("nginx.conf"), "w") as f:
+            f.write(f"user root; daemon off; worker_processes 2; pid {self.path('nginx.pid')};"
+                    f" worker_rlimit_nofile 65536; events {{ worker_connections 16384; }}"
+                    f" http {{ access_log off; {temps} ssl_protocols TLSv1.3;\n{servers} }}")
+        self.nginx = self.start("nginx", "-p", self.dir, "-c", self.path("nginx.conf"), "-e",
+                                self.path("nginx.log"))
+        wait_port(self.target_port)
+
+    def keys(self):
+        keys = json.loads(subprocess.check_output([CULVERT, "keys", "--json"]))
+        self.private, self.public = keys["privateKey"], keys["password"]
+        self.uuid = subprocess.check_output([CULVERT, "uuid"], text=True).strip()
+
+    @contextlib.contextmanager
+    def daemons(self, engine, flow="xtls-rprx-vision", workers=0):
+        server_port, socks_port = free_port(), free_port()
+        common = {"engine": engine, "workers": workers}
+        server = {
+            "log": {"loglevel": "none"},
+            "culvert": {**common, "controlSocket": self.path("server.sock")},
+            "inbounds": [{
+                "listen": "127.0.0.1", "port": server_port, "protocol": "vless",
+                "settings": {"clients": [{"id": self.uuid, "email": "b", "flow": flow}],
+                             "decryption": "none"},
+                "streamSettings": {"network": "raw", "security": "reality", "realitySettings": {
+                    "target": f"127.0.0.1:{self.target_port}", "serverNames": [SNI],
+                    "privateKey": self.private, "shortIds": [SHORT_ID]}}}],
+            "outbounds": [{"protocol": "freedom", "settings": {"allowPrivate": True}}]}
+        client = {
+            "log": {"loglevel": "none"},
+            "culvert": {**common, "controlSocket": self.path("client.sock")},
+            "inbounds": [{"listen": "127.0.0.1", "port": socks_port, "protocol": "socks"}],
+            "outbounds": [{
+                "protocol": "vless",
+                "settings": {"vnext": [{"address": "127.0.0.1", "port": server_port, "users": [
+                    {"id": self.uuid, "encryption": "none", "flow": flow}]}]},
+                "streamSettings": {"network": "raw", "security": "reality", "realitySettings": {
+                    "serverName": SNI, "password": self.public, "shortId": SHORT_ID}}}]}
+        processes = []
+        for name, conf in (("server", server), ("client", client)):
+            with open(self.path(name + ".json"), "w") as f:
+                json.dump(conf, f)
+            processes.append(self.start(CULVERTD, "-c", self.path(name + ".json")))
+        wait_port(server_port)
+        wait_port(socks_port)
+        try:
+            yield processes, server_port, socks_port
+        finally:
+            for process in processes:
+                self.stop(process)
+
+    def load(self, *arguments):
+        return json.loads(subprocess.check_output([LOADGEN, *map(str, arguments)]))
+
+
+def spread(values):
+    return (f"{statistics.median(values):7.3f}  [{min(values):.3f} .. {max(values):.3f}]"
+            if values else "-")
+
+
+def bulk_round(bench, engine, flow, connections):
+    """Returns GB/s, the daemons' CPU s/GB and the relay's share of the machine's CPU s/GB."""
+    with bench.daemons(engine, flow) as (processes, _, socks_port):
+        pids = [p.pid for p in processes]
+        site = [bench.nginx.pid, *children_of(bench.nginx.pid)]
+        before = cpu_of(pids), cpu_of(site), machine_busy(), os.times()
+        result = bench.load("download", socks_port, bench.site_port, connections, SECONDS, "/big")
+        after = cpu_of(pids), cpu_of(site), machine_busy(), os.times()
+        gigabytes = result["bytes"] / 1e9
+        if gigabytes == 0:
+            raise RuntimeError(f"nothing was downloaded: {result}")
+        generator = (after[3].children_user + after[3].children_system -
+                     before[3].children_user - before[3].children_system)
+        busy = after[2] - before[2]
+        rest = busy - generator - (after[1] - before[1])
+        return (gigabytes / result["seconds"], (after[0] - before[0]) / gigabytes,
+                rest / gigabytes)
+
+
+def bench_bulk(bench):
+    rows = (("splice", "xtls-rprx-vision"), ("copy", "xtls-rprx-vision"), ("splice", ""))
+    for connections in CONNECTIONS:
+        print(f"\nbulk download through client and server, {connections} connection(s), "
+              f"{ROUNDS} rounds of {SECONDS:g} s\n"
+              "  row                        GB/s                        daemons' CPU s/GB"
+              "           relay incl. kernel threads, CPU s/GB")
+        results = {row: [] for row in rows}
+        for _ in range(ROUNDS):
+            for row in rows:
+                results[row].append(bulk_round(bench, *row, connections))
+        for engine, flow in rows:
+            name = f"Vision, {engine}" if flow else "no flow (re-encrypted)"
+            columns = [spread([r[i] for r in results[engine, flow]]) for i in range(3)]
+            print(f"  {name:24s} {columns[0]}  {columns[1]}  {columns[2]}")
+        for title, index in (("daemons' CPU", 1), ("relay CPU, kernel threads counted", 2)):
+            ratios = [s[index] / c[index] for s, c in zip(results[rows[0]], results[rows[1]])]
+            print(f"  splice / copy, {title}: {spread(ratios)}")
+        sys.stdout.flush()
+
+
+def bench_handshakes(bench):
+    primitives = bench.load("primitives")
+    print("\nREALITY handshakes, one worker, target on loopback (nginx)")
+    print("  primitives alone, CPU us: " + ", ".join(f"{k[:-3]} {v}" for k, v in primitives.items()))
+    public = subprocess.check_output(
+        ["/usr/bin/python3", "-c", "import base64,sys; print(base64.urlsafe_b64decode("
+         "sys.argv[1] + '=').hex())", bench.public], text=True).strip()
+    rates = []
+    for _ in range(ROUNDS):
+        with bench.daemons("splice", workers=1) as (processes, server_port, _):
+            before = cpu_of([processes[0].pid])
+            result = bench.load("reality", server_port, SNI, public, SHORT_ID, SECONDS)
+            used = cpu_of([processes[0].pid]) - before
+            if result["failed"]:
+                print(f"  {result['failed']} handshakes failed")
+            rates.append(result["handshakes"] / used)
+    group = "X25519" if not has_hybrid_target() else "X25519MLKEM768"
+    print(f"  the target chose {group}")
+    print(f"  handshakes per second of server CPU: {spread(rates)}")
+    print(f"  server CPU us per handshake:         {spread([1e6 / r for r in rates])}")
+
+
+def has_hybrid_target():
+    text = subprocess.run(["nginx", "-V"], capture_output=True, text=True).stderr
+    for word in text.split():
+        if word[:1].isdigit() and word.startswith("3."):
+            return tuple(int(x) for x in word.split(".")[:2]) >= (3, 5)
+    return False
+
+
+def memory_of(pid):
+    with open(f"/proc/{pid}/smaps_rollup") as f:
+        for line in f:
+            if line.startswith("Pss_Anon:") or line.startswith("Anonymous:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+def bench_idle(bench):
+    print(f"\n{IDLE_SESSIONS} idle sessions after the handover (Vision, splice)")
+    with bench.daemons("splice", workers=1) as (processes, _, socks_port):
+        pids = [p.pid for p in processes]
+        bench.load("idle", socks_port, bench.site_port, 50, 2, "/small")
+        time.sleep(1)
+        empty = [memory_of(pid) for pid in pids]
+        arguments = [LOADGEN, "idle", socks_port, bench.site_port, IDLE_SESSIONS, 12, "/small"]
+        with subprocess.Popen([str(a) for a in arguments], stdout=subprocess.PIPE) as load:
+            time.sleep(9)
+            full = [memory_of(pid) for pid in pids]
+            workers = json.loads(subprocess.check_output(
+                [CULVERT, "show", "workers", "--control", bench.path("server.sock"), "--json"]))
+            result = json.loads(load.communicate()[0])
+        print(f"  established {result['established']}, failed {result['failed']}; "
+              f"a session's slot is {workers['workers'][0]['session_slot_bytes']} bytes")
+        for name, before, after in zip(("server", "client"), empty, full):
+            print(f"  {name}: {(after - before) / max(1, result['established']):.0f} bytes of user "
+                  "memory per idle session (growth of anonymous memory)")
+
+
+def main():
+    for needed in (LOADGEN, CULVERT, CULVERTD):
+        if not os.path.exists(needed):
+            sys.exit(f"bench: {needed} is missing")
+    bench = Bench()
+    try:
+        bench.site()
+        bench.keys()
+        bench_handshakes(bench)
+        bench_idle(bench)
+        bench_bulk(bench)
+    finally:
+        bench.close()
+
+
+main()

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: MIT
+/*
+ * pipe_pool.c - pipes of one worker. A flow holds one only while bytes are in it, so a few pipes serve
+ * thousands of sessions. Sizes: what the kernel grants (pipe-user-pages-soft) is what a pipe has.
+ */
+#include "engine/pipe_pool.h"
+
+#include <fcntl.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+struct cv_pipe_pool {
+	struct cv_pipe *idle;
+	uint32_t idle_count, count, max_count, keep_count, size_bytes;
+};
+
+struct cv_pipe_pool *cv_pipe_pool_new(uint32_t max_count, uint32_t keep_count, uint32_t size_bytes)
+{
+	struct cv_pipe_pool *pool = calloc(1, sizeof(*pool));
+
+	if (!pool)
+		return NULL;
+	pool->max_count = max_count;
+	pool->keep_count = keep_count;
+	pool->size_bytes = size_bytes;
+	return pool;
+}
+
+static void pipe_close(struct cv_pipe_pool *pool, struct cv_pipe *pipe)
+{
+	(void)close(pipe->read_fd);
+	(void)close(pipe->write_fd);
+	free(pipe);
+	pool->count--;
+}
+
+struct cv_pipe_pool *cv_pipe_pool_free(struct cv_pipe_pool *pool)
+{
+	if (!pool)
+		return NULL;
+	while (pool->idle) {
+		struct cv_pipe *pipe = pool->idle;
+
+		pool->idle = pipe->next;
+		pipe_close(pool, pipe);
+	}
+	free(pool);
+	return NULL;
+}
+
+static struct cv_pipe *pipe_open(struct cv_pipe_pool *pool)
+{
+	struct cv_pipe *pipe = calloc(1, sizeof(*pipe));
+	int fds[2], granted;
+
+	if (!pipe || pipe2(fds, O_NONBLOCK | O_CLOEXEC) < 0) {
+		free(pipe);
+		return NULL;
+	}
+	pipe->read_fd = fds[0];
+	pipe->write_fd = fds[1];
+	granted = fcntl(pipe->write_fd, F_SETPIPE_SZ, (int)pool->size_bytes);
+	if (granted < 0)
+		granted = fcntl(pipe->write_fd, F_GETPIPE_SZ);
+	pipe->size_bytes = granted > 0 ? (uint32_t)granted : 65536;
+	pool->count++;
+	return pipe;
+}
+
+struct cv_pipe *cv_pipe_take(struct cv_pipe_pool *pool)
+{
+	struct cv_pipe *pipe = pool->idle;
+
+	if (!pipe)
+		return pool->count < pool->max_count ? pipe_open(pool) : NULL;
+	pool->idle = pipe->next;
+	pool->idle_count--;
+	pipe->next = NULL;
+	return pipe;
+}
+
+void cv_pipe_give(struct cv_pipe_pool *pool, struct cv_pipe *pipe, int dirty)
+{
+	if (!pipe)
+		return;
+	if (dirty || pool->idle_count >= pool->keep_count) {
+		pipe_close(pool, pipe);
+		return;
+	}
+	pipe->next = pool->idle;
+	pool->idle = pipe;
+	pool->idle_count++;
+}
+
+uint32_t cv_pipe_pool_used(const struct cv_pipe_pool *pool)
+{
+	return pool->count - pool->idle_count;
+}
