@@ -185,7 +185,7 @@ $(O)/tests/%.o: CPPFLAGS += -Itests -Itests/unit
 $(LIBRARY): $(call objects,$(LIB_C))
 	$(call say,AR,$@)
 	@rm -f $@
-	$(Q)$(AR) rcs $@ $^
+	$(Q)$(AR) qcs $@ $^
 
 link = $(Q)mkdir -p $(@D) && $(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) \
 	$(filter %.a,$^) $(1) $(DEPS_LIBS)

@@ -16,6 +16,7 @@ root=$PWD
 results=$root/build/test
 passed=0 failed=0 skipped=0
 failures=() skips=()
+within=()	# command that runs another one elsewhere: a guest
 mkdir -p "$results"
 
 stage() { printf '\n== %s (%s)\n' "$1" "$(date -u +%T)"; }
@@ -40,16 +41,16 @@ lint()
 	if tests/lint_selftest.sh; then pass; else fail "lint_selftest"; fi
 }
 
-# unit DIRECTORY - run each cmocka program found there
+# unit DIRECTORY [PATTERN] - run each cmocka program found there
 unit()
 {
 	local program name log status count=0
-	stage "unit tests in $1"
-	for program in tests/unit/test_*.c; do
+	stage "unit tests in $1${within:+, in a guest}"
+	for program in tests/unit/test_${2:-*}.c; do
 		[ -e "$program" ] || continue
 		name=$(basename "$program" .c)
 		log=$results/$name.log
-		timeout -k 5 300 "$1/$name" >"$log" 2>&1 </dev/null
+		timeout -k 5 300 "${within[@]}" "$1/$name" >"$log" 2>&1 </dev/null
 		status=$?
 		count=$((count + 1))
 		unit_count "$name" "$log" $status
@@ -123,7 +124,7 @@ python_suite()
 	[ "$(id -u)" = 0 ] || { skip "$name: needs root (network namespaces)"; return; }
 	rm -f "$report"
 	CULVERT_BUILD=$root/$binaries CULVERT_OPENSSL=$openssl PYTHONDONTWRITEBYTECODE=1 \
-		timeout -k 30 "$seconds" /usr/bin/python3 -m pytest -p no:cacheprovider -v \
+		timeout -k 30 "$seconds" "${within[@]}" /usr/bin/python3 -m pytest -p no:cacheprovider -v \
 		--tb=short --durations=5 --junitxml="$report" "$@" </dev/null
 	case $? in
 	0 | 1) ;;
@@ -159,6 +160,25 @@ python_report()
 	        passed += 1
 	print("pass\t%d" % passed)
 	PYTHON
+}
+
+# Other kernels than this machine's: Debian 12's and 13's own, each in an emulated guest.
+guests()
+{
+	local kernel
+	for kernel in 6.1 trixie; do
+		stage "guest with Debian's kernel ($kernel)"
+		within=(tests/vm/vmrun -k "$kernel" -t 900)
+		if ! "${within[@]}" uname -sr; then
+			skip "guest $kernel: qemu or the kernel package is not to be had here"
+			continue
+		fi
+		unit build/asan/unit 'kernel_probe'
+		unit build/asan/unit 'ring*'
+		unit build/asan/unit 'engine*'
+		python_suite "guest-$kernel" build 900 tests/e2e -k 'curl or half_close or stranger'
+	done
+	within=()
 }
 
 interop()
@@ -226,6 +246,7 @@ test-long)
 	build SANITIZE=thread units && unit build/tsan/unit
 	build asan && CULVERT_LONG=1 python_suite e2e-asan build/asan 1500 tests/e2e
 	CULVERT_LONG=1 python_suite detect-asan build/asan 900 tests/detect
+	build $asan_units && guests
 	;;
 fuzz)
 	build $fuzzers && fuzz "${FUZZ_SECONDS:-60}"
