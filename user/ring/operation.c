@@ -12,6 +12,7 @@
  * cancel names its victim by address too: submissions are processed in order, so it can only meet
  * the operation that was started before it, never a later one at the same address.
  */
+#include "base/container.h"
 #include "base/log.h"
 #include "ring/internal.h"
 
@@ -109,8 +110,7 @@ void cv_ring_accept(struct cv_ring *ring, struct cv_op *op, int listener_fd)
 
 void cv_ops_unpause(struct cv_timer *timer)
 {
-	struct cv_ring *ring = (struct cv_ring *)((char *)timer -
-						  offsetof(struct cv_ring, pause_timer));
+	struct cv_ring *ring = cv_container_of(timer, struct cv_ring, pause_timer);
 
 	for (uint32_t left = ring->paused.count; left; left--) {
 		struct cv_op *op = list_pop(&ring->paused);

@@ -10,6 +10,7 @@
  * writes to an eventfd on which the ring keeps a poll.
  */
 #include "base/clock.h"
+#include "base/container.h"
 #include "ring/internal.h"
 
 #include <errno.h>
@@ -59,7 +60,7 @@ static void posts_run(struct cv_ring *ring)
 
 static void woken(struct cv_op *op, int result, uint32_t flags)
 {
-	struct cv_ring *ring = (struct cv_ring *)((char *)op - offsetof(struct cv_ring, wake_op));
+	struct cv_ring *ring = cv_container_of(op, struct cv_ring, wake_op);
 	uint64_t count;
 
 	(void)flags;

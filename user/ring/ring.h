@@ -24,7 +24,7 @@ struct cv_op {
 	/* kept by the ring */
 	struct cv_op *next;
 	int fd;
-	uint8_t kind;
+	uint8_t kind, place;
 	bool pending; /* true until the last completion */
 	bool cancelled;
 };
