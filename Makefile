@@ -156,8 +156,9 @@ distclean:
 # Packages are looked at on every run (30 ms); flags.mk only changes with what they say.
 ifeq ($(filter-out help clean distclean lint,$(or $(MAKECMDGOALS),all)),)
 else
-deps_for := $(if $(filter test test-long check units fuzzers fuzz interop bench,\
-	$(MAKECMDGOALS)),test,$(if $(filter run,$(MAKECMDGOALS)),run,build))
+deps_for := $(or $(and $(filter test test-long interop bench,$(MAKECMDGOALS)),test),\
+	$(and $(filter run,$(MAKECMDGOALS)),run),\
+	$(and $(filter check units fuzzers fuzz,$(MAKECMDGOALS)),check),build)
 include $(G)/flags.mk
 $(G)/flags.mk: FORCE
 	@tools/build/deps.sh $(deps_for)

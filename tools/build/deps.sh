@@ -3,7 +3,7 @@
 #
 # deps.sh - make sure that what the build or the tests need is installed
 #
-#	tools/build/deps.sh build|run|test
+#	tools/build/deps.sh build|check|run|test
 #
 # Missing Debian packages are installed with apt-get (as root; otherwise they are
 # named and the script ends with 1). Where the distribution's OpenSSL is older than
@@ -17,7 +17,8 @@ build_packages="build-essential pkg-config clang llvm libclang-rt-dev bpftool
 	libbpf-dev liburing-dev libjson-c-dev libqrencode-dev libbrotli-dev
 	libzstd-dev zlib1g-dev libcrypt-dev"
 run_packages="nginx-light curl openssl iproute2 procps ca-certificates python3"
-test_packages="libcmocka-dev haproxy stunnel4 strace tcpdump python3-pytest
+check_packages="libcmocka-dev"
+test_packages="haproxy stunnel4 strace tcpdump python3-pytest
 	python3-cryptography util-linux git"
 services="nginx haproxy stunnel4"
 policy=/usr/sbin/policy-rc.d
@@ -119,8 +120,11 @@ main()
 	command -v dpkg-query >/dev/null ||
 		die "this is not a Debian system: install the equivalents of: $build_packages"
 	wanted=$build_packages
-	[ "$purpose" = build ] || wanted="$wanted $run_packages"
-	[ "$purpose" != test ] || wanted="$wanted $test_packages"
+	case $purpose in
+	check) wanted="$wanted $check_packages" ;;
+	run) wanted="$wanted $run_packages" ;;
+	test) wanted="$wanted $run_packages $check_packages $test_packages" ;;
+	esac
 	if [ ! -e build/deps/openssl.stamp ]; then
 		if openssl_is_new_enough; then
 			wanted="$wanted libssl-dev"
