@@ -41,10 +41,10 @@ static void test_texts_to_destinations(void **state)
 
 static void test_bad_texts(void **state)
 {
-	static const char *const bad[] = {"",	     ".",	   "a b",	  "a/b",
-					  "a:80",    "[::1",	   "[1.2.3.4]",	  "[example.com]",
-					  "[]",	     "fe80::1%lo", "caf\xc3\xa9", "a\nb",
-					  ":::",     "::1]",	   "1.2.3.4:80",  "@unix"};
+	static const char *const bad[] = {"",     ".",          "a b",         "a/b",
+					  "a:80", "[::1",       "[1.2.3.4]",   "[example.com]",
+					  "[]",   "fe80::1%lo", "caf\xc3\xa9", "a\nb",
+					  ":::",  "::1]",       "1.2.3.4:80",  "@unix"};
 	struct cv_destination destination = {.kind = CV_ADDRESS_DOMAIN, .port = 7, .domain = "x"};
 
 	(void)state;
@@ -76,8 +76,8 @@ static void test_domain_length(void **state)
 
 static void test_normalize(void **state)
 {
-	struct cv_destination destination = {.kind = CV_ADDRESS_DOMAIN, .port = 80,
-					     .domain = "[::ffff:10.0.0.1]"};
+	struct cv_destination destination = {
+		.kind = CV_ADDRESS_DOMAIN, .port = 80, .domain = "[::ffff:10.0.0.1]"};
 
 	(void)state;
 	cv_destination_normalize(&destination);
@@ -104,8 +104,8 @@ static void test_sockaddr_round_trip(void **state)
 		cv_destination_set_text(&destination, hosts[i], 8443);
 		assert_true(cv_destination_to_sockaddr(&destination, &address));
 		assert_int_equal(cv_sockaddr_port(&address), 8443);
-		assert_int_equal(address.len_bytes, i == 0 ? sizeof(struct sockaddr_in)
-							   : sizeof(struct sockaddr_in6));
+		assert_int_equal(address.len_bytes,
+				 i == 0 ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6));
 		cv_sockaddr_format(&address, text);
 		cv_destination_format(&destination, expected);
 		assert_string_equal(text, expected);

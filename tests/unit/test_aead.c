@@ -115,9 +115,9 @@ static void test_in_place(void **state)
 
 		case_decode(&cases[i], &d);
 		memcpy(bytes, d.plain, d.plain_len);
-		assert_int_equal(cv_aead_seal(d.seal, d.nonce, d.aad, d.aad_len, bytes,
-					      d.plain_len, bytes),
-				 0);
+		assert_int_equal(
+			cv_aead_seal(d.seal, d.nonce, d.aad, d.aad_len, bytes, d.plain_len, bytes),
+			0);
 		assert_memory_equal(bytes, d.sealed, d.plain_len + CV_AEAD_TAG);
 		assert_int_equal(cv_aead_open(d.open, d.nonce, d.aad, d.aad_len, bytes,
 					      d.plain_len + CV_AEAD_TAG, bytes),
@@ -158,9 +158,9 @@ static void test_every_tampered_byte_is_refused(void **state)
 			d.aad[at] ^= 1;
 		}
 		/* A refused record does not spoil the context. */
-		assert_int_equal(cv_aead_open(d.open, d.nonce, d.aad, d.aad_len, d.sealed,
-					      sealed_len, out),
-				 0);
+		assert_int_equal(
+			cv_aead_open(d.open, d.nonce, d.aad, d.aad_len, d.sealed, sealed_len, out),
+			0);
 		assert_memory_equal(out, d.plain, d.plain_len);
 		case_free(&d);
 	}

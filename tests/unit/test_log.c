@@ -121,9 +121,8 @@ static void test_threads_write_whole_lines(void **state)
 		int number = -1;
 		char end[8] = "";
 
-		assert_int_equal(sscanf(line, "%*s info thread %d line %d %7s", &thread, &number,
-					end),
-				 3);
+		assert_int_equal(
+			sscanf(line, "%*s info thread %d line %d %7s", &thread, &number, end), 3);
 		assert_in_range(thread, 0, THREADS - 1);
 		assert_int_equal(number, next[thread]++);
 		assert_string_equal(end, "end");

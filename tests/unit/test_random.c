@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* test_random.c - random bytes differ, bounded numbers are uniform, comparison and cleansing work. */
+/* test_random.c - bytes differ, bounded numbers are uniform, comparing and cleansing work. */
 #include "crypto/crypto.h"
 
 #include <setjmp.h>

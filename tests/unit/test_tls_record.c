@@ -40,7 +40,8 @@ static void check_record(struct cv_tls_keys *open, struct cv_tls_keys *seal, uin
 
 	assert_int_equal(cv_tls_record_peek(cv_span_of(record, record_len), &len), 0);
 	assert_int_equal(len, record_len);
-	assert_int_equal(cv_tls_record_open(open, record, record_len, plain, &opened_type, &len), 0);
+	assert_int_equal(cv_tls_record_open(open, record, record_len, plain, &opened_type, &len),
+			 0);
 	assert_int_equal(opened_type, type);
 	assert_int_equal(len, content_len);
 	assert_memory_equal(plain, content, content_len);
@@ -225,7 +226,8 @@ static size_t raw_record(struct cv_tls_keys *keys, const uint8_t *inner, size_t 
 	memcpy(record, "\x17\x03\x03", 3);
 	record[3] = (uint8_t)((inner_len + 16) >> 8);
 	record[4] = (uint8_t)(inner_len + 16);
-	assert_int_equal(cv_aead_seal(keys->aead, nonce, record, 5, inner, inner_len, record + 5), 0);
+	assert_int_equal(cv_aead_seal(keys->aead, nonce, record, 5, inner, inner_len, record + 5),
+			 0);
 	return 5 + inner_len + 16;
 }
 

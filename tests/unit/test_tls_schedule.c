@@ -17,7 +17,8 @@
 #define FLIGHT_BYTES 657
 #define FINISHED_BYTES 36
 
-static void check_key(enum cv_hash_kind hash, const uint8_t *secret, const char *key, const char *iv)
+static void check_key(enum cv_hash_kind hash, const uint8_t *secret, const char *key,
+		      const char *iv)
 {
 	uint8_t bytes[16];
 

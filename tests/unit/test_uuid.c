@@ -48,15 +48,15 @@ static void test_refused(void **state)
 {
 	static const char *const bad[] = {
 		"",
-		"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",	   /* 31 */
-		"b831381d-6324-4d53-ad4f-8cda48b308111",   /* 37 */
-		"g831381d-6324-4d53-ad4f-8cda48b30811",	   /* not hex */
-		"b831381-d6324-4d53-ad4f-8cda48b30811",	   /* dash in the wrong place */
-		"b831381d--63244d53-ad4f-8cda48b30811",	   /* two dashes */
-		"-b831381d63244d53ad4f8cda48b30811",	   /* leading */
-		"b831381d63244d53ad4f8cda48b30811-",	   /* trailing */
-		"b831381d63244d53ad4f8cda48b308112233",	   /* 36 digits */
-		"b831381d-6324-4d53-ad4f-8cda48b308",	   /* 34, too few digits */
+		"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",       /* 31 */
+		"b831381d-6324-4d53-ad4f-8cda48b308111", /* 37 */
+		"g831381d-6324-4d53-ad4f-8cda48b30811",  /* not hex */
+		"b831381-d6324-4d53-ad4f-8cda48b30811",  /* dash in the wrong place */
+		"b831381d--63244d53-ad4f-8cda48b30811",  /* two dashes */
+		"-b831381d63244d53ad4f8cda48b30811",     /* leading */
+		"b831381d63244d53ad4f8cda48b30811-",     /* trailing */
+		"b831381d63244d53ad4f8cda48b308112233",  /* 36 digits */
+		"b831381d-6324-4d53-ad4f-8cda48b308",    /* 34, too few digits */
 	};
 	uint8_t uuid[16] = {7};
 

@@ -41,17 +41,17 @@ static inline size_t hex_decode(const char *text, uint8_t *bytes, size_t size_by
 }
 
 /* A named array with the bytes of @text, which must be exactly @count of them. */
-#define HEX(name, count, text)                                                                     \
-	uint8_t name[count];                                                                       \
-	if (hex_decode(text, name, count) != (count))                                              \
+#define HEX(name, count, text) \
+	uint8_t name[count]; \
+	if (hex_decode(text, name, count) != (count)) \
 	abort()
 
 /* cmocka's comparison with the length taken from the vector. */
-#define assert_hex(bytes, text)                                                                    \
-	do {                                                                                       \
-		static uint8_t expected_[4096];                                                    \
-		const size_t expected_len_ = hex_decode(text, expected_, sizeof(expected_));       \
-		assert_memory_equal(bytes, expected_, expected_len_);                              \
+#define assert_hex(bytes, text) \
+	do { \
+		static uint8_t expected_[4096]; \
+		const size_t expected_len_ = hex_decode(text, expected_, sizeof(expected_)); \
+		assert_memory_equal(bytes, expected_, expected_len_); \
 	} while (0)
 
 #endif

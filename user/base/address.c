@@ -158,7 +158,7 @@ int cv_sockaddr_from_unix(const char *path, struct cv_sockaddr *ret_address)
 
 	if (len == 0 || len >= size || (!abstract && path[0] != '/'))
 		return CV_INTERNAL_CONFIG;
-	/* An abstract name starts with a NUL and has no NUL at its end: its length is part of it. */
+	/* An abstract name starts with a NUL and does not end with one: the length tells. */
 	memcpy(address.un.sun_path + (abstract ? 1 : 0), name, len);
 	address.len_bytes = (socklen_t)(header + (padded ? size : len + 1));
 	*ret_address = address;

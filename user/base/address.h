@@ -36,14 +36,16 @@ struct cv_sockaddr {
 	};
 };
 
-/** cv_destination_set_text() - IP literal (also "[v6]") or domain [0-9A-Za-z._-]{1,255}, normalised.
- * Returns 0 or CV_PEER_ADDRESS. */
+/** cv_destination_set_text() - IP literal (also "[v6]") or domain [0-9A-Za-z._-]{1,255},
+ * normalised. Returns 0 or CV_PEER_ADDRESS. */
 int cv_destination_set_text(struct cv_destination *destination, const char *host, uint16_t port);
-/** cv_destination_normalize() - v4-mapped IPv6 becomes IPv4, domain that is an IP literal becomes IP. */
+/** cv_destination_normalize() - v4-mapped IPv6 becomes IPv4, domain that is an IP literal
+ * becomes IP. */
 void cv_destination_normalize(struct cv_destination *destination);
-/** cv_destination_format() - "host:port" / "[v6]:port" into @text (>= CV_DESTINATION_TEXT bytes). */
+/** cv_destination_format() - "host:port" / "[v6]:port" into @text (CV_DESTINATION_TEXT bytes). */
 #define CV_DESTINATION_TEXT 272
-void cv_destination_format(const struct cv_destination *destination, char text[CV_DESTINATION_TEXT]);
+void cv_destination_format(const struct cv_destination *destination,
+			   char text[CV_DESTINATION_TEXT]);
 /** cv_destination_to_sockaddr() - For IPs only. Returns false for domains. */
 bool cv_destination_to_sockaddr(const struct cv_destination *destination,
 				struct cv_sockaddr *ret_address);

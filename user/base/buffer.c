@@ -5,9 +5,9 @@
  *	data            head                 tail        size_bytes   limit_bytes
  *	 |   consumed    |   queued bytes     |   room    |   not allocated   |
  *
- * Space at the tail is found in this order: it is there; sliding the queued bytes to the front makes
- * it; the memory doubles, from 512 bytes, never past limit_bytes. Memory that held bytes may have
- * held secrets, so it is cleansed before the allocator gets it back.
+ * Space at the tail is found in this order: it is there; sliding the queued bytes to the front
+ * makes it; the memory doubles, from 512 bytes, never past limit_bytes. Memory that held bytes may
+ * have held secrets, so it is cleansed before the allocator gets it back.
  */
 #include "base/buffer.h"
 

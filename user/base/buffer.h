@@ -2,8 +2,8 @@
 /*
  * buffer.h - byte views and one growable, bounded byte queue.
  *
- * cv_span is a borrowed view. cv_buffer owns memory; bytes live in data[head..tail). Appending moves
- * or grows the memory up to limit_bytes and never beyond. A buffer that became empty can be
+ * cv_span is a borrowed view. cv_buffer owns memory; bytes live in data[head..tail). Appending
+ * moves or grows the memory up to limit_bytes and never beyond. A buffer that became empty can be
  * released, so that an idle session holds none.
  */
 #ifndef CV_BASE_BUFFER_H

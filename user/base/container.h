@@ -5,7 +5,7 @@
 #include <stddef.h>
 
 /** cv_container_of() - The struct of @type whose @member is at @pointer. */
-#define cv_container_of(pointer, type, member)                                                     \
+#define cv_container_of(pointer, type, member) \
 	((type *)(void *)((char *)(pointer) - offsetof(type, member)))
 
 #endif

@@ -2,9 +2,9 @@
 /*
  * cursor.c - bounded reading and writing of wire formats, one sticky error for a whole message.
  *
- * Every access asks for its bytes at one place, which alone compares with the end and, after the first
- * failure gives nothing any more. A vector that claims more than its parent holds fails the parent
- * and yields a failed, empty sub-reader, so no length is believed before it is checked.
+ * Every access gets its bytes from one function; it alone compares with the end, and after the
+ * first failure it gives nothing any more. A vector that claims more than its parent holds fails
+ * the parent and yields a failed, empty sub-reader: no length is believed before it is checked.
  *
  *	writer:  mark = open16 ......... close16(mark)
  *	         [len len] body body body

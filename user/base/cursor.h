@@ -49,7 +49,7 @@ void cv_write_u32(struct cv_writer *writer, uint32_t value);
 void cv_write_u64(struct cv_writer *writer, uint64_t value);
 void cv_write_bytes(struct cv_writer *writer, const void *bytes, size_t count_bytes);
 void cv_write_zeros(struct cv_writer *writer, size_t count_bytes);
-/** cv_write_open8/16/24() - Start a length-prefixed vector; returns its mark for cv_write_close*(). */
+/** cv_write_open8/16/24() - Start a length-prefixed vector; returns its mark for the close. */
 size_t cv_write_open8(struct cv_writer *writer);
 size_t cv_write_open16(struct cv_writer *writer);
 size_t cv_write_open24(struct cv_writer *writer);

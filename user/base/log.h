@@ -15,10 +15,10 @@ bool cv_log_wants(enum cv_log_level level);
 /** cv_log() - One line "TIMESTAMP level message"; thread safe, one write(2) per line. */
 void cv_log(enum cv_log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-#define cv_log_debug(...)                                                                          \
-	do {                                                                                       \
-		if (cv_log_wants(CV_LOG_DEBUG))                                                    \
-			cv_log(CV_LOG_DEBUG, __VA_ARGS__);                                         \
+#define cv_log_debug(...) \
+	do { \
+		if (cv_log_wants(CV_LOG_DEBUG)) \
+			cv_log(CV_LOG_DEBUG, __VA_ARGS__); \
 	} while (0)
 
 #endif

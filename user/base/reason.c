@@ -54,8 +54,8 @@ size_t cv_reason_count(void)
 int cv_reason_index(int reason)
 {
 	switch (reason) {
-#define X(name, number, text)                                                                      \
-	case number:                                                                               \
+#define X(name, number, text) \
+	case number: \
 		return INDEX_##name;
 		CV_REASONS(X)
 #undef X

@@ -15,7 +15,8 @@ int cv_reason_index(int reason);
 /** cv_reason_at() - The reason with dense index @index (0..count-1). */
 int cv_reason_at(size_t index);
 
-/** cv_reason_label() - Stable lower-case label ("peer_short_id"), "ok" for 0, "errno" for -errno. */
+/** cv_reason_label() - Stable lower-case label ("peer_short_id"); "ok" for 0, "errno" for -errno,
+ * "unknown" for anything else. */
 const char *cv_reason_label(int reason);
 
 /** cv_reason_text() - Sentence for people; strerror() text for -errno values. */

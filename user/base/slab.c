@@ -5,9 +5,9 @@
  *	chunks[] --> [slot][slot][slot]...     memory comes in chunks, only when slots run out
  *	free_list --> slot --> slot --> NULL   a free slot holds the pointer to the next one
  *
- * Free slots are all zero except for that pointer, so taking one is constant time and a stale secret
- * does not survive its object. Under AddressSanitizer free slots are poisoned, which turns a use
- * after cv_slab_give() into a report.
+ * Free slots are all zero except for that pointer, so taking one is constant time and a stale
+ * secret does not survive its object. Under AddressSanitizer free slots are poisoned, which turns a
+ * use after cv_slab_give() into a report.
  */
 #include "base/slab.h"
 

@@ -2,9 +2,9 @@
 /*
  * aead.c - AES-GCM and ChaCha20-Poly1305, one context for one direction of one connection.
  *
- * The key schedule is computed once, in cv_aead_new(); a record only sets its nonce. Ciphertext that
- * does not authenticate leaves no plaintext behind: libcrypto has written it by the time the tag is
- * compared, so the output is cleansed.
+ * The key schedule is computed once, in cv_aead_new(); a record only sets its nonce. Ciphertext
+ * that does not authenticate leaves no plaintext behind: libcrypto has written it by the time the
+ * tag is compared, so the output is cleansed.
  */
 #include "crypto/algorithms.h"
 
@@ -63,11 +63,9 @@ static bool aead_run(struct cv_aead *aead, const uint8_t nonce[12], const void *
 		return false;
 	if (EVP_CipherInit_ex2(aead->context, NULL, NULL, nonce, -1, NULL) != 1)
 		return false;
-	if (aad_len &&
-	    EVP_CipherUpdate(aead->context, NULL, &written, aad, (int)aad_len) != 1)
+	if (aad_len && EVP_CipherUpdate(aead->context, NULL, &written, aad, (int)aad_len) != 1)
 		return false;
-	return in_len == 0 ||
-	       EVP_CipherUpdate(aead->context, out, &written, in, (int)in_len) == 1;
+	return in_len == 0 || EVP_CipherUpdate(aead->context, out, &written, in, (int)in_len) == 1;
 }
 
 int cv_aead_seal(struct cv_aead *aead, const uint8_t nonce[12], const void *aad, size_t aad_len,
@@ -77,7 +75,8 @@ int cv_aead_seal(struct cv_aead *aead, const uint8_t nonce[12], const void *aad,
 
 	if (!aead_run(aead, nonce, aad, aad_len, in, in_len, out) ||
 	    EVP_CipherFinal_ex(aead->context, out + in_len, &written) != 1 ||
-	    EVP_CIPHER_CTX_ctrl(aead->context, EVP_CTRL_AEAD_GET_TAG, CV_AEAD_TAG, out + in_len) != 1)
+	    EVP_CIPHER_CTX_ctrl(aead->context, EVP_CTRL_AEAD_GET_TAG, CV_AEAD_TAG,
+				out + in_len) != 1)
 		return cv_crypto_failed();
 	return 0;
 }

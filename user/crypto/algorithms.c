@@ -62,8 +62,8 @@ EVP_PKEY *cv_pkey_from_octets(const char *type, const char *name, const uint8_t 
 
 	cv_algorithms();
 	if (public_key)
-		params[1] = OSSL_PARAM_construct_octet_string(
-			OSSL_PKEY_PARAM_PUB_KEY, (void *)public_key, public_len);
+		params[1] = OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PUB_KEY,
+							      (void *)public_key, public_len);
 	context = EVP_PKEY_CTX_new_from_name(NULL, type, NULL);
 	if (context && EVP_PKEY_fromdata_init(context) == 1)
 		EVP_PKEY_fromdata(context, &key, EVP_PKEY_KEYPAIR, params);

@@ -14,7 +14,7 @@
 
 /* A member is NULL if this libcrypto lacks the algorithm. */
 struct cv_algorithms {
-	EVP_MD *hash[CV_HASH_KINDS];	 /* by enum cv_hash_kind */
+	EVP_MD *hash[CV_HASH_KINDS];     /* by enum cv_hash_kind */
 	EVP_CIPHER *aead[CV_AEAD_KINDS]; /* by enum cv_aead_kind */
 	EVP_SIGNATURE *ed25519;
 	EVP_SIGNATURE *mldsa65;

@@ -25,18 +25,38 @@ static bool decompress_zlib(const uint8_t *in, size_t in_len, uint8_t *out, size
 	return true;
 }
 
+/* Not BrotliDecoderDecompress(): it accepts bytes after the end. */
+static bool decompress_brotli(const uint8_t *in, size_t in_len, uint8_t *out, size_t *len)
+{
+	BrotliDecoderState *decoder = BrotliDecoderCreateInstance(NULL, NULL, NULL);
+	size_t in_left = in_len;
+	size_t out_left = *len;
+	bool ok;
+
+	if (!decoder)
+		return false;
+	ok = BrotliDecoderDecompressStream(decoder, &in_left, &in, &out_left, &out, NULL) ==
+		     BROTLI_DECODER_RESULT_SUCCESS &&
+	     in_left == 0;
+	BrotliDecoderDestroyInstance(decoder);
+	if (ok)
+		*len -= out_left;
+	return ok;
+}
+
 static bool decompress_zstd(const uint8_t *in, size_t in_len, uint8_t *out, size_t *len)
 {
 	const size_t out_len = ZSTD_decompress(out, *len, in, in_len);
 
-	if (ZSTD_isError(out_len))
+	/* It takes nothing for an empty sequence of frames. */
+	if (in_len == 0 || ZSTD_isError(out_len))
 		return false;
 	*len = out_len;
 	return true;
 }
 
-int cv_decompress_certificate(uint16_t algorithm, const uint8_t *in, size_t in_len, uint8_t *ret_out,
-			      size_t *ret_len)
+int cv_decompress_certificate(uint16_t algorithm, const uint8_t *in, size_t in_len,
+			      uint8_t *ret_out, size_t *ret_len)
 {
 	size_t len = *ret_len;
 	bool ok = false;
@@ -46,8 +66,7 @@ int cv_decompress_certificate(uint16_t algorithm, const uint8_t *in, size_t in_l
 		ok = decompress_zlib(in, in_len, ret_out, &len);
 		break;
 	case 2:
-		ok = BrotliDecoderDecompress(in_len, in, &len, ret_out) ==
-		     BROTLI_DECODER_RESULT_SUCCESS;
+		ok = decompress_brotli(in, in_len, ret_out, &len);
 		break;
 	case 3:
 		ok = decompress_zstd(in, in_len, ret_out, &len);

@@ -114,8 +114,7 @@ struct cv_transcript *cv_transcript_new(enum cv_hash_kind kind)
 		return NULL;
 	transcript->kind = kind;
 	transcript->context = EVP_MD_CTX_new();
-	if (!md || !transcript->context ||
-	    EVP_DigestInit_ex2(transcript->context, md, NULL) != 1) {
+	if (!md || !transcript->context || EVP_DigestInit_ex2(transcript->context, md, NULL) != 1) {
 		cv_crypto_failed();
 		return cv_transcript_free(transcript);
 	}
@@ -168,8 +167,8 @@ static bool hmac_pass(EVP_MD_CTX *context, const uint8_t *block, size_t block_by
 	return EVP_DigestFinal_ex(context, ret_digest, NULL) == 1;
 }
 
-int cv_hmac(enum cv_hash_kind kind, const void *key, size_t key_len, const struct cv_mac_part *parts,
-	    size_t part_count, uint8_t *ret_mac)
+int cv_hmac(enum cv_hash_kind kind, const void *key, size_t key_len,
+	    const struct cv_mac_part *parts, size_t part_count, uint8_t *ret_mac)
 {
 	const size_t digest_bytes = hash_sizes[kind].digest_bytes;
 	const size_t block_bytes = hash_sizes[kind].block_bytes;
@@ -192,9 +191,8 @@ int cv_hmac(enum cv_hash_kind kind, const void *key, size_t key_len, const struc
 		goto out;
 	hmac_pad(key, key_len, block_bytes, 0x5c, block);
 	context = scratch_start(kind);
-	if (!context ||
-	    !hmac_pass(context, block, block_bytes, &(struct cv_mac_part){digest, digest_bytes}, 1,
-		       digest))
+	if (!context || !hmac_pass(context, block, block_bytes,
+				   &(struct cv_mac_part){digest, digest_bytes}, 1, digest))
 		goto out;
 	memcpy(ret_mac, digest, digest_bytes);
 	error = 0;

@@ -2,12 +2,12 @@
 /*
  * kex.c - X25519 (RFC 7748), ML-KEM-768 (FIPS 203) and the NIST curves.
  *
- * X25519 is the most expensive step of a handshake, so one trick: libcrypto computes the public half
- * of every private key it is given, which costs as much as the exchange itself and is never read by
- * it. cv_x25519() therefore passes some public half along with the private key.
+ * X25519 is the most expensive step of a handshake, so one trick: libcrypto computes the public
+ * half of every private key it is given, which costs as much as the exchange itself and is never
+ * read by it. cv_x25519() therefore passes some public half along with the private key.
  *
- * An ML-KEM key travels as its 64-byte seed (d || z): libcrypto expands it again when the ciphertext
- * arrives, and no 2400-byte key is kept between the two flights.
+ * An ML-KEM key travels as its 64-byte seed (d || z): libcrypto expands it again when the
+ * ciphertext arrives, and no 2400-byte key is kept between the two flights.
  */
 #include "crypto/algorithms.h"
 

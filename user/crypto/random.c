@@ -2,8 +2,8 @@
 /*
  * random.c - random bytes, and the two memory functions that must not be optimised away.
  *
- * Randomness is libcrypto's per-thread DRBG, seeded from getrandom(2): no lock between workers and no
- * system call per handshake.
+ * Randomness is libcrypto's per-thread DRBG, seeded from getrandom(2): no lock between workers and
+ * no system call per handshake.
  */
 #include "crypto/algorithms.h"
 

@@ -4,8 +4,8 @@
  *
  * Both sign whole messages through the same four libcrypto calls and differ in parameters only:
  * ML-DSA is asked for its deterministic variant, because REALITY signs the same bytes once and a
- * failing random generator must not weaken the key. A key is immutable after it was made, so one key
- * may sign on all workers at once; every call has a context of its own.
+ * failing random generator must not weaken the key. A key is immutable after it was made, so one
+ * key may sign on all workers at once; every call has a context of its own.
  */
 #include "crypto/algorithms.h"
 
@@ -42,8 +42,7 @@ static int message_verify(const char *type, EVP_SIGNATURE *algorithm, const uint
 			  size_t public_len, const void *message, size_t len,
 			  const uint8_t *signature, size_t signature_len)
 {
-	EVP_PKEY *key =
-		EVP_PKEY_new_raw_public_key_ex(NULL, type, NULL, public_key, public_len);
+	EVP_PKEY *key = EVP_PKEY_new_raw_public_key_ex(NULL, type, NULL, public_key, public_len);
 	EVP_PKEY_CTX *context = key ? EVP_PKEY_CTX_new_from_pkey(NULL, key, NULL) : NULL;
 	const bool ok = context && algorithm &&
 			EVP_PKEY_verify_message_init(context, algorithm, NULL) == 1 &&
@@ -84,7 +83,8 @@ int cv_ed25519_public(const struct cv_ed25519 *key, uint8_t ret_public[32])
 	return 0;
 }
 
-int cv_ed25519_sign(const struct cv_ed25519 *key, const void *message, size_t len, uint8_t ret_sig[64])
+int cv_ed25519_sign(const struct cv_ed25519 *key, const void *message, size_t len,
+		    uint8_t ret_sig[64])
 {
 	return message_sign(key->key, cv_algorithms()->ed25519, NULL, message, len, ret_sig,
 			    CV_ED25519_SIGNATURE);

@@ -12,7 +12,12 @@
 #define CV_TLS_PLAINTEXT_MAX 16384
 #define CV_TLS_RECORD_MAX (CV_TLS_HEADER + CV_TLS_PLAINTEXT_MAX + 256) /* RFC 8446 5.2 */
 
-enum cv_tls_content { CV_TLS_CCS = 20, CV_TLS_ALERT = 21, CV_TLS_HANDSHAKE = 22, CV_TLS_APPLICATION = 23 };
+enum cv_tls_content {
+	CV_TLS_CCS = 20,
+	CV_TLS_ALERT = 21,
+	CV_TLS_HANDSHAKE = 22,
+	CV_TLS_APPLICATION = 23
+};
 
 /**
  * cv_tls_record_peek() - Is a whole record at the start of @bytes?

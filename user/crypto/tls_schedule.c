@@ -2,10 +2,11 @@
 /*
  * tls_schedule.c - the TLS 1.3 key schedule without PSK (RFC 8446 7.1), and keys of one direction.
  *
- *	0 --> Extract --> early secret --> Derive "derived"		(a constant for each hash)
- *	(EC)DHE --> Extract --> handshake secret --> c/s hs traffic	(+ transcript to ServerHello)
- *	                           | Derive "derived"
- *	0 --> Extract --> master secret --> c/s ap traffic		(+ transcript to server Finished)
+ *	0 ------> Extract --> early secret		a constant for each hash
+ *	                        | Derive "derived"
+ *	(EC)DHE > Extract --> handshake secret --> c/s hs traffic (transcript to ServerHello)
+ *	                        | Derive "derived"
+ *	0 ------> Extract --> master secret -----> c/s ap traffic (transcript to server Finished)
  *
  * culvert never resumes, so everything before the (EC)DHE secret is the same for all connections:
  * it is computed once for each hash.
@@ -45,7 +46,8 @@ const struct cv_tls_suite *cv_tls_suite_find(uint16_t id)
 }
 
 int cv_tls_expand_label(enum cv_hash_kind hash, const uint8_t *secret, const char *label,
-			const uint8_t *context, size_t context_len, uint8_t *ret_out, size_t ret_len)
+			const uint8_t *context, size_t context_len, uint8_t *ret_out,
+			size_t ret_len)
 {
 	uint8_t info[HKDF_LABEL_MAX];
 	struct cv_writer writer = cv_writer_of(info, sizeof(info));
@@ -63,8 +65,8 @@ int cv_tls_expand_label(enum cv_hash_kind hash, const uint8_t *secret, const cha
 	cv_write_close8(&writer, mark);
 	if (writer.failed)
 		return CV_INTERNAL_CRYPTO;
-	return cv_hkdf_expand(hash, secret, cv_hash_len(hash), info, cv_writer_len(&writer), ret_out,
-			      ret_len);
+	return cv_hkdf_expand(hash, secret, cv_hash_len(hash), info, cv_writer_len(&writer),
+			      ret_out, ret_len);
 }
 
 /* Derive-Secret, with the transcript hash already computed. */
@@ -104,8 +106,8 @@ int cv_tls_schedule_handshake(const struct cv_tls_suite *suite, const uint8_t *s
 	pthread_once(&constants_once, constants_make_all);
 	if (!constants[hash].valid)
 		return CV_INTERNAL_CRYPTO;
-	error = cv_hkdf_extract(hash, constants[hash].derived, cv_hash_len(hash), shared, shared_len,
-				next.handshake_secret);
+	error = cv_hkdf_extract(hash, constants[hash].derived, cv_hash_len(hash), shared,
+				shared_len, next.handshake_secret);
 	if (!error)
 		error = derive_secret(hash, next.handshake_secret, "c hs traffic", transcript_hash,
 				      next.client_handshake);
@@ -156,8 +158,8 @@ int cv_tls_finished_mac(const struct cv_tls_suite *suite, const uint8_t *base_se
 	int error = cv_tls_expand_label(suite->hash, base_secret, "finished", NULL, 0, key, len);
 
 	if (!error)
-		error = cv_hmac(suite->hash, key, len, &(struct cv_mac_part){transcript_hash, len}, 1,
-				ret_mac);
+		error = cv_hmac(suite->hash, key, len, &(struct cv_mac_part){transcript_hash, len},
+				1, ret_mac);
 	cv_cleanse(key, sizeof(key));
 	return error;
 }
@@ -198,8 +200,8 @@ int cv_tls_keys_update(struct cv_tls_keys *keys, bool seal)
 	const size_t len = cv_hash_len(suite->hash);
 	uint8_t secret[CV_HASH_MAX];
 	struct cv_tls_keys next;
-	int error = cv_tls_expand_label(suite->hash, keys->secret, "traffic upd", NULL, 0, secret,
-					len);
+	int error =
+		cv_tls_expand_label(suite->hash, keys->secret, "traffic upd", NULL, 0, secret, len);
 
 	if (!error)
 		error = cv_tls_keys_init(&next, suite, secret, seal);

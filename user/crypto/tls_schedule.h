@@ -13,7 +13,7 @@ struct cv_tls_suite {
 	enum cv_aead_kind aead;
 };
 
-/** cv_tls_suite_find() - NULL unless @id is TLS_AES_128_GCM_SHA256, AES_256_GCM_SHA384 or CHACHA20. */
+/** cv_tls_suite_find() - NULL unless @id is 0x1301, 0x1302 or 0x1303. */
 const struct cv_tls_suite *cv_tls_suite_find(uint16_t id);
 
 /* Traffic secrets of one connection, both directions. Cleanse after use. */
@@ -28,7 +28,8 @@ struct cv_tls_secrets {
 
 /** cv_tls_expand_label() - HKDF-Expand-Label, RFC 8446 7.1; @label without the "tls13 " prefix. */
 int cv_tls_expand_label(enum cv_hash_kind hash, const uint8_t *secret, const char *label,
-			const uint8_t *context, size_t context_len, uint8_t *ret_out, size_t ret_len);
+			const uint8_t *context, size_t context_len, uint8_t *ret_out,
+			size_t ret_len);
 /** cv_tls_schedule_handshake() - From (EC)DHE secret and Hash(CH..SH): handshake_secret, c/s hs. */
 int cv_tls_schedule_handshake(const struct cv_tls_suite *suite, const uint8_t *shared,
 			      size_t shared_len, const uint8_t *transcript_hash,

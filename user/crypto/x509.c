@@ -6,8 +6,8 @@
  * itself. Roots come from the bundle the distribution keeps, not from a directory compiled into
  * libcrypto: ours may have been built elsewhere.
  *
- * TLS 1.3 ties a signature scheme to one hash and one curve (RFC 8446 4.2.3); the table below is the
- * whole list, so RSA PKCS #1 v1.5 and SHA-1 cannot be negotiated into.
+ * TLS 1.3 ties a signature scheme to one hash and one curve (RFC 8446 4.2.3); the table below is
+ * the whole list, so RSA PKCS #1 v1.5 and SHA-1 cannot be negotiated into.
  */
 #include "crypto/algorithms.h"
 
@@ -36,7 +36,7 @@ static const struct signature_scheme {
 	uint16_t id;
 	const char *key_type;
 	const char *hash; /* NULL: the key type has its own */
-	int curve_nid;	  /* 0: no curve */
+	int curve_nid;    /* 0: no curve */
 	bool pss;
 } schemes[] = {
 	{0x0403, "EC", "SHA256", NID_X9_62_prime256v1, false},
@@ -55,7 +55,7 @@ static const struct signature_scheme {
 static const char *const system_bundles[] = {
 	"/etc/ssl/certs/ca-certificates.crt", /* Debian, Arch, Alpine */
 	"/etc/pki/tls/certs/ca-bundle.crt",   /* Fedora, RHEL */
-	"/etc/ssl/ca-bundle.pem",	      /* SUSE */
+	"/etc/ssl/ca-bundle.pem",             /* SUSE */
 	"/etc/ssl/cert.pem",
 };
 
@@ -197,8 +197,8 @@ static bool scheme_verify(const struct signature_scheme *scheme, EVP_PKEY *key, 
 {
 	EVP_MD_CTX *context = EVP_MD_CTX_new();
 	EVP_PKEY_CTX *key_context = NULL;
-	bool ok = context && EVP_DigestVerifyInit_ex(context, &key_context, scheme->hash, NULL, NULL,
-						     key, NULL) == 1;
+	bool ok = context && EVP_DigestVerifyInit_ex(context, &key_context, scheme->hash, NULL,
+						     NULL, key, NULL) == 1;
 
 	if (ok && scheme->pss)
 		ok = EVP_PKEY_CTX_set_rsa_padding(key_context, RSA_PKCS1_PSS_PADDING) == 1 &&
