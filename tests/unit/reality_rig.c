@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * reality_rig.c - a REALITY client and a target for tests, written from the specification and sharing
- * no code with the client of user/protocol.
+ * reality_rig.c - a REALITY client and a target for tests, written from the specification and
+ * sharing no code with the client of user/protocol.
  */
 #include "reality_rig.h"
 
@@ -80,8 +80,8 @@ void rig_config_start(struct rig_config *config)
 	config->certificate_key = cv_ed25519_from_seed(seed);
 	assert_non_null(config->certificate_key);
 	config->reality.certificate_key = config->certificate_key;
-	assert_int_equal(cv_ed25519_public(config->certificate_key, config->reality.certificate_public),
-			 0);
+	assert_int_equal(
+		cv_ed25519_public(config->certificate_key, config->reality.certificate_public), 0);
 	config->reality.profile = config_profile;
 	config->reality.profile_context = config;
 	config->reality.seen_before = config_seen;
@@ -230,8 +230,8 @@ static size_t write_hello(struct rig_client *client, const struct rig_hello *opt
 }
 
 /* REALITY 4 */
-static void seal_session_id(struct rig_client *client, const struct rig_hello *options, uint8_t *hello,
-			    size_t len)
+static void seal_session_id(struct rig_client *client, const struct rig_hello *options,
+			    uint8_t *hello, size_t len)
 {
 	static const char server_public[] =
 		"07a37cbc142093c8b755dc1b10e86cb426374ad16aa853ed0bdfc0b2b86d1c7c";
@@ -319,7 +319,7 @@ struct rig_flight rig_flight_default(void)
 
 static void write_target_share(const struct rig_flight *flight, struct cv_writer *writer)
 {
-	size_t len = flight->group == CV_GROUP_X25519		? 32
+	size_t len = flight->group == CV_GROUP_X25519           ? 32
 		     : flight->group == CV_GROUP_X25519MLKEM768 ? CV_REALITY_HYBRID_ANSWER
 								: 65;
 
@@ -389,8 +389,8 @@ size_t rig_open(struct cv_tls_keys *keys, struct cv_buffer *from, uint8_t type, 
 	uint8_t found;
 
 	assert_int_equal(cv_tls_record_peek(cv_buffer_span(from), &record_len), 0);
-	assert_int_equal(cv_tls_record_open(keys, cv_buffer_bytes(from), record_len, ret_plain, &found,
-					    &len),
+	assert_int_equal(cv_tls_record_open(keys, cv_buffer_bytes(from), record_len, ret_plain,
+					    &found, &len),
 			 0);
 	assert_int_equal(found, type);
 	cv_buffer_consume(from, record_len);
@@ -414,13 +414,13 @@ static void derive_handshake(struct rig_client *client, uint16_t group, const ui
 		len = 64;
 	}
 	assert_int_equal(cv_transcript_digest(client->transcript, digest), 0);
-	assert_int_equal(cv_tls_schedule_handshake(client->suite, secret, len, digest, &client->secrets),
+	assert_int_equal(
+		cv_tls_schedule_handshake(client->suite, secret, len, digest, &client->secrets), 0);
+	assert_int_equal(cv_tls_keys_init(&client->rx, client->suite,
+					  client->secrets.server_handshake, false),
 			 0);
-	assert_int_equal(cv_tls_keys_init(&client->rx, client->suite, client->secrets.server_handshake,
-					  false),
-			 0);
-	assert_int_equal(cv_tls_keys_init(&client->tx, client->suite, client->secrets.client_handshake,
-					  true),
+	assert_int_equal(cv_tls_keys_init(&client->tx, client->suite,
+					  client->secrets.client_handshake, true),
 			 0);
 }
 
@@ -436,7 +436,8 @@ static void read_server_hello(struct rig_client *client, const struct rig_flight
 	write_server_hello(flight, client, &original);
 	record_len = cv_buffer_len(&original);
 	assert_true(cv_buffer_len(output) > record_len);
-	assert_memory_equal(cv_buffer_bytes(output), cv_buffer_bytes(&original), record_len - share_len);
+	assert_memory_equal(cv_buffer_bytes(output), cv_buffer_bytes(&original),
+			    record_len - share_len);
 	assert_memory_not_equal(cv_buffer_bytes(output) + record_len - share_len,
 				cv_buffer_bytes(&original) + record_len - share_len, share_len);
 	client->suite = cv_tls_suite_find(flight->suite);
@@ -445,9 +446,9 @@ static void read_server_hello(struct rig_client *client, const struct rig_flight
 	assert_int_equal(cv_transcript_add(client->transcript, cv_buffer_bytes(&client->hello),
 					   cv_buffer_len(&client->hello)),
 			 0);
-	assert_int_equal(cv_transcript_add(client->transcript, cv_buffer_bytes(output) + 5,
-					   record_len - 5),
-			 0);
+	assert_int_equal(
+		cv_transcript_add(client->transcript, cv_buffer_bytes(output) + 5, record_len - 5),
+		0);
 	derive_handshake(client, flight->group, cv_buffer_bytes(output) + record_len - share_len);
 	cv_buffer_consume(output, record_len);
 	assert_memory_equal(cv_buffer_bytes(output), ((uint8_t[]){20, 3, 3, 0, 1, 1}), 6);
@@ -495,8 +496,9 @@ static void check_finished(struct rig_client *client, struct cv_span message)
 	size_t hash_len = cv_hash_len(client->suite->hash);
 
 	assert_int_equal(cv_transcript_digest(client->transcript, digest), 0);
-	assert_int_equal(cv_tls_finished_mac(client->suite, client->secrets.server_handshake, digest, mac),
-			 0);
+	assert_int_equal(
+		cv_tls_finished_mac(client->suite, client->secrets.server_handshake, digest, mac),
+		0);
 	assert_int_equal(message.len_bytes, 4 + hash_len);
 	assert_memory_equal(message.data + 4, mac, hash_len);
 }
@@ -517,8 +519,8 @@ static void derive_application(struct rig_client *client)
 	client->finished[0] = 20;
 	client->finished[3] = (uint8_t)hash_len;
 	client->finished_len = 4 + hash_len;
-	assert_int_equal(cv_tls_finished_mac(client->suite, client->secrets.client_handshake, digest,
-					     client->finished + 4),
+	assert_int_equal(cv_tls_finished_mac(client->suite, client->secrets.client_handshake,
+					     digest, client->finished + 4),
 			 0);
 }
 
@@ -568,7 +570,7 @@ void rig_client_read_flight(struct rig_client *client, const struct rig_flight *
 void rig_client_finish(struct rig_client *client, struct cv_buffer *out)
 {
 	append_record(20, (const uint8_t[]){1}, 1, out);
-	assert_int_equal(cv_tls_record_seal(&client->tx, 22, client->finished, client->finished_len, 0,
-					    out),
-			 0);
+	assert_int_equal(
+		cv_tls_record_seal(&client->tx, 22, client->finished, client->finished_len, 0, out),
+		0);
 }

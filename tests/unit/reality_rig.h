@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * reality_rig.h - both neighbours of a REALITY server, for its tests: a client that seals, reads our
- * flight and finishes, and a target whose flight has any shape. Defaults are the worked vector of
- * REALITY 14. Everything asserts; nothing here is used by the daemon.
+ * reality_rig.h - both neighbours of a REALITY server, for its tests: a client that seals, reads
+ * our flight and finishes, and a target whose flight has any shape. Defaults are the worked vector
+ * of REALITY 14. Everything asserts; nothing here is used by the daemon.
  */
 #ifndef CV_TESTS_REALITY_RIG_H
 #define CV_TESTS_REALITY_RIG_H
@@ -22,7 +22,7 @@ struct rig_hello {
 	uint8_t version[3];
 	uint32_t time_s;
 	uint8_t short_id[8];
-	uint8_t session_id_len;  /* 32; other lengths are not sealed */
+	uint8_t session_id_len; /* 32; other lengths are not sealed */
 	bool break_seal;
 };
 
@@ -33,9 +33,9 @@ struct rig_client {
 	const struct cv_tls_suite *suite;
 	struct cv_transcript *transcript;
 	struct cv_tls_secrets secrets;
-	struct cv_tls_keys rx, tx;	   /* handshake */
+	struct cv_tls_keys rx, tx;         /* handshake */
 	struct cv_tls_keys app_rx, app_tx; /* application */
-	struct cv_buffer messages;	   /* EE..Finished as received */
+	struct cv_buffer messages;         /* EE..Finished as received */
 	uint8_t finished[4 + CV_HASH_MAX];
 	size_t finished_len;
 };
@@ -77,8 +77,8 @@ struct rig_flight rig_flight_default(void);
 void rig_flight_write(const struct rig_flight *flight, const struct rig_client *client,
 		      struct cv_buffer *out);
 
-/** rig_client_read_flight() - Check our flight against @flight's lengths and finish the key schedule;
- * what is behind record 6 stays in @output. */
+/** rig_client_read_flight() - Check our flight against @flight's lengths and finish the key
+ * schedule; what is behind record 6 stays in @output. */
 void rig_client_read_flight(struct rig_client *client, const struct rig_flight *flight,
 			    const struct rig_config *config, struct cv_buffer *output);
 /** rig_client_finish() - CCS and Finished. */

@@ -44,19 +44,18 @@ static const char ticket_record_hex[] =
 	"a6c5a40606f2ea80b3447a895426ec14930494";
 static const char client_finished_hex[] =
 	"1400002043d277025d178195b81acbf8cc9fbba6a5ef6fe8fa79560a68e70aad9c049564";
-static const char key_log[] =
-	"CLIENT_HANDSHAKE_TRAFFIC_SECRET "
-	"808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9f "
-	"3e290d60a421fa60afc07b0afd8d628d6cb92c2584d6d9abb527c8a7ea7a87e9\n"
-	"SERVER_HANDSHAKE_TRAFFIC_SECRET "
-	"808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9f "
-	"b4cb8b01e6f9c95746daa9b9246a4aa3dfc473f6fbb2d982ee16866db48321c7\n"
-	"CLIENT_TRAFFIC_SECRET_0 "
-	"808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9f "
-	"8dddd5a66575ca78a67a83bcc14387634a0521b0ee818da8b4ed5e7ba7ebbfee\n"
-	"SERVER_TRAFFIC_SECRET_0 "
-	"808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9f "
-	"8657e1ca89e8a5f35d9fed973e0aea2872e68fb2520d035a080239c378eda221\n";
+static const char key_log[] = "CLIENT_HANDSHAKE_TRAFFIC_SECRET "
+			      "808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9f "
+			      "3e290d60a421fa60afc07b0afd8d628d6cb92c2584d6d9abb527c8a7ea7a87e9\n"
+			      "SERVER_HANDSHAKE_TRAFFIC_SECRET "
+			      "808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9f "
+			      "b4cb8b01e6f9c95746daa9b9246a4aa3dfc473f6fbb2d982ee16866db48321c7\n"
+			      "CLIENT_TRAFFIC_SECRET_0 "
+			      "808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9f "
+			      "8dddd5a66575ca78a67a83bcc14387634a0521b0ee818da8b4ed5e7ba7ebbfee\n"
+			      "SERVER_TRAFFIC_SECRET_0 "
+			      "808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9f "
+			      "8657e1ca89e8a5f35d9fed973e0aea2872e68fb2520d035a080239c378eda221\n";
 
 struct world {
 	struct rig_config config;
@@ -96,14 +95,14 @@ static void up_to_flight(struct world *world, const struct rig_flight *flight)
 
 	cv_buffer_init(&bytes, 1 << 20);
 	rig_hello_records(&world->client, 16384, &bytes);
-	assert_int_equal(cv_reality_server_client_bytes(world->server, cv_buffer_span(&bytes),
-							RIG_WALL_MS),
-			 CV_REALITY_WAIT);
+	assert_int_equal(
+		cv_reality_server_client_bytes(world->server, cv_buffer_span(&bytes), RIG_WALL_MS),
+		CV_REALITY_WAIT);
 	cv_buffer_consume(&bytes, cv_buffer_len(&bytes));
 	rig_flight_write(flight, &world->client, &bytes);
-	assert_int_equal(cv_reality_server_target_bytes(world->server, cv_buffer_span(&bytes),
-							RIG_WALL_MS),
-			 CV_REALITY_FLIGHT);
+	assert_int_equal(
+		cv_reality_server_target_bytes(world->server, cv_buffer_span(&bytes), RIG_WALL_MS),
+		CV_REALITY_FLIGHT);
 	cv_buffer_done(&bytes);
 }
 
@@ -113,7 +112,8 @@ static void the_rig_builds_the_vector(void **state)
 
 	(void)state;
 	start(&world);
-	assert_hex(cv_buffer_bytes(&world.client.hello), cv_buffer_len(&world.client.hello), hello_hex);
+	assert_hex(cv_buffer_bytes(&world.client.hello), cv_buffer_len(&world.client.hello),
+		   hello_hex);
 	stop(&world);
 }
 
@@ -146,7 +146,8 @@ static void degenerate_shares(void **state)
 	uint8_t private_key[32] = {1}, share[32] = {0}, random[32] = {0}, auth_key[32];
 
 	(void)state;
-	assert_int_equal(cv_reality_auth_key(private_key, share, random, auth_key), CV_PEER_AUTH_FAILED);
+	assert_int_equal(cv_reality_auth_key(private_key, share, random, auth_key),
+			 CV_PEER_AUTH_FAILED);
 }
 
 static void certificate(void **state)
@@ -158,7 +159,8 @@ static void certificate(void **state)
 	start(&world);
 	assert_int_equal(cv_reality_certificate_len(false), 191);
 	assert_int_equal(cv_reality_certificate_write(&world.config.reality, world.client.auth_key,
-						      cv_span_of(NULL, 0), cv_span_of(NULL, 0), message),
+						      cv_span_of(NULL, 0), cv_span_of(NULL, 0),
+						      message),
 			 0);
 	assert_hex(message, 13 - 2, "0b0000bb000000b70000b2");
 	assert_hex(message + 11, 178, der_hex);
@@ -176,7 +178,8 @@ static void certificate_with_mldsa(void **state)
 	start(&world);
 	rig_config_with_mldsa(&world.config);
 	client_hello = cv_span_of(hello, rig_hex(hello_hex, hello, sizeof(hello)));
-	sent = cv_span_of(server_hello, rig_hex(server_hello_hex, server_hello, sizeof(server_hello)));
+	sent = cv_span_of(server_hello,
+			  rig_hex(server_hello_hex, server_hello, sizeof(server_hello)));
 	assert_int_equal(cv_reality_certificate_len(true), 3522);
 	assert_int_equal(cv_reality_certificate_write(&world.config.reality, world.client.auth_key,
 						      client_hello, sent, message),
@@ -218,7 +221,8 @@ static void flight_and_secrets(void **state)
 }
 
 /* Each mode with each suite and group, plain and ML-DSA; the rig's client checks everything. */
-static void run_shape(const struct rig_flight *flight, const struct rig_hello *hello, bool with_mldsa)
+static void run_shape(const struct rig_flight *flight, const struct rig_hello *hello,
+		      bool with_mldsa)
 {
 	struct world world;
 

@@ -1,156 +1,21 @@
 // SPDX-License-Identifier: MIT
 /*
- * test_reality_server.c - verdicts: the rows of REALITY 8, every acceptance failure of 3.3, what
- * happens between flight and Finished, and what follows it. Whole and byte by byte.
+ * test_reality_server.c - verdicts up to the flight: the rows of REALITY 8, every acceptance
+ * failure of 3.3. Whole and byte by byte.
  */
-#include "reality_rig.h"
-
-#include "protocol/tls_alert.h"
-
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#define PIECE_ALL SIZE_MAX
-
-struct world {
-	struct rig_config config;
-	struct rig_hello hello;
-	struct rig_flight flight;
-	struct rig_client client;
-	struct cv_reality_server *server;
-	struct cv_buffer bytes;
-};
-
-static void start(struct world *world)
-{
-	memset(world, 0, sizeof(*world));
-	rig_config_start(&world->config);
-	world->hello = rig_hello_default();
-	world->flight = rig_flight_default();
-	world->server = cv_reality_server_new(&world->config.reality);
-	assert_non_null(world->server);
-	cv_buffer_init(&world->bytes, 1 << 20);
-}
-
-static void stop(struct world *world)
-{
-	cv_reality_server_free(world->server);
-	if (world->client.hello.data)
-		rig_client_stop(&world->client);
-	rig_config_stop(&world->config);
-	cv_buffer_done(&world->bytes);
-}
-
-typedef enum cv_reality_verdict (*feed_fn)(struct cv_reality_server *, struct cv_span, uint64_t);
-
-/* Feeds world->bytes in pieces until a verdict other than WAIT; the rest stays in world->bytes. */
-static enum cv_reality_verdict feed(struct world *world, feed_fn take, size_t piece)
-{
-	enum cv_reality_verdict verdict = CV_REALITY_WAIT;
-
-	while (verdict == CV_REALITY_WAIT && cv_buffer_len(&world->bytes) > 0) {
-		size_t len = cv_buffer_len(&world->bytes);
-		uint8_t *copy;
-
-		if (len > piece)
-			len = piece;
-		copy = malloc(len); /* so that reading past a piece is seen */
-		assert_non_null(copy);
-		memcpy(copy, cv_buffer_bytes(&world->bytes), len);
-		cv_buffer_consume(&world->bytes, len);
-		verdict = take(world->server, cv_span_of(copy, len), RIG_WALL_MS);
-		free(copy);
-	}
-	return verdict;
-}
-
-static void add(struct world *world, const void *bytes, size_t len)
-{
-	assert_int_equal(cv_buffer_append(&world->bytes, bytes, len), 0);
-}
-
-static enum cv_reality_verdict feed_client(struct world *world, size_t piece)
-{
-	return feed(world, cv_reality_server_client_bytes, piece);
-}
-
-static enum cv_reality_verdict feed_target(struct world *world, size_t piece)
-{
-	return feed(world, cv_reality_server_target_bytes, piece);
-}
-
-static enum cv_reality_verdict feed_hello(struct world *world, size_t fragment, size_t piece)
-{
-	rig_client_start(&world->client, &world->hello);
-	rig_hello_records(&world->client, fragment, &world->bytes);
-	return feed_client(world, piece);
-}
-
-static enum cv_reality_verdict feed_flight(struct world *world, size_t piece)
-{
-	rig_flight_write(&world->flight, &world->client, &world->bytes);
-	return feed_target(world, piece);
-}
-
-static struct cv_buffer *output_of(struct world *world)
-{
-	return cv_reality_server_output(world->server);
-}
-
-static void up_to_flight(struct world *world)
-{
-	assert_int_equal(feed_hello(world, 16384, PIECE_ALL), CV_REALITY_WAIT);
-	assert_int_equal(feed_flight(world, PIECE_ALL), CV_REALITY_FLIGHT);
-	rig_client_read_flight(&world->client, &world->flight, &world->config, output_of(world));
-	assert_int_equal(cv_buffer_len(output_of(world)), 0);
-}
-
-static void expect_forward(struct world *world, enum cv_reality_verdict verdict, int reason)
-{
-	static const uint8_t more[] = {1};
-
-	assert_int_equal(verdict, CV_REALITY_FORWARD);
-	assert_int_equal(cv_reality_server_reason(world->server), reason);
-	assert_int_equal(cv_buffer_len(output_of(world)), 0); /* never a byte of ours */
-	assert_int_equal(cv_reality_server_client_bytes(world->server, cv_span_of(more, 1), RIG_WALL_MS),
-			 CV_REALITY_FORWARD);
-	assert_int_equal(cv_reality_server_target_eof(world->server), CV_REALITY_FORWARD);
-	assert_null(cv_reality_server_take_layer(world->server));
-	assert_null(cv_reality_server_key_log(world->server));
-}
-
-/* Our alert is a 24-byte record under the server's application key, then we close. */
-static void expect_alert(struct world *world, enum cv_reality_verdict verdict, int reason, uint8_t alert)
-{
-	uint8_t plain[64];
-	size_t record_len;
-
-	assert_int_equal(verdict, CV_REALITY_CLOSE);
-	assert_int_equal(cv_reality_server_reason(world->server), reason);
-	assert_int_equal(rig_open(&world->client.app_rx, output_of(world), 21, plain, &record_len), 2);
-	assert_int_equal(record_len, 24);
-	assert_int_equal(plain[0], CV_TLS_ALERT_FATAL);
-	assert_int_equal(plain[1], alert);
-	assert_int_equal(cv_buffer_len(output_of(world)), 0);
-	assert_int_equal(cv_reality_server_client_eof(world->server), CV_REALITY_CLOSE);
-}
+#include "reality_world.h"
 
 /* ---- acceptance, REALITY 3.3 -------------------------------------------------------------- */
 
-#define NOT_OURS(reason, change)                                                                   \
-	do {                                                                                       \
-		struct world world;                                                                \
-                                                                                                   \
-		start(&world);                                                                     \
-		change;                                                                            \
-		expect_forward(&world, feed_hello(&world, 16384, PIECE_ALL), (reason));            \
-		assert_int_equal(world.config.seen_calls, 0);                                      \
-		stop(&world);                                                                      \
+#define NOT_OURS(reason, change) \
+	do { \
+		struct world world; \
+\
+		start(&world); \
+		change; \
+		expect_forward(&world, feed_hello(&world, 16384, PIECE_ALL), (reason)); \
+		assert_int_equal(world.config.seen_calls, 0); \
+		stop(&world); \
 	} while (0)
 
 static void hellos_that_are_not_ours(void **state)
@@ -255,8 +120,11 @@ static void clocks_are_compared_both_ways(void **state)
 		int off_s;
 		uint64_t max_ms;
 		int reason;
-	} cases[] = {{5, 5000, 0},		{-5, 5000, 0},		    {6, 5000, CV_PEER_CLOCK},
-		     {-6, 5000, CV_PEER_CLOCK}, {86400 * 365 * 20, 0, 0}};
+	} cases[] = {{5, 5000, 0},
+		     {-5, 5000, 0},
+		     {6, 5000, CV_PEER_CLOCK},
+		     {-6, 5000, CV_PEER_CLOCK},
+		     {86400 * 365 * 20, 0, 0}};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -266,7 +134,8 @@ static void clocks_are_compared_both_ways(void **state)
 		world.hello.time_s += (uint32_t)cases[i].off_s;
 		world.config.reality.max_time_diff_ms = cases[i].max_ms;
 		if (cases[i].reason)
-			expect_forward(&world, feed_hello(&world, 16384, PIECE_ALL), cases[i].reason);
+			expect_forward(&world, feed_hello(&world, 16384, PIECE_ALL),
+				       cases[i].reason);
 		else
 			assert_int_equal(feed_hello(&world, 16384, PIECE_ALL), CV_REALITY_WAIT);
 		assert_int_equal(cv_reality_server_clock_skew_ms(world.server),
@@ -326,21 +195,23 @@ static void whole_handshake(size_t fragment, size_t piece)
 	assert_int_equal(feed_target(&world, 1), CV_REALITY_WAIT);
 
 	rig_client_finish(&world.client, &world.bytes);
-	assert_int_equal(cv_tls_record_seal(&world.client.app_tx, 23, (const uint8_t *)"request", 7, 0,
-					    &world.bytes),
+	assert_int_equal(cv_tls_record_seal(&world.client.app_tx, 23, (const uint8_t *)"request", 7,
+					    0, &world.bytes),
 			 0);
 	assert_int_equal(feed_client(&world, piece), CV_REALITY_ESTABLISHED);
 	for (int i = 0; i < 3; i++) {
 		size_t record_len;
 
-		assert_int_equal(rig_open(&world.client.app_rx, output_of(&world), 23, plain, &record_len),
-				 0);
+		assert_int_equal(
+			rig_open(&world.client.app_rx, output_of(&world), 23, plain, &record_len),
+			0);
 		assert_int_equal(record_len, world.config.profile.post_handshake_len[i]);
 	}
 	assert_int_equal(cv_buffer_len(output_of(&world)), 0);
 
 	assert_int_equal(cv_buffer_append(cv_reality_server_leftover(world.server),
-					  cv_buffer_bytes(&world.bytes), cv_buffer_len(&world.bytes)),
+					  cv_buffer_bytes(&world.bytes),
+					  cv_buffer_len(&world.bytes)),
 			 0);
 	layer = cv_reality_server_take_layer(world.server);
 	assert_non_null(layer);
@@ -372,7 +243,8 @@ static void a_target_that_speaks_first(void **state)
 	start(&world);
 	add(&world, "SSH-2.0-", 8);
 	expect_forward(&world, feed_target(&world, PIECE_ALL), CV_TARGET_SPEAKS_FIRST);
-	assert_memory_equal(cv_buffer_bytes(cv_reality_server_saved_target(world.server)), "SSH-2.0-", 8);
+	assert_memory_equal(cv_buffer_bytes(cv_reality_server_saved_target(world.server)),
+			    "SSH-2.0-", 8);
 	stop(&world);
 
 	start(&world); /* for good, even if half the hello was there */
@@ -435,13 +307,13 @@ static void expect_fallback(struct world *world, int reason, size_t piece)
 	stop(world);
 }
 
-#define FALLBACK(reason, change)                                                                   \
-	for (int part = 0; part < 2; part++) {                                                     \
-		struct world world;                                                                \
-                                                                                                   \
-		start(&world);                                                                     \
-		change;                                                                            \
-		expect_fallback(&world, (reason), part ? 1 : PIECE_ALL);                           \
+#define FALLBACK(reason, change) \
+	for (int part = 0; part < 2; part++) { \
+		struct world world; \
+\
+		start(&world); \
+		change; \
+		expect_fallback(&world, (reason), part ? 1 : PIECE_ALL); \
 	}
 
 static void unusable_answers_are_forwarded(void **state)
@@ -550,241 +422,6 @@ static void fresh_keys_every_time(void **state)
 	assert_memory_not_equal(share[0], share[1], 32);
 }
 
-/* ---- after the flight --------------------------------------------------------------------- */
-
-static void ends_after_the_flight(void **state)
-{
-	struct world world;
-
-	(void)state;
-	start(&world);
-	up_to_flight(&world);
-	assert_int_equal(cv_reality_server_target_eof(world.server), CV_REALITY_CLOSE);
-	assert_int_equal(cv_reality_server_reason(world.server), CV_TARGET_TIMEOUT);
-	assert_int_equal(cv_buffer_len(output_of(&world)), 0); /* silently */
-	stop(&world);
-
-	start(&world);
-	up_to_flight(&world);
-	assert_int_equal(cv_reality_server_client_eof(world.server), CV_REALITY_CLOSE);
-	assert_int_equal(cv_reality_server_reason(world.server), CV_PEER_CLOSED);
-	assert_int_equal(cv_buffer_len(output_of(&world)), 0);
-	stop(&world);
-}
-
-static void expect_sealed(uint8_t type, const void *bytes, size_t len, size_t total, int reason,
-			  uint8_t alert)
-{
-	struct world world;
-
-	start(&world);
-	up_to_flight(&world);
-	assert_int_equal(cv_tls_record_seal(&world.client.tx, type, bytes, len, total, &world.bytes), 0);
-	expect_alert(&world, feed_client(&world, 1), reason, alert);
-	stop(&world);
-}
-
-static void wrong_protected_messages(void **state)
-{
-	uint8_t finished[68 + 1] = {CV_TLS_FINISHED, 0, 0, 32};
-
-	(void)state;
-	expect_sealed(22, finished, 36, 0, CV_PEER_FINISHED, CV_TLS_DECRYPT_ERROR);
-	expect_sealed(22, finished, 37, 0, CV_PEER_UNEXPECTED_MESSAGE, CV_TLS_UNEXPECTED_MESSAGE);
-	finished[3] = 31;
-	expect_sealed(22, finished, 35, 0, CV_PEER_DECODE, CV_TLS_DECODE_ERROR);
-	finished[3] = 0;
-	expect_sealed(22, finished, 4, 0, CV_PEER_DECODE, CV_TLS_DECODE_ERROR);
-	finished[3] = 64;
-	expect_sealed(22, finished, 69, 0, CV_PEER_UNEXPECTED_MESSAGE, CV_TLS_UNEXPECTED_MESSAGE);
-	finished[3] = 65;
-	expect_sealed(22, finished, 10, 0, CV_PEER_TOO_LONG, CV_TLS_ILLEGAL_PARAMETER);
-	finished[0] = CV_TLS_CERTIFICATE;
-	expect_sealed(22, finished, 36, 0, CV_PEER_UNEXPECTED_MESSAGE, CV_TLS_UNEXPECTED_MESSAGE);
-	expect_sealed(22, finished, 0, 50, CV_PEER_UNEXPECTED_MESSAGE, CV_TLS_UNEXPECTED_MESSAGE);
-	expect_sealed(23, "early", 5, 0, CV_PEER_UNEXPECTED_MESSAGE, CV_TLS_UNEXPECTED_MESSAGE);
-	expect_sealed(0, "", 0, 0, CV_PEER_UNEXPECTED_MESSAGE, CV_TLS_UNEXPECTED_MESSAGE);
-	expect_sealed(21, "x", 1, 0, CV_PEER_UNEXPECTED_MESSAGE, CV_TLS_UNEXPECTED_MESSAGE);
-}
-
-static void expect_raw(const void *bytes, size_t len, int reason, uint8_t alert)
-{
-	struct world world;
-
-	start(&world);
-	up_to_flight(&world);
-	add(&world, bytes, len);
-	expect_alert(&world, feed_client(&world, PIECE_ALL), reason, alert);
-	stop(&world);
-}
-
-static void wrong_records(void **state)
-{
-	static uint8_t forged[45] = {23, 3, 3, 0, 40};
-
-	(void)state;
-	expect_raw(forged, sizeof(forged), CV_PEER_BAD_RECORD, CV_TLS_BAD_RECORD_MAC);
-	expect_raw("\x17\x03\x03\0\0", 5, CV_PEER_BAD_RECORD, CV_TLS_BAD_RECORD_MAC);
-	expect_raw("\x17\x03\x03\x41\1", 5, CV_PEER_TOO_LONG, CV_TLS_RECORD_OVERFLOW);
-	expect_raw("\x17\x03\x01\0\1", 5, CV_PEER_DECODE, CV_TLS_DECODE_ERROR);
-	expect_raw("\x16\x03\x03\0\1", 5, CV_PEER_UNEXPECTED_MESSAGE, CV_TLS_UNEXPECTED_MESSAGE);
-	expect_raw("GET /", 5, CV_PEER_UNEXPECTED_MESSAGE, CV_TLS_UNEXPECTED_MESSAGE);
-	expect_raw("\x14\x03\x03\0\1\2", 6, CV_PEER_UNEXPECTED_MESSAGE, CV_TLS_UNEXPECTED_MESSAGE);
-	expect_raw("\x14\x03\x03\0\2\1\1", 7, CV_PEER_UNEXPECTED_MESSAGE, CV_TLS_UNEXPECTED_MESSAGE);
-	expect_raw("\x15\x03\x03\0\3\1\1\1", 8, CV_PEER_UNEXPECTED_MESSAGE, CV_TLS_UNEXPECTED_MESSAGE);
-}
-
-static void a_client_that_gives_up(void **state)
-{
-	struct world world;
-
-	(void)state;
-	start(&world);
-	up_to_flight(&world);
-	add(&world, "\x15\x03\x03\0\2\2\x2a", 7); /* bad_certificate: it is not one of ours */
-	assert_int_equal(feed_client(&world, 1), CV_REALITY_CLOSE);
-	assert_int_equal(cv_reality_server_reason(world.server), CV_PEER_ALERT);
-	assert_int_equal(cv_buffer_len(output_of(&world)), 0);
-	stop(&world);
-
-	start(&world);
-	up_to_flight(&world);
-	for (int i = 0; i < 6; i++)
-		add(&world, "\x15\x03\x03\0\2\1\x5a", 7);
-	expect_alert(&world, feed_client(&world, PIECE_ALL), CV_PEER_UNEXPECTED_MESSAGE,
-		     CV_TLS_UNEXPECTED_MESSAGE);
-	stop(&world);
-}
-
-/* @limit as learned; @expected: how many records are ignored before the alert. */
-static void expect_ccs_limit(int16_t limit, int expected)
-{
-	struct world world;
-	enum cv_reality_verdict verdict = CV_REALITY_WAIT;
-	int ignored = 0;
-
-	start(&world);
-	world.config.profile.ccs_limit = limit;
-	up_to_flight(&world);
-	while (verdict == CV_REALITY_WAIT && ignored < 1000) {
-		add(&world, "\x14\x03\x03\0\1\1", 6);
-		verdict = feed_client(&world, PIECE_ALL);
-		ignored += verdict == CV_REALITY_WAIT;
-	}
-	assert_int_equal(ignored, expected);
-	if (expected < 1000)
-		expect_alert(&world, verdict, CV_PEER_UNEXPECTED_MESSAGE, CV_TLS_UNEXPECTED_MESSAGE);
-	stop(&world);
-}
-
-static void ccs_tolerance_is_the_targets(void **state)
-{
-	(void)state;
-	expect_ccs_limit(1, 1);
-	expect_ccs_limit(16, 16);
-	expect_ccs_limit(32, 32);
-	expect_ccs_limit(0, 32); /* nothing is known */
-	expect_ccs_limit(-1, 1000);
-}
-
-static void finished_in_pieces(void **state)
-{
-	struct world world;
-
-	(void)state;
-	start(&world);
-	up_to_flight(&world);
-	for (size_t i = 0; i < world.client.finished_len; i++)
-		assert_int_equal(cv_tls_record_seal(&world.client.tx, 22, world.client.finished + i, 1,
-						    30 + i, &world.bytes),
-				 0);
-	assert_int_equal(feed_client(&world, 13), CV_REALITY_ESTABLISHED);
-	stop(&world);
-}
-
-static void bytes_sent_with_the_hello(void **state)
-{
-	struct world world;
-	uint8_t plain[64];
-
-	(void)state;
-	start(&world); /* kept, and judged right after the flight */
-	rig_client_start(&world.client, &world.hello);
-	rig_hello_records(&world.client, 16384, &world.bytes);
-	add(&world, "\x14\x03\x03\0\1\1", 6);
-	add(&world, "\x17\x03\x03\0\x20", 5);
-	assert_int_equal(feed_client(&world, PIECE_ALL), CV_REALITY_WAIT);
-	assert_int_equal(feed_flight(&world, PIECE_ALL), CV_REALITY_FLIGHT);
-	rig_client_read_flight(&world.client, &world.flight, &world.config, output_of(&world));
-	add(&world, "0123456789abcdef0123456789abcdef", 32);
-	expect_alert(&world, feed_client(&world, PIECE_ALL), CV_PEER_BAD_RECORD, CV_TLS_BAD_RECORD_MAC);
-	stop(&world);
-
-	start(&world); /* flight and alert leave together */
-	rig_client_start(&world.client, &world.hello);
-	rig_hello_records(&world.client, 16384, &world.bytes);
-	add(&world, "GET / HTTP/1.1", 14);
-	assert_int_equal(feed_client(&world, PIECE_ALL), CV_REALITY_WAIT);
-	assert_int_equal(feed_flight(&world, PIECE_ALL), CV_REALITY_CLOSE);
-	rig_client_read_flight(&world.client, &world.flight, &world.config, output_of(&world));
-	assert_int_equal(rig_open(&world.client.app_rx, output_of(&world), 21, plain, NULL), 2);
-	assert_int_equal(plain[1], CV_TLS_UNEXPECTED_MESSAGE);
-	stop(&world);
-}
-
-static void too_many_bytes_before_the_flight(void **state)
-{
-	static uint8_t noise[65536];
-	struct world world;
-	enum cv_reality_verdict verdict = CV_REALITY_WAIT;
-
-	(void)state;
-	start(&world);
-	assert_int_equal(feed_hello(&world, 16384, PIECE_ALL), CV_REALITY_WAIT);
-	for (int i = 0; i < 4 && verdict == CV_REALITY_WAIT; i++) {
-		add(&world, noise, sizeof(noise));
-		verdict = feed_client(&world, PIECE_ALL);
-	}
-	expect_forward(&world, verdict, CV_PEER_TOO_LONG);
-	stop(&world);
-}
-
-/* Our clients skip 32 empty records in a row: record 6 and the learned ones together. */
-static void post_handshake_records_have_a_limit(void **state)
-{
-	static uint8_t plain[CV_TLS_RECORD_MAX];
-	struct world world;
-	size_t count = 0;
-
-	(void)state;
-	start(&world);
-	world.config.profile.post_handshake_count = CV_POST_HANDSHAKE_MAX;
-	for (int i = 0; i < CV_POST_HANDSHAKE_MAX; i++)
-		world.config.profile.post_handshake_len[i] = (uint16_t)(100 + i);
-	world.config.profile.post_handshake_len[3] = 21;    /* cannot be sealed: skipped */
-	world.config.profile.post_handshake_len[4] = 16407; /* likewise */
-	up_to_flight(&world);
-	rig_client_finish(&world.client, &world.bytes);
-	assert_int_equal(feed_client(&world, PIECE_ALL), CV_REALITY_ESTABLISHED);
-	while (cv_buffer_len(output_of(&world)) > 0) {
-		assert_int_equal(rig_open(&world.client.app_rx, output_of(&world), 23, plain, NULL), 0);
-		count++;
-	}
-	assert_int_equal(count, 30);
-	stop(&world);
-
-	start(&world); /* a huge list is cut, the handshake lives */
-	world.config.profile.post_handshake_count = CV_POST_HANDSHAKE_MAX;
-	for (int i = 0; i < CV_POST_HANDSHAKE_MAX; i++)
-		world.config.profile.post_handshake_len[i] = 16406;
-	up_to_flight(&world);
-	rig_client_finish(&world.client, &world.bytes);
-	assert_int_equal(feed_client(&world, PIECE_ALL), CV_REALITY_ESTABLISHED);
-	assert_true(cv_buffer_len(output_of(&world)) >= 10 * 16406);
-	assert_int_equal(cv_buffer_len(output_of(&world)) % 16406, 0);
-	stop(&world);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -801,15 +438,6 @@ int main(void)
 		cmocka_unit_test(a_bad_ccs_is_forwarded_with_all_before_it),
 		cmocka_unit_test(even_our_own_failure_is_forwarded),
 		cmocka_unit_test(fresh_keys_every_time),
-		cmocka_unit_test(ends_after_the_flight),
-		cmocka_unit_test(wrong_protected_messages),
-		cmocka_unit_test(wrong_records),
-		cmocka_unit_test(a_client_that_gives_up),
-		cmocka_unit_test(ccs_tolerance_is_the_targets),
-		cmocka_unit_test(finished_in_pieces),
-		cmocka_unit_test(bytes_sent_with_the_hello),
-		cmocka_unit_test(too_many_bytes_before_the_flight),
-		cmocka_unit_test(post_handshake_records_have_a_limit),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -206,11 +206,11 @@ static void unusable_server_hellos(void **state)
 	size_t decided_at;
 
 	(void)state;
-#define EXPECT(reason, change)                                                                     \
-	do {                                                                                       \
-		flight = normal;                                                                   \
-		change;                                                                            \
-		assert_int_equal(read_flight(&flight, &template, &decided_at), (reason));          \
+#define EXPECT(reason, change) \
+	do { \
+		flight = normal; \
+		change; \
+		assert_int_equal(read_flight(&flight, &template, &decided_at), (reason)); \
 	} while (0)
 	EXPECT(CV_TARGET_NOT_TLS13, flight.no_versions = true);
 	EXPECT(CV_TARGET_NOT_TLS13, flight.no_share = true);

@@ -63,7 +63,8 @@ static void stop(struct pair *pair)
 
 static void peer_sends(struct pair *pair, uint8_t type, const void *bytes, size_t len, size_t total)
 {
-	assert_int_equal(cv_tls_record_seal(&pair->peer_tx, type, bytes, len, total, &pair->wire), 0);
+	assert_int_equal(cv_tls_record_seal(&pair->peer_tx, type, bytes, len, total, &pair->wire),
+			 0);
 }
 
 static int decode(struct pair *pair)
@@ -77,14 +78,15 @@ static int decode(struct pair *pair)
 }
 
 /* Opens the record at the front of @from as the peer; returns its content length. */
-static size_t peer_opens(struct pair *pair, struct cv_buffer *from, uint8_t type, uint8_t *ret_plain)
+static size_t peer_opens(struct pair *pair, struct cv_buffer *from, uint8_t type,
+			 uint8_t *ret_plain)
 {
 	uint8_t found;
 	size_t record_len, len;
 
 	assert_int_equal(cv_tls_record_peek(cv_buffer_span(from), &record_len), 0);
-	assert_int_equal(cv_tls_record_open(&pair->peer_rx, cv_buffer_bytes(from), record_len, ret_plain,
-					    &found, &len),
+	assert_int_equal(cv_tls_record_open(&pair->peer_rx, cv_buffer_bytes(from), record_len,
+					    ret_plain, &found, &len),
 			 0);
 	assert_int_equal(found, type);
 	cv_buffer_consume(from, record_len);
@@ -158,8 +160,8 @@ static void encodes_full_records(void **state)
 	(void)state;
 	memset(bytes, 7, sizeof(bytes));
 	start(&pair, false);
-	assert_int_equal(pair.layer->ops->encode(pair.layer, cv_span_of(bytes, sizeof(bytes)), collect,
-						 &pair),
+	assert_int_equal(pair.layer->ops->encode(pair.layer, cv_span_of(bytes, sizeof(bytes)),
+						 collect, &pair),
 			 0);
 	assert_int_equal(pair.emits, 3);
 	assert_int_equal(pair.emitted_len[0], 16384 + 22);
@@ -178,8 +180,8 @@ static void encodes_a_unit_as_one_record(void **state)
 
 	(void)state;
 	start(&pair, true);
-	assert_int_equal(pair.layer->ops->encode(pair.layer, cv_span_of(bytes, sizeof(bytes)), collect,
-						 &pair),
+	assert_int_equal(pair.layer->ops->encode(pair.layer, cv_span_of(bytes, sizeof(bytes)),
+						 collect, &pair),
 			 0);
 	assert_int_equal(pair.emits, 1);
 	stop(&pair);
@@ -291,7 +293,8 @@ static void key_update_is_followed_and_answered(void **state)
 	assert_memory_equal(plain, ((uint8_t[]){CV_TLS_KEY_UPDATE, 0, 0, 1, 0}), 5);
 	assert_int_equal(cv_buffer_len(&pair.reply), 0);
 	assert_int_equal(cv_tls_keys_update(&pair.peer_rx, false), 0);
-	assert_int_equal(pair.layer->ops->encode(pair.layer, cv_span_of("ours", 4), collect, &pair), 0);
+	assert_int_equal(pair.layer->ops->encode(pair.layer, cv_span_of("ours", 4), collect, &pair),
+			 0);
 	assert_int_equal(peer_opens(&pair, &pair.wire, CV_TLS_APPLICATION, plain), 4);
 	stop(&pair);
 }
@@ -345,11 +348,18 @@ static void malformed_key_updates_are_refused(void **state)
 		{{CV_TLS_KEY_UPDATE, 0, 0, 1, 2}, 5, CV_PEER_DECODE, CV_TLS_ILLEGAL_PARAMETER},
 		{{CV_TLS_KEY_UPDATE, 0, 0, 2, 0, 0}, 6, CV_PEER_DECODE, CV_TLS_DECODE_ERROR},
 		{{CV_TLS_KEY_UPDATE, 0, 0, 0}, 4, CV_PEER_DECODE, CV_TLS_DECODE_ERROR},
-		{{CV_TLS_KEY_UPDATE, 0, 0, 1, 0, CV_TLS_KEY_UPDATE}, 6, CV_PEER_UNEXPECTED_MESSAGE,
+		{{CV_TLS_KEY_UPDATE, 0, 0, 1, 0, CV_TLS_KEY_UPDATE},
+		 6,
+		 CV_PEER_UNEXPECTED_MESSAGE,
 		 CV_TLS_UNEXPECTED_MESSAGE},
 		{{0}, 0, CV_PEER_UNEXPECTED_MESSAGE, CV_TLS_UNEXPECTED_MESSAGE},
-		{{CV_TLS_CERTIFICATE, 0, 0, 0}, 4, CV_PEER_UNEXPECTED_MESSAGE, CV_TLS_UNEXPECTED_MESSAGE},
-		{{CV_TLS_NEW_SESSION_TICKET, 0, 0, 1}, 4, CV_PEER_UNEXPECTED_MESSAGE,
+		{{CV_TLS_CERTIFICATE, 0, 0, 0},
+		 4,
+		 CV_PEER_UNEXPECTED_MESSAGE,
+		 CV_TLS_UNEXPECTED_MESSAGE},
+		{{CV_TLS_NEW_SESSION_TICKET, 0, 0, 1},
+		 4,
+		 CV_PEER_UNEXPECTED_MESSAGE,
 		 CV_TLS_UNEXPECTED_MESSAGE},
 	};
 	struct pair pair;
@@ -410,9 +420,11 @@ static void foreign_records_are_refused(void **state)
 
 	(void)state;
 	expect_refused(forged, sizeof(forged), CV_PEER_BAD_RECORD, CV_TLS_BAD_RECORD_MAC);
-	expect_refused((const uint8_t[]){23, 3, 3, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},
-		       21, CV_PEER_BAD_RECORD, CV_TLS_BAD_RECORD_MAC);
-	expect_refused((const uint8_t[]){23, 3, 3, 0x41, 1}, 5, CV_PEER_TOO_LONG, CV_TLS_RECORD_OVERFLOW);
+	expect_refused(
+		(const uint8_t[]){23, 3, 3, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},
+		21, CV_PEER_BAD_RECORD, CV_TLS_BAD_RECORD_MAC);
+	expect_refused((const uint8_t[]){23, 3, 3, 0x41, 1}, 5, CV_PEER_TOO_LONG,
+		       CV_TLS_RECORD_OVERFLOW);
 	expect_refused((const uint8_t[]){20, 3, 3, 0, 1, 1}, 6, CV_PEER_UNEXPECTED_MESSAGE,
 		       CV_TLS_UNEXPECTED_MESSAGE);
 	expect_refused((const uint8_t[]){21, 3, 3, 0, 2, 1, 0}, 7, CV_PEER_UNEXPECTED_MESSAGE,

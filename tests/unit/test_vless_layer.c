@@ -2,8 +2,8 @@
 /*
  * test_vless_layer.c - headers that wait for the first bytes, and when each direction is CLEAR.
  *
- * The client's and the server's layer talk to each other through one buffer per direction; the server
- * test reads the request header itself, as the session does.
+ * The client's and the server's layer talk to each other through one buffer per direction; the
+ * server test reads the request header itself, as the session does.
  */
 #include "protocol/vless_layer.h"
 
@@ -257,7 +257,7 @@ static size_t inner_server_hello(uint8_t *record)
 static void inner_tls13_goes_raw_each_way(void **state)
 {
 	static const uint8_t hello[] = {22, 3, 1, 0, 5, 1, 0, 0, 1, 0};
-	static const uint8_t data[] = {23, 3, 3, 0, 19, 1, 2, 3, 4, 5, 6, 7,
+	static const uint8_t data[] = {23, 3, 3,  0,  19, 1,  2,  3,  4,  5,  6,  7,
 				       8,  9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19};
 	struct cv_vless_request request = request_of(CV_FLOW_VISION);
 	uint8_t server_hello[127];
@@ -280,7 +280,8 @@ static void inner_tls13_goes_raw_each_way(void **state)
 	assert_int_equal(client.layer->rx, CV_OPAQUE);
 	/* what stands behind the DIRECT block in the same record is content */
 	assert_int_equal(cv_buffer_append(&server.sent, "tail", 4), 0);
-	assert_int_equal(decode(&client, cv_buffer_bytes(&server.sent), cv_buffer_len(&server.sent)), 0);
+	assert_int_equal(
+		decode(&client, cv_buffer_bytes(&server.sent), cv_buffer_len(&server.sent)), 0);
 	assert_int_equal(cv_buffer_len(&client.app), sizeof(data) + 4);
 	assert_int_equal(client.layer->rx, CV_CLEAR);
 	assert_true(client.layer->rx_penetrated);

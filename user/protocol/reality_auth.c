@@ -3,12 +3,12 @@
  * reality_auth.c - is this ClientHello ours?
  *
  *   key share, server key -> X25519 -> HKDF -> AuthKey
- *   session id = AES-256-GCM(AuthKey, random[20..31], version | 0 | time | shortId), AAD = the hello
- *   with its session id zeroed
+ *   session id = AES-256-GCM(AuthKey, random[20..31], version | 0 | time | shortId), AAD = the
+ * hello with its session id zeroed
  *
- * The chain is ordered so that strangers cost one comparison of names at most, and nobody costs more
- * than one X25519 and one AES-GCM before being authenticated. Only authenticated hellos reach the
- * replay cache, so strangers cannot fill it.
+ * The chain is ordered so that strangers cost one comparison of names at most, and nobody costs
+ * more than one X25519 and one AES-GCM before being authenticated. Only authenticated hellos reach
+ * the replay cache, so strangers cannot fill it.
  */
 #include "protocol/reality_internal.h"
 
@@ -97,7 +97,8 @@ static const uint8_t *auth_share(const struct cv_client_hello *hello)
 	return NULL;
 }
 
-static int authenticate(struct cv_reality_server *server, uint8_t plain[CV_REALITY_SESSION_ID_PLAIN])
+static int authenticate(struct cv_reality_server *server,
+			uint8_t plain[CV_REALITY_SESSION_ID_PLAIN])
 {
 	const struct cv_client_hello *hello = &server->hello;
 	const uint8_t *share = auth_share(hello);
@@ -170,7 +171,8 @@ int cv_reality_accept(struct cv_reality_server *server, uint64_t now_wall_ms)
 	result = judge_claim(server, &claim, now_wall_ms);
 	cv_cleanse(plain, sizeof(plain));
 	if (result == 0 && config->seen_before &&
-	    config->seen_before(config->seen_context, hello->random, server->session_id, now_wall_ms))
+	    config->seen_before(config->seen_context, hello->random, server->session_id,
+				now_wall_ms))
 		result = CV_PEER_REPLAY;
 	return result;
 }

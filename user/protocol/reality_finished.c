@@ -65,7 +65,8 @@ static int send_post_handshake(struct cv_reality_server *server)
 	static const uint8_t nothing;
 	int result = 0;
 
-	for (int i = 0; i < profile->post_handshake_count && i < CV_POST_HANDSHAKE_MAX && !result; i++) {
+	for (int i = 0; i < profile->post_handshake_count && i < CV_POST_HANDSHAKE_MAX && !result;
+	     i++) {
 		size_t len = profile->post_handshake_len[i];
 
 		if (server->empty_records_sent == CV_REALITY_USELESS_MAX ||
@@ -85,7 +86,8 @@ static int establish(struct cv_reality_server *server)
 	int result;
 
 	cv_tls_keys_done(&server->rx);
-	result = cv_tls_keys_init(&server->rx, server->suite, server->secrets.client_application, false);
+	result = cv_tls_keys_init(&server->rx, server->suite, server->secrets.client_application,
+				  false);
 	if (result == 0)
 		result = send_post_handshake(server);
 	return result ? refuse(server, result, CV_TLS_INTERNAL_ERROR) : 0;

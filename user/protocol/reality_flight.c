@@ -2,16 +2,15 @@
 /*
  * reality_flight.c - our TLS 1.3 flight, cut to the lengths of the target's.
  *
- *   SH (the target's, our key share)  CCS  [EE] [Certificate] [CertificateVerify] [Finished]  [empty]
- *                                          ^2   ^3            ^4                  ^5          ^6
- *   combined mode                     CCS  [EE Certificate CertificateVerify Finished]
- *                                          ^2
+ *   SH (the target's, our key share)  CCS  [EE] [Certificate] [CertificateVerify] [Finished]
+ * [empty] ^2   ^3            ^4                  ^5          ^6 combined mode CCS  [EE Certificate
+ * CertificateVerify Finished] ^2
  *
- * Each bracket is one record of exactly the target's length, filled up with record padding. Record 6
- * is empty application data under the application key and uses up its sequence number 0.
+ * Each bracket is one record of exactly the target's length, filled up with record padding. Record
+ * 6 is empty application data under the application key and uses up its sequence number 0.
  *
- * Lengths are judged before any key is made, and output is undone on failure: until the last byte is
- * in place the connection can still go to the target.
+ * Lengths are judged before any key is made, and output is undone on failure: until the last byte
+ * is in place the connection can still go to the target.
  */
 #include "protocol/reality_internal.h"
 
@@ -26,7 +25,8 @@
 #define VERIFY_LEN (4 + 4 + CV_ED25519_SIGNATURE)
 #define FINISHED_HEADER 4
 #define SCHEME_ED25519 0x0807
-#define MESSAGES_MAX (EE_LEN + CV_REALITY_CERTIFICATE_MAX + VERIFY_LEN + FINISHED_HEADER + CV_HASH_MAX)
+#define MESSAGES_MAX \
+	(EE_LEN + CV_REALITY_CERTIFICATE_MAX + VERIFY_LEN + FINISHED_HEADER + CV_HASH_MAX)
 #define VERIFY_PREFIX 64
 #define SECRET_MAX (CV_MLKEM768_SECRET + CV_X25519_LEN)
 
@@ -163,12 +163,14 @@ static int start_schedule(struct flight *flight)
 	if (result == 0)
 		result = cv_transcript_digest(flight->transcript, digest);
 	if (result == 0)
-		result = cv_tls_schedule_handshake(suite, flight->secret, flight->secret_len, digest,
-						   &server->secrets);
+		result = cv_tls_schedule_handshake(suite, flight->secret, flight->secret_len,
+						   digest, &server->secrets);
 	if (result == 0)
-		result = cv_tls_keys_init(&flight->keys, suite, server->secrets.server_handshake, true);
+		result = cv_tls_keys_init(&flight->keys, suite, server->secrets.server_handshake,
+					  true);
 	if (result == 0)
-		result = cv_tls_keys_init(&server->rx, suite, server->secrets.client_handshake, false);
+		result = cv_tls_keys_init(&server->rx, suite, server->secrets.client_handshake,
+					  false);
 	return result;
 }
 
@@ -191,8 +193,8 @@ static int end_message(struct flight *flight, int which, size_t len)
 static int write_certificate(struct flight *flight)
 {
 	struct cv_reality_server *server = flight->server;
-	struct cv_span server_hello = cv_span_of(server_hello_of(flight),
-						 flight->template->server_hello_len);
+	struct cv_span server_hello =
+		cv_span_of(server_hello_of(flight), flight->template->server_hello_len);
 	int result = cv_reality_certificate_write(server->config, server->auth_key,
 						  server->hello.message, server_hello,
 						  next_message(flight));
@@ -214,7 +216,8 @@ static int write_verify(struct flight *flight)
 
 	memset(signed_bytes, 0x20, VERIFY_PREFIX);
 	memcpy(signed_bytes + VERIFY_PREFIX, label, sizeof(label));
-	result = cv_transcript_digest(flight->transcript, signed_bytes + VERIFY_PREFIX + sizeof(label));
+	result = cv_transcript_digest(flight->transcript,
+				      signed_bytes + VERIFY_PREFIX + sizeof(label));
 	if (result == 0)
 		result = cv_ed25519_sign(flight->server->config->certificate_key, signed_bytes,
 					 VERIFY_PREFIX + sizeof(label) + hash_len, signature);
@@ -235,8 +238,8 @@ static int write_finished(struct flight *flight)
 	int result = cv_transcript_digest(flight->transcript, digest);
 
 	if (result == 0)
-		result = cv_tls_finished_mac(suite, flight->server->secrets.server_handshake, digest,
-					     message + FINISHED_HEADER);
+		result = cv_tls_finished_mac(suite, flight->server->secrets.server_handshake,
+					     digest, message + FINISHED_HEADER);
 	if (result)
 		return result;
 	message[0] = CV_TLS_FINISHED;
@@ -248,7 +251,8 @@ static int write_finished(struct flight *flight)
 static int write_messages(struct flight *flight)
 {
 	/* observable to the client only: no ALPN, whatever it offered (REALITY 15.9) */
-	static const uint8_t encrypted_extensions[EE_LEN] = {CV_TLS_ENCRYPTED_EXTENSIONS, 0, 0, 2, 0, 0};
+	static const uint8_t encrypted_extensions[EE_LEN] = {
+		CV_TLS_ENCRYPTED_EXTENSIONS, 0, 0, 2, 0, 0};
 	int result;
 
 	memcpy(next_message(flight), encrypted_extensions, EE_LEN);
@@ -277,13 +281,15 @@ static int seal_messages(struct flight *flight)
 					  flight->messages_len, template->record_len[2], output);
 	for (int i = EE; i < MESSAGE_COUNT && result == 0; i++) {
 		result = cv_tls_record_seal(&flight->keys, CV_TLS_HANDSHAKE, message,
-					    flight->message_len[i], template->record_len[2 + i], output);
+					    flight->message_len[i], template->record_len[2 + i],
+					    output);
 		message += flight->message_len[i];
 	}
 	return result;
 }
 
-/* From here on we write under the application key, as every TLS 1.3 server does after its Finished. */
+/* From here on we write under the application key, as every TLS 1.3 server does after its Finished.
+ */
 static int switch_keys(struct flight *flight)
 {
 	struct cv_reality_server *server = flight->server;
@@ -298,7 +304,8 @@ static int switch_keys(struct flight *flight)
 	if (result == 0)
 		result = cv_tls_schedule_application(suite, digest, &server->secrets);
 	if (result == 0)
-		result = cv_tls_keys_init(&server->tx, suite, server->secrets.server_application, true);
+		result = cv_tls_keys_init(&server->tx, suite, server->secrets.server_application,
+					  true);
 	if (result == 0 && ticket_len) {
 		result = cv_tls_record_seal(&server->tx, CV_TLS_APPLICATION, digest, 0, ticket_len,
 					    &server->output);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * reality_internal.h - the REALITY server's inside, shared by the reality_*.c files and their tests.
+ * reality_internal.h - the REALITY server's inside, shared by the reality_*.c files and their
+ * tests.
  *
  *   reality_server.c       states, verdicts, the interface
  *   reality_auth.c         session id and acceptance chain            REALITY 3.3, 3.4, 4
@@ -37,12 +38,12 @@ struct cv_reality_entropy {
 
 /* The target's flight: total record lengths by position, REALITY 5. */
 struct cv_reality_template {
-	size_t server_hello_len;  /* message incl. its header; it starts at offset CV_TLS_HEADER */
-	size_t key_share_offset;  /* of the share's bytes within that message */
+	size_t server_hello_len; /* message incl. its header; it starts at offset CV_TLS_HEADER */
+	size_t key_share_offset; /* of the share's bytes within that message */
 	uint16_t group;
 	const struct cv_tls_suite *suite;
-	bool combined;		  /* one record holds EE..Finished */
-	size_t record_len[7];	  /* [2]..[5], [6] = 0: no record */
+	bool combined;        /* one record holds EE..Finished */
+	size_t record_len[7]; /* [2]..[5], [6] = 0: no record */
 };
 
 enum cv_reality_state {
@@ -62,8 +63,8 @@ struct cv_reality_server {
 	struct cv_hello_assembler assembler;
 	struct cv_client_hello hello; /* borrows from the assembler's message */
 	bool hello_parsed;
-	struct cv_buffer client;      /* bytes behind the hello; after ESTABLISHED: leftover */
-	struct cv_buffer saved;	      /* target bytes, until the flight is built */
+	struct cv_buffer client; /* bytes behind the hello; after ESTABLISHED: leftover */
+	struct cv_buffer saved;  /* target bytes, until the flight is built */
 	struct cv_buffer output;
 	uint8_t auth_key[CV_REALITY_KEY_LEN];
 	uint8_t session_id[CV_REALITY_SESSION_ID_LEN];
@@ -73,11 +74,11 @@ struct cv_reality_server {
 	/* after our flight */
 	const struct cv_tls_suite *suite;
 	struct cv_tls_secrets secrets;
-	struct cv_tls_keys rx, tx;     /* client handshake, later application; server application */
+	struct cv_tls_keys rx, tx; /* client handshake, later application; server application */
 	uint8_t client_verify_data[CV_HASH_MAX];
 	uint8_t message[CV_REALITY_FINISHED_MAX]; /* client's handshake bytes so far */
 	uint8_t message_len;
-	uint8_t empty_records_sent;    /* under application keys, before any data */
+	uint8_t empty_records_sent; /* under application keys, before any data */
 	uint8_t warning_count;
 	uint32_t ccs_count;
 	bool layer_taken;

@@ -9,9 +9,9 @@
  *   EXPECT_FINISHED  client records; the target's bytes are dropped, its end is ours
  *        | ESTABLISHED                        \ fault: alert as a TLS 1.3 server sends it, CLOSE
  *
- * Nothing is ever sent to the client before the flight is complete, so up to there every failure has
- * the same answer: the target's bytes, untouched. A verdict that ends the handshake is repeated by
- * later calls.
+ * Nothing is ever sent to the client before the flight is complete, so up to there every failure
+ * has the same answer: the target's bytes, untouched. A verdict that ends the handshake is repeated
+ * by later calls.
  */
 #include "protocol/reality_internal.h"
 
@@ -109,7 +109,8 @@ static enum cv_reality_verdict standing(const struct cv_reality_server *server)
 
 static int judge_hello(struct cv_reality_server *server, uint64_t now_wall_ms)
 {
-	int result = cv_client_hello_parse(cv_buffer_span(&server->assembler.message), &server->hello);
+	int result =
+		cv_client_hello_parse(cv_buffer_span(&server->assembler.message), &server->hello);
 
 	if (result)
 		return result;
@@ -117,8 +118,8 @@ static int judge_hello(struct cv_reality_server *server, uint64_t now_wall_ms)
 	return cv_reality_accept(server, now_wall_ms);
 }
 
-static enum cv_reality_verdict take_hello_bytes(struct cv_reality_server *server, struct cv_span bytes,
-						uint64_t now_wall_ms)
+static enum cv_reality_verdict take_hello_bytes(struct cv_reality_server *server,
+						struct cv_span bytes, uint64_t now_wall_ms)
 {
 	size_t used;
 	int result = cv_hello_assembler_add(&server->assembler, bytes, &used);
@@ -170,7 +171,8 @@ enum cv_reality_verdict cv_reality_server_client_bytes(struct cv_reality_server 
 enum cv_reality_verdict cv_reality_server_client_eof(struct cv_reality_server *server)
 {
 	switch (server->state) {
-	case CV_REALITY_EXPECT_HELLO: /* observable: the target sees the FIN and does what it does */
+	case CV_REALITY_EXPECT_HELLO: /* observable: the target sees the FIN and does what it does
+				       */
 		return forward(server, CV_PEER_CLOSED);
 	case CV_REALITY_EXPECT_FINISHED:
 		return close_both(server, CV_PEER_CLOSED);
@@ -206,7 +208,8 @@ static enum cv_reality_verdict read_template(struct cv_reality_server *server)
 	cv_buffer_done(&server->saved);
 	server->profile = profile_of(server);
 	server->state = CV_REALITY_EXPECT_FINISHED;
-	/* Bytes that came with the hello can only be a fault now: they were made without our keys. */
+	/* Bytes that came with the hello can only be a fault now: they were made without our keys.
+	 */
 	return read_finished(server) == CV_REALITY_CLOSE ? CV_REALITY_CLOSE : CV_REALITY_FLIGHT;
 }
 
@@ -230,7 +233,8 @@ enum cv_reality_verdict cv_reality_server_target_eof(struct cv_reality_server *s
 	switch (server->state) {
 	case CV_REALITY_EXPECT_HELLO:
 		return close_both(server, CV_TARGET_CLOSED);
-	case CV_REALITY_EXPECT_TEMPLATE: /* REALITY 8: without a byte the client is closed at once */
+	case CV_REALITY_EXPECT_TEMPLATE: /* REALITY 8: without a byte the client is closed at once
+					  */
 		return cv_buffer_len(&server->saved) > 0 ? forward(server, CV_TARGET_CLOSED)
 							 : close_both(server, CV_TARGET_CLOSED);
 	case CV_REALITY_EXPECT_FINISHED: /* observable: the target's own handshake time-out */
@@ -326,8 +330,8 @@ char *cv_reality_server_key_log(const struct cv_reality_server *server)
 	write_hex(random, server->hello.random, 32);
 	for (size_t i = 0; i < 4; i++) {
 		write_hex(secret, lines[i].secret, cv_hash_len(server->suite->hash));
-		used += (size_t)snprintf(text + used, size - used, "%s %s %s\n", lines[i].label, random,
-					 secret);
+		used += (size_t)snprintf(text + used, size - used, "%s %s %s\n", lines[i].label,
+					 random, secret);
 	}
 	cv_cleanse(secret, sizeof(secret));
 	return text;

@@ -46,7 +46,8 @@ struct cv_reality_config {
 	const struct cv_ed25519 *certificate_key; /* borrowed */
 	uint8_t certificate_public[32];
 	const struct cv_mldsa65 *mldsa; /* NULL = off; borrowed */
-	/* replay cache: returns true if this hello was seen before (and remembers it). NULL = off */
+	/* replay cache: returns true if this hello was seen before (and remembers it). NULL = off
+	 */
 	bool (*seen_before)(void *context, const uint8_t random[32], const uint8_t session_id[32],
 			    uint64_t now_wall_ms);
 	void *seen_context;
@@ -57,7 +58,11 @@ struct cv_reality_config {
 };
 
 enum cv_reality_verdict {
-	CV_REALITY_WAIT, CV_REALITY_FORWARD, CV_REALITY_FLIGHT, CV_REALITY_ESTABLISHED, CV_REALITY_CLOSE,
+	CV_REALITY_WAIT,
+	CV_REALITY_FORWARD,
+	CV_REALITY_FLIGHT,
+	CV_REALITY_ESTABLISHED,
+	CV_REALITY_CLOSE,
 };
 
 struct cv_reality_server;
@@ -82,19 +87,24 @@ int cv_reality_server_reason(const struct cv_reality_server *server);
 int64_t cv_reality_server_clock_skew_ms(const struct cv_reality_server *server);
 /** cv_reality_server_output() - Bytes for the client (flight, alert or post-handshake records). */
 struct cv_buffer *cv_reality_server_output(struct cv_reality_server *server);
-/** cv_reality_server_saved_target() - With FORWARD: every target byte not yet sent to the client. */
+/** cv_reality_server_saved_target() - With FORWARD: every target byte not yet sent to the client.
+ */
 struct cv_buffer *cv_reality_server_saved_target(struct cv_reality_server *server);
-/** cv_reality_server_leftover() - With ESTABLISHED: client bytes after Finished (protected records). */
+/** cv_reality_server_leftover() - With ESTABLISHED: client bytes after Finished (protected
+ * records). */
 struct cv_buffer *cv_reality_server_leftover(struct cv_reality_server *server);
-/** cv_reality_server_hello() - The parsed hello (server_name, alpn_class), NULL before it is parsed. */
+/** cv_reality_server_hello() - The parsed hello (server_name, alpn_class), NULL before it is
+ * parsed. */
 const struct cv_client_hello *cv_reality_server_hello(const struct cv_reality_server *server);
 /** cv_reality_server_is_hybrid() - Client offered X25519MLKEM768 (for counting client classes). */
 bool cv_reality_server_is_hybrid(const struct cv_reality_server *server);
-/** cv_reality_server_take_layer() - Once, after ESTABLISHED: the record layer (owned by the caller). */
+/** cv_reality_server_take_layer() - Once, after ESTABLISHED: the record layer (owned by the
+ * caller). */
 struct cv_layer *cv_reality_server_take_layer(struct cv_reality_server *server);
 /** cv_reality_server_short_id() - The client's shortId (8 bytes), after FLIGHT. */
 const uint8_t *cv_reality_server_short_id(const struct cv_reality_server *server);
-/** cv_reality_server_key_log() - NSS key log lines (REALITY 13); NULL before FLIGHT. Caller frees. */
+/** cv_reality_server_key_log() - NSS key log lines (REALITY 13); NULL before FLIGHT. Caller frees.
+ */
 char *cv_reality_server_key_log(const struct cv_reality_server *server);
 
 #endif

@@ -6,8 +6,8 @@
  *   outer        22             20     23          23             23         23             23
  *
  * Positions 2.. are encrypted: what is in them is a guess that does not matter, their lengths do.
- * A record 2 of more than 512 bytes holds the rest of the flight as well (combined mode) and ends the
- * template with its header. Record 6 belongs to it only if the target sent it right away.
+ * A record 2 of more than 512 bytes holds the rest of the flight as well (combined mode) and ends
+ * the template with its header. Record 6 belongs to it only if the target sent it right away.
  *
  * All bytes are read again each time some more arrive. Nothing is consumed, so whatever disappoints
  * here can still be forwarded untouched.
@@ -31,8 +31,9 @@
 
 /* SHA-256("HelloRetryRequest"), RFC 8446 4.1.3 */
 static const uint8_t retry_random[32] = {
-	0xcf, 0x21, 0xad, 0x74, 0xe5, 0x9a, 0x61, 0x11, 0xbe, 0x1d, 0x8c, 0x02, 0x1e, 0x65, 0xb8, 0x91,
-	0xc2, 0xa2, 0x11, 0x16, 0x7a, 0xbb, 0x8c, 0x5e, 0x07, 0x9e, 0x09, 0xe2, 0xc8, 0xa8, 0x33, 0x9c,
+	0xcf, 0x21, 0xad, 0x74, 0xe5, 0x9a, 0x61, 0x11, 0xbe, 0x1d, 0x8c,
+	0x02, 0x1e, 0x65, 0xb8, 0x91, 0xc2, 0xa2, 0x11, 0x16, 0x7a, 0xbb,
+	0x8c, 0x5e, 0x07, 0x9e, 0x09, 0xe2, 0xc8, 0xa8, 0x33, 0x9c,
 };
 
 struct server_hello {
@@ -43,7 +44,8 @@ struct server_hello {
 
 /* ---- records ------------------------------------------------------------------------------ */
 
-/* The header must match as far as it is there: an HTTP error or a banner may never grow to five bytes. */
+/* The header must match as far as it is there: an HTTP error or a banner may never grow to five
+ * bytes. */
 static int read_header(struct cv_span bytes, uint8_t type, size_t *ret_len)
 {
 	const uint8_t expected[3] = {type, 3, 3};

@@ -7,8 +7,8 @@
  *                                             -> alert              close_notify = EOF
  *
  * A record is opened in place: into the tail of out, which is committed for application data only.
- * Handshake messages may be cut anywhere, so their header and (for KeyUpdate) body byte are collected
- * across records; ticket bodies are counted, not kept.
+ * Handshake messages may be cut anywhere, so their header and (for KeyUpdate) body byte are
+ * collected across records; ticket bodies are counted, not kept.
  *
  * A peer that sends records without application data makes us work for nothing; 32 in a row end the
  * connection. We ask for new keys ourselves long before AES-GCM's bound (RFC 8446 5.5).
@@ -34,11 +34,11 @@ struct record_layer {
 	struct cv_tls_keys rx, tx;
 	bool is_server;
 	bool tx_released;
-	int rx_result;	       /* 0 while records are taken; CV_LAYER_EOF or the reason afterwards */
+	int rx_result; /* 0 while records are taken; CV_LAYER_EOF or the reason afterwards */
 	uint8_t useless_count; /* records in a row without application data */
 	uint8_t message[MESSAGE_HEADER + 1];
-	uint8_t message_len;   /* header bytes and KeyUpdate's body seen so far */
-	size_t message_left;   /* body bytes of the message still to come */
+	uint8_t message_len; /* header bytes and KeyUpdate's body seen so far */
+	size_t message_left; /* body bytes of the message still to come */
 };
 
 static struct record_layer *record_layer_of(struct cv_layer *layer)
@@ -60,8 +60,8 @@ static void reply_alert(struct record_layer *self, uint8_t description, struct c
 static int update_tx(struct record_layer *self, struct cv_buffer *out)
 {
 	static const uint8_t not_requested[KEY_UPDATE_LEN] = {CV_TLS_KEY_UPDATE, 0, 0, 1, 0};
-	int result = cv_tls_record_seal(&self->tx, CV_TLS_HANDSHAKE, not_requested, KEY_UPDATE_LEN, 0,
-					out);
+	int result = cv_tls_record_seal(&self->tx, CV_TLS_HANDSHAKE, not_requested, KEY_UPDATE_LEN,
+					0, out);
 
 	return result ? result : cv_tls_keys_update(&self->tx, true);
 }
@@ -74,7 +74,8 @@ static int emit_sealed(struct record_layer *self, uint8_t type, struct cv_span b
 	if (self->tx.sequence >= KEY_LIFETIME_RECORDS)
 		result = update_tx(self, scratch);
 	if (result == 0)
-		result = cv_tls_record_seal(&self->tx, type, bytes.data, bytes.len_bytes, 0, scratch);
+		result = cv_tls_record_seal(&self->tx, type, bytes.data, bytes.len_bytes, 0,
+					    scratch);
 	if (result == 0)
 		result = emit(context, cv_buffer_span(scratch));
 	cv_buffer_consume(scratch, cv_buffer_len(scratch));
@@ -95,8 +96,8 @@ static int record_encode(struct cv_layer *layer, struct cv_span bytes, cv_layer_
 		size_t len = bytes.len_bytes < CV_TLS_PLAINTEXT_MAX ? bytes.len_bytes
 								    : CV_TLS_PLAINTEXT_MAX;
 
-		result = emit_sealed(self, CV_TLS_APPLICATION, cv_span_of(bytes.data, len), &scratch,
-				     emit, context);
+		result = emit_sealed(self, CV_TLS_APPLICATION, cv_span_of(bytes.data, len),
+				     &scratch, emit, context);
 		cv_span_skip(&bytes, len);
 	}
 	cv_buffer_done(&scratch);
@@ -122,7 +123,8 @@ static int record_encode_eof(struct cv_layer *layer, cv_layer_emit emit, void *c
 
 /* ---- receiving ---------------------------------------------------------------------------- */
 
-static int refuse(struct record_layer *self, int peer_reason, uint8_t alert, struct cv_buffer *reply)
+static int refuse(struct record_layer *self, int peer_reason, uint8_t alert,
+		  struct cv_buffer *reply)
 {
 	reply_alert(self, alert, reply);
 	self->rx_result = self->is_server ? peer_reason : cv_upstream_reason(peer_reason);
@@ -181,7 +183,8 @@ static int judge_message_header(struct record_layer *self, struct cv_buffer *rep
 	return refuse_unexpected(self, reply);
 }
 
-static int take_message_body(struct record_layer *self, struct cv_span *body, struct cv_buffer *reply)
+static int take_message_body(struct record_layer *self, struct cv_span *body,
+			     struct cv_buffer *reply)
 {
 	size_t count = body->len_bytes < self->message_left ? body->len_bytes : self->message_left;
 
@@ -275,7 +278,8 @@ static int open_record(struct record_layer *self, struct cv_span record, struct 
 
 	if (cv_buffer_reserve(out, payload_bytes, &plain) < 0)
 		return CV_INTERNAL_RESOURCE;
-	result = cv_tls_record_open(&self->rx, record.data, record.len_bytes, plain, &type, &len_bytes);
+	result = cv_tls_record_open(&self->rx, record.data, record.len_bytes, plain, &type,
+				    &len_bytes);
 	if (result < 0)
 		return refuse_record(self, result, reply);
 	return take_content(self, type, cv_span_of(plain, len_bytes), out, reply);

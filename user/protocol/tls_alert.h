@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * tls_alert.h - alert descriptions (RFC 8446 6) our server side sends or understands, and the handshake
- * message types it names.
+ * tls_alert.h - alert descriptions (RFC 8446 6) our server side sends or understands, and the
+ * handshake message types it names.
  */
 #ifndef CV_PROTOCOL_TLS_ALERT_H
 #define CV_PROTOCOL_TLS_ALERT_H

@@ -7,8 +7,9 @@
 /**
  * cv_upstream_reason() - The CV_UPSTREAM_ name of a fault that shared code reports as CV_PEER_.
  *
- * Codecs cannot know on which leg they run and blame the accepted client; a layer on the upstream leg
- * passes their results through here. Anything else (0, -errno, CV_INTERNAL_) comes back unchanged.
+ * Codecs cannot know on which leg they run and blame the accepted client; a layer on the upstream
+ * leg passes their results through here. Anything else (0, -errno, CV_INTERNAL_) comes back
+ * unchanged.
  */
 int cv_upstream_reason(int reason);
 

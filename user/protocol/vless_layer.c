@@ -6,10 +6,10 @@
  *   rx   [Vision blocks] -> app                 response header, [Vision blocks] -> app
  *   tx   app -> response header [+ block 1 ..]  app -> request header [+ block 1 ..]
  *
- * The header to be sent waits for the first bytes and leaves in one unit with them, so that it shares
- * a TLS record with Vision's first block (Vision 2.2 c; VLESS 1, 3). A direction becomes CLEAR as soon
- * as neither header nor padding is left in it; after DIRECT it is CLEAR and penetrates every layer
- * below as well (Vision 5).
+ * The header to be sent waits for the first bytes and leaves in one unit with them, so that it
+ * shares a TLS record with Vision's first block (Vision 2.2 c; VLESS 1, 3). A direction becomes
+ * CLEAR as soon as neither header nor padding is left in it; after DIRECT it is CLEAR and
+ * penetrates every layer below as well (Vision 5).
  */
 #include "protocol/vless_layer.h"
 
@@ -28,7 +28,7 @@ struct vless_layer {
 	struct cv_layer layer;
 	bool is_server;
 	bool vision_used;
-	bool header_expected;	 /* receiving: a response header comes first */
+	bool header_expected;    /* receiving: a response header comes first */
 	struct cv_buffer header; /* sending: not empty while it still waits for the first bytes */
 	struct cv_vision vision;
 };
