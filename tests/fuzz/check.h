@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * check.h - what fuzz targets share: a check that stays in every build, and input taken piece by piece.
+ * check.h - what fuzz targets share: a check that stays in every build, and input taken piece by
+ * piece.
  */
 #ifndef CV_TESTS_FUZZ_CHECK_H
 #define CV_TESTS_FUZZ_CHECK_H

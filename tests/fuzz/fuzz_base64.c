@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * fuzz_base64.c - bytes survive encoding; text that decodes has one canonical form, which decodes to
- * the same bytes; a buffer that is one byte too small is refused. The same for hex.
+ * fuzz_base64.c - bytes survive encoding; text that decodes has one canonical form, which decodes
+ * to the same bytes; a buffer that is one byte too small is refused. The same for hex.
  */
 #include "wire/base64.h"
 

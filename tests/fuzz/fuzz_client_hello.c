@@ -3,8 +3,8 @@
  * fuzz_client_hello.c - input once as a TLS stream, once as a message.
  *
  * As a stream it must end the same way whether it comes whole, byte by byte or in odd pieces. As a
- * message it must come back identical out of records of any size, and every view the parser hands out
- * must lie inside it.
+ * message it must come back identical out of records of any size, and every view the parser hands
+ * out must lie inside it.
  */
 #include "wire/client_hello.h"
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * fuzz_http_peek.c - a path that was found starts with '/', holds no separator and is followed by one.
+ * fuzz_http_peek.c - a path that was found starts with '/', holds no separator and is followed by
+ * one.
  */
 #include "wire/http_peek.h"
 

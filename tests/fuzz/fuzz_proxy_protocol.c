@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * fuzz_proxy_protocol.c - headers for socket addresses out of the input are read back by a reader of
- * their own and must name the same two ends.
+ * fuzz_proxy_protocol.c - headers for socket addresses out of the input are read back by a reader
+ * of their own and must name the same two ends.
  */
 #include "wire/proxy_protocol.h"
 

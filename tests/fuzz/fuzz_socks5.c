@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * fuzz_socks5.c - the same flight whole, byte by byte and in odd pieces: same replies, same state, same
- * destination, same number of bytes taken.
+ * fuzz_socks5.c - the same flight whole, byte by byte and in odd pieces: same replies, same state,
+ * same destination, same number of bytes taken.
  */
 #include "wire/socks5.h"
 
@@ -46,7 +46,9 @@ static void run_flight(struct run *run, struct cv_span flight, uint8_t flags, si
 	run->used = 0;
 	run->result = -EAGAIN;
 	while (run->result == -EAGAIN && have < flight.len_bytes) {
-		have = flight.len_bytes - have < piece_bytes ? flight.len_bytes : have + piece_bytes;
+		const size_t left = flight.len_bytes - have;
+
+		have += left < piece_bytes ? left : piece_bytes;
 		advance(run, flight, have, flags & 2);
 	}
 }

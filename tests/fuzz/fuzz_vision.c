@@ -2,12 +2,13 @@
 /*
  * fuzz_vision.c - two uses of the input.
  *
- * Reader: the input is what a hostile peer sends. Whole, byte by byte and in odd pieces it must yield
- * the same content, the same end and the same verdict.
+ * Reader: the input is what a hostile peer sends. Whole, byte by byte and in odd pieces it must
+ * yield the same content, the same end and the same verdict.
  *
- * Conversation: the input is a script for two ends that talk. Each step lets one end write a batch -
- * raw bytes, inner hellos, application records - or moves some bytes of one direction. Both apps must
- * receive exactly what the other sent, and a reader must leave OUTER exactly where its writer did.
+ * Conversation: the input is a script for two ends that talk. Each step lets one end write a batch
+ * - raw bytes, inner hellos, application records - or moves some bytes of one direction. Both apps
+ * must receive exactly what the other sent, and a reader must leave OUTER exactly where its writer
+ * did.
  */
 #include "wire/vision.h"
 

@@ -34,7 +34,8 @@ static void assert_refused(const char *text)
 
 static void test_rfc4648(void **state)
 {
-	static const char *const texts[] = {"", "Zg", "Zm8", "Zm9v", "Zm9vYg", "Zm9vYmE", "Zm9vYmFy"};
+	static const char *const texts[] = {"",	      "Zg",	 "Zm8",	    "Zm9v",
+					    "Zm9vYg", "Zm9vYmE", "Zm9vYmFy"};
 
 	(void)state;
 	for (size_t len = 0; len <= 6; len++) {

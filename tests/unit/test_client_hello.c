@@ -301,8 +301,9 @@ static void test_refused_fields(void **state)
 	static const struct {
 		const char *what, *hex; /* behind the random */
 	} refused[] = {
-		{"session id of 33 bytes", "21 000000000000000000000000000000000000000000000000000000"
-					   "000000000000 0002 1301 01 00"},
+		{"session id of 33 bytes",
+		 "21 0000000000000000 0000000000000000 0000000000000000 0000000000000000 00"
+		 "0002 1301 01 00"},
 		{"odd cipher suites", "00 0003 130113 01 00"},
 		{"no cipher suites", "00 0000 01 00"},
 		{"no compression methods", "00 0002 1301 00"},

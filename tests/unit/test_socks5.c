@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * test_socks5.c - SOCKS5 A1-A4, A7, A8: methods, credentials, requests, replies, each conversation in
- * every segmentation.
+ * test_socks5.c - SOCKS5 A1-A4, A7, A8: methods, credentials, requests, replies, each conversation
+ * in every segmentation.
  */
 #include "wire/socks5.h"
 
@@ -173,6 +173,8 @@ static void test_refused_in_every_segmentation(void **state)
 		{false, "05 01 00 05 01 00 03 03 610062 0050", CV_PEER_ADDRESS,
 		 "0500" FAILED("04")},
 		{false, "05 01 00 05 01 00 03 01 2e 0050", CV_PEER_ADDRESS, "0500" FAILED("04")},
+		{false, "05 01 00 05 01 00 03 03 612e2e 0050", CV_PEER_ADDRESS,
+		 "0500" FAILED("04")},
 		{true, "05 01 02" AUTH_ALICE "05 01 00 07", CV_PEER_ADDRESS,
 		 "0502 0100" FAILED("08")},
 	};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * test_vless.c - request and response headers: the example of VLESS 2, every command and address type,
- * refusals with the reason, cuts at every byte, addons as protobuf allows them.
+ * test_vless.c - request and response headers: the example of VLESS 2, every command and address
+ * type, refusals with the reason, cuts at every byte, addons as protobuf allows them.
  */
 #include "wire/vless.h"
 
@@ -170,7 +170,7 @@ static void test_domains(void **state)
 	};
 	static const char *const refused[] = {
 		"exa mple", "a/b", "a:b", "::1", "fe80::1", "[example.com]", "[", "[]", "a\x80",
-		"\xc3\xa4.example", "a@b", "1.2.3.4:80", "%31", "a\nb",
+		"\xc3\xa4.example", ".", "..", "a..", "1.2.3.4..", "a@b", "1.2.3.4:80", "%31", "a\nb",
 	};
 	struct cv_vless_request request;
 

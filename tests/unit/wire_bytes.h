@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * wire_bytes.h - bytes of wire format tests: written as hex with blanks, made by a seeded generator,
- * cut into random pieces.
+ * wire_bytes.h - bytes of wire format tests: written as hex with blanks, made by a seeded
+ * generator, cut into random pieces.
  */
 #ifndef CV_TESTS_WIRE_BYTES_H
 #define CV_TESTS_WIRE_BYTES_H

@@ -473,8 +473,9 @@ int cv_hello_assembler_add(struct cv_hello_assembler *assembler, struct cv_span 
 	struct cv_span left = bytes;
 
 	while (!assembler->complete && left.len_bytes > 0) {
-		const int error = assembler->record_left == 0 ? take_record_header(assembler, &left) :
-								take_message(assembler, &left);
+		const bool in_record = assembler->record_left > 0;
+		const int error = in_record ? take_message(assembler, &left) :
+					      take_record_header(assembler, &left);
 
 		if (error)
 			return error;

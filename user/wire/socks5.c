@@ -150,6 +150,9 @@ static int set_domain(struct cv_destination *destination, const uint8_t *bytes, 
 
 	if (memchr(bytes, 0, len_bytes))
 		return CV_PEER_ADDRESS;
+	/* One dot at the end is the root and dropped; a second one would be left there. */
+	if (len_bytes > 1 && memcmp(bytes + len_bytes - 2, "..", 2) == 0)
+		return CV_PEER_ADDRESS;
 	memcpy(text, bytes, len_bytes);
 	text[len_bytes] = '\0';
 
@@ -233,7 +236,8 @@ static int read_step(struct cv_socks5_server *server, struct cv_reader *reader,
 
 static bool waits_for_caller(const struct cv_socks5_server *server)
 {
-	return server->state == CV_SOCKS5_EXPECT_VERDICT || server->state == CV_SOCKS5_EXPECT_CONNECT;
+	return server->state == CV_SOCKS5_EXPECT_VERDICT ||
+	       server->state == CV_SOCKS5_EXPECT_CONNECT;
 }
 
 int cv_socks5_server_read(struct cv_socks5_server *server, struct cv_span bytes,

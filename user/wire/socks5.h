@@ -30,13 +30,15 @@ struct cv_socks5_server {
 	struct cv_destination destination; /* valid in EXPECT_CONNECT */
 };
 
+/** cv_socks5_server_init() - @need_auth: the listener has users, so that method 02 is demanded. */
 void cv_socks5_server_init(struct cv_socks5_server *server, bool need_auth);
 /**
  * cv_socks5_server_read() - Consume what is there; append replies to @out.
  * Returns: 0 progress made to EXPECT_VERDICT (caller checks credentials, then calls _verdict and
  * reads again) or EXPECT_CONNECT (request complete); -EAGAIN more bytes needed; a CV_PEER_ reason
- * in state FAILED (send @out, then close). @ret_used: bytes consumed; the rest belongs to what
- * follows.
+ * in state FAILED (send @out, then close). @ret_used: bytes consumed, always set; the rest has to
+ * be passed again (no message is longer than 513 bytes) or belongs to what follows.
+ * Source: SOCKS5 A1-A3, A7, A8.
  */
 int cv_socks5_server_read(struct cv_socks5_server *server, struct cv_span bytes,
 			  struct cv_buffer *out, size_t *ret_used);
@@ -46,9 +48,9 @@ int cv_socks5_server_read(struct cv_socks5_server *server, struct cv_span bytes,
  * verdict is due; buffer errors. Source: SOCKS5 A2.
  */
 int cv_socks5_server_verdict(struct cv_socks5_server *server, bool accepted, struct cv_buffer *out);
-/** cv_socks5_server_reply() - Append the reply to the request, BND 0.0.0.0:0. */
+/** cv_socks5_server_reply() - Append the reply to the request, BND 0.0.0.0:0. SOCKS5 A3, A4. */
 int cv_socks5_server_reply(enum cv_socks5_reply reply, struct cv_buffer *out);
-/** cv_socks5_reply_of() - REP for a reason or -errno (spec table A3). */
+/** cv_socks5_reply_of() - REP for a reason or -errno; 1 if it has no code of its own. SOCKS5 A3. */
 enum cv_socks5_reply cv_socks5_reply_of(int reason);
 
 #endif

@@ -231,7 +231,7 @@ static int unpad(struct cv_vision *vision, struct cv_span bytes, struct cv_buffe
 int cv_vision_read(struct cv_vision *vision, struct cv_span bytes, struct cv_buffer *out)
 {
 	while (bytes.len_bytes > 0) {
-		/* Slices as large as Xray's buffers: the detector counts what one of them yields. */
+		/* Slices of Xray's buffer size: the detector counts what one of them yields. */
 		const size_t slice_bytes = smaller(bytes.len_bytes, CV_VISION_BLOCK_MAX);
 		const size_t before_bytes = cv_buffer_len(out);
 		const int error = unpad(vision, cv_span_of(bytes.data, slice_bytes), out);
@@ -370,7 +370,8 @@ static int write_buffer(struct batch *batch, struct cv_span buffer, bool last)
 	    starts_application_data(buffer)) {
 		batch->ending = true;
 		batch->long_padding = false;
-		return emit_block(batch, last ? last_command(vision) : COMMAND_CONTINUE, buffer, true);
+		return emit_block(batch, last ? last_command(vision) : COMMAND_CONTINUE, buffer,
+				  true);
 	}
 	/* One packet earlier than the detector stops, as receivers expect. */
 	if (!vision->is_tls12_or_above && vision->packets_to_filter <= 1)

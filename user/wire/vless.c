@@ -157,6 +157,9 @@ static int set_domain(struct cv_destination *destination, const uint8_t *bytes, 
 
 	if (len_bytes == 0 || memchr(bytes, 0, len_bytes))
 		return CV_PEER_ADDRESS;
+	/* One dot at the end is the root and dropped; a second one would be left there. */
+	if (len_bytes > 1 && memcmp(bytes + len_bytes - 2, "..", 2) == 0)
+		return CV_PEER_ADDRESS;
 	memcpy(text, bytes, len_bytes);
 	text[len_bytes] = '\0';
 

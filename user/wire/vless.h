@@ -31,10 +31,15 @@ struct cv_vless_request {
  */
 int cv_vless_request_read(struct cv_span bytes, struct cv_vless_request *ret_request,
 			  size_t *ret_len);
-/** cv_vless_request_write() - Append a request header. Returns 0 or a buffer error. */
+/**
+ * cv_vless_request_write() - Append a request header.
+ * Returns: 0; a buffer error; CV_INTERNAL_STATE if flow or destination cannot be written.
+ * Source: VLESS 1.
+ */
 int cv_vless_request_write(const struct cv_vless_request *request, struct cv_buffer *out);
 /** cv_vless_response_read() - 0 and *ret_len = 2+M; -EAGAIN; CV_UPSTREAM_VERSION. VLESS 3. */
 int cv_vless_response_read(struct cv_span bytes, size_t *ret_len);
+/** cv_vless_response_write() - Append a response header without addons. VLESS 3. */
 int cv_vless_response_write(struct cv_buffer *out);
 
 #endif
