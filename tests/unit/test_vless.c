@@ -170,7 +170,8 @@ static void test_domains(void **state)
 	};
 	static const char *const refused[] = {
 		"exa mple", "a/b", "a:b", "::1", "fe80::1", "[example.com]", "[", "[]", "a\x80",
-		"\xc3\xa4.example", ".", "..", "a..", "1.2.3.4..", "a@b", "1.2.3.4:80", "%31", "a\nb",
+		"\xc3\xa4.example", ".", "..", "a..", "1.2.3.4..", "a@b", "1.2.3.4:80", "%31",
+		"a\nb",
 	};
 	struct cv_vless_request request;
 
