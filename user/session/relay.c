@@ -170,15 +170,24 @@ static void flow_ended(struct cv_flow *flow, int result)
 
 /* ---- one direction ------------------------------------------------------------------------ */
 
-static bool can_hand_over(struct cv_session *session, enum cv_direction direction)
+/* The direction belongs to an engine as soon as user space has nothing of it any more. */
+static bool is_transparent(struct cv_session *session, enum cv_direction direction)
 {
 	const struct cv_leg *source = source_of(session, direction);
 	const struct cv_leg *sink = sink_of(session, direction);
 
-	return session->worker->engine && !session->limit && !session->flow_ended[direction] &&
+	return session->worker->engine && !session->limit && !session->flow_refused[direction] &&
 	       !(source->facts & (CV_LEG_FIN_RECEIVED | CV_LEG_APP_ENDED | CV_LEG_RESET)) &&
 	       !(sink->facts & (CV_LEG_FIN_WANTED | CV_LEG_RESET)) && cv_leg_rx_clear(source) &&
-	       cv_leg_undecoded(source) == 0 && !source->recv_op.pending && cv_leg_tx_clear(sink) &&
+	       cv_leg_tx_clear(sink);
+}
+
+static bool is_drained(struct cv_session *session, enum cv_direction direction)
+{
+	const struct cv_leg *source = source_of(session, direction);
+	const struct cv_leg *sink = sink_of(session, direction);
+
+	return cv_leg_undecoded(source) == 0 && !source->recv_op.pending &&
 	       cv_leg_queued(sink) == 0 && !sink->send_op.pending;
 }
 
@@ -196,7 +205,7 @@ static void hand_over(struct cv_session *session, enum cv_direction direction)
 	if (engine->start(flow) < 0) { /* stays in user space, which always works */
 		cv_worker_count(session->worker, CV_INTERNAL_RESOURCE);
 		flow->engine = NULL;
-		session->flow_ended[direction] = false;
+		session->flow_refused[direction] = true;
 		cv_leg_recv(source_of(session, direction));
 		return;
 	}
@@ -255,6 +264,15 @@ static int end_of_source(struct cv_session *session, struct cv_leg *source, stru
 	return error;
 }
 
+static void read_more(struct cv_session *session, enum cv_direction direction)
+{
+	struct cv_leg *source = source_of(session, direction);
+
+	if (cv_leg_queued(sink_of(session, direction)) < CV_LEG_OUT_HIGH &&
+	    !(source->facts & CV_LEG_APP_ENDED))
+		cv_leg_recv(source);
+}
+
 static void run_direction(struct cv_session *session, enum cv_direction direction)
 {
 	struct cv_leg *source = source_of(session, direction), *sink = sink_of(session, direction);
@@ -277,15 +295,13 @@ static void run_direction(struct cv_session *session, enum cv_direction directio
 	cv_leg_settle(source);
 	cv_leg_settle(sink);
 	cv_leg_flush(sink);
-	if (can_hand_over(session, direction))
+	if (!is_transparent(session, direction))
+		read_more(session, direction);
+	else if (is_drained(session, direction))
 		hand_over(session, direction);
-	else if (cv_leg_queued(sink) < CV_LEG_OUT_HIGH && !(source->facts & CV_LEG_APP_ENDED))
-		cv_leg_recv(source);
+	/* else: not read any further; the send's completion brings us back here */
 }
 
-/* A raw direction may not start while its recv is pending; and a recv once started takes bytes that
- * only user space can forward. So a direction that is about to become transparent is not read ahead:
- * run_direction() starts either an engine or a recv, never both. */
 void cv_step_relay(struct cv_session *session)
 {
 	if (session->upstream.facts & CV_LEG_RESET) {

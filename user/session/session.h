@@ -63,7 +63,7 @@ struct cv_session {
 	int reason;		      /* why it ended; 0 = both sides finished */
 	uint8_t state;
 	uint8_t depth; /* of cv_session_run(): nobody frees the slot above 0 */
-	bool flow_active[2], flow_ended[2];
+	bool flow_active[2], flow_ended[2], flow_refused[2];
 	bool is_fallback;      /* relays to a target or fallback, not to what the client asked for */
 	bool abort_client, abort_upstream; /* close that leg with RST */
 	bool header_held;      /* VLESS client: the request header waits for the first app bytes */

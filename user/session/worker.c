@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/reason.h"
 #include "engine/pipe_pool.h"
+#include "protocol/spider.h"
 #include "session/session.h"
 
 #include <errno.h>
@@ -208,6 +209,7 @@ static void tear_down(struct cv_worker *worker)
 	cv_timer_disarm(worker->ring, &worker->drain_timer);
 	cv_buffer_done(&worker->app);
 	cv_slab_done(&worker->slab);
+	worker->spider_paths = cv_spider_paths_free(worker->spider_paths);
 	cv_pipe_pool_free(worker->env.pipes);
 	worker->ring = cv_ring_free(worker->ring);
 }

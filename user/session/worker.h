@@ -17,6 +17,7 @@
 #define CV_WORKER_REASONS 128
 
 struct cv_session;
+struct cv_spider_paths;
 
 struct cv_listener {
 	struct cv_worker *worker;
@@ -43,6 +44,7 @@ struct cv_worker {
 	struct cv_slab slab;
 	struct cv_session *sessions; /* list */
 	struct cv_listener *listeners;
+	struct cv_spider_paths *spider_paths; /* NULL until a spider needs them */
 	struct cv_buffer app; /* scratch of the relay, empty between events */
 	uint64_t next_id;
 	struct cv_worker_counters counters;
