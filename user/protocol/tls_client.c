@@ -373,6 +373,11 @@ enum cv_tls_client_state cv_tls_client_state(const struct cv_tls_client *client)
 	return client->state;
 }
 
+enum cv_fingerprint cv_tls_client_fingerprint(const struct cv_tls_client *client)
+{
+	return client->config.fingerprint;
+}
+
 struct cv_buffer *cv_tls_client_output(struct cv_tls_client *client)
 {
 	return &client->output;
@@ -391,6 +396,11 @@ struct cv_layer *cv_tls_client_take_layer(struct cv_tls_client *client)
 		return NULL;
 	client->layer_taken = true;
 	return cv_record_layer_new(&client->rx, &client->tx, false);
+}
+
+enum cv_fingerprint cv_tls_client_fingerprint(const struct cv_tls_client *client)
+{
+	return client->config.fingerprint;
 }
 
 const char *cv_tls_client_error_text(const struct cv_tls_client *client)
