@@ -373,11 +373,6 @@ enum cv_tls_client_state cv_tls_client_state(const struct cv_tls_client *client)
 	return client->state;
 }
 
-enum cv_fingerprint cv_tls_client_fingerprint(const struct cv_tls_client *client)
-{
-	return client->config.fingerprint;
-}
-
 struct cv_buffer *cv_tls_client_output(struct cv_tls_client *client)
 {
 	return &client->output;

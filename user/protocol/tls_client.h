@@ -57,8 +57,6 @@ struct cv_tls_client *cv_tls_client_free(struct cv_tls_client *client);
  */
 int cv_tls_client_read(struct cv_tls_client *client, struct cv_span *bytes);
 enum cv_tls_client_state cv_tls_client_state(const struct cv_tls_client *client);
-/** cv_tls_client_fingerprint() - The browser this hello is of (RANDOM resolved), for the spider. */
-enum cv_fingerprint cv_tls_client_fingerprint(const struct cv_tls_client *client);
 struct cv_buffer *cv_tls_client_output(struct cv_tls_client *client);
 /** cv_tls_client_release() - With hold_finished: append CCS + Finished to output now. */
 int cv_tls_client_release(struct cv_tls_client *client);
