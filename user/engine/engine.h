@@ -5,7 +5,7 @@
  * A flow is one direction: source socket -> sink socket, both transparent, nothing of it left in user
  * space (law 1). An engine drains what the kernel has queued, in order; at the source's FIN it sends
  * FIN to the sink after the last byte and leaves the reverse direction alone (law 2); moved_bytes is
- * live at every instant (law 3).
+ * live at every instant (law 3). The process must ignore SIGPIPE: splice(2) knows no MSG_NOSIGNAL.
  */
 #ifndef CV_ENGINE_ENGINE_H
 #define CV_ENGINE_ENGINE_H
@@ -37,16 +37,19 @@ struct cv_flow {
 	void (*ended)(struct cv_flow *flow, int result);
 	enum cv_flow_side failed_side;
 	/* engine's own state */
+	int stop_result;      /* what ended() gets once stopping */
 	struct cv_op op;
-	struct cv_pipe *pipe;      /* splice: held only while it holds bytes */
-	uint8_t *block;            /* copy: what a full sink did not take yet */
-	uint32_t pipe_bytes;       /* bytes in the pipe */
-	uint32_t buffer_flags;     /* copy: provided buffer being sent */
-	uint32_t buffer_at, buffer_end;
+	struct cv_watch source_watch, sink_watch;
+	struct cv_pipe *pipe; /* splice: held only while it holds bytes */
+	uint8_t *block;       /* what a full sink did not take of bytes that went through user space */
+	uint32_t pipe_bytes;  /* bytes in the pipe */
+	uint32_t block_at, block_end;
 	uint8_t state;
 	bool stopping;
 	uint8_t owner_tag; /* the owner's own, untouched by engines */
 };
+
+_Static_assert(sizeof(struct cv_flow) <= 160, "an idle session holds two flows in 1 KiB");
 
 struct cv_engine {
 	const char *name;
@@ -61,6 +64,11 @@ struct cv_engine {
 	/** describe: state for `culvert show session`, e.g. "splice: waiting for source". */
 	void (*describe)(const struct cv_flow *flow, char *text, size_t size_bytes);
 };
+
+/** cv_flow_watch_sink() - Nobody reads @flow's sink any more (its peer sent FIN): from now on end the
+ * flow (-ECONNRESET, CV_FLOW_SINK) as soon as the sink dies, even if there is nothing to write.
+ * Before that, whoever reads the sink notices, after the last byte. May be repeated. */
+void cv_flow_watch_sink(struct cv_flow *flow);
 
 extern const struct cv_engine cv_engine_copy;
 extern const struct cv_engine cv_engine_splice;

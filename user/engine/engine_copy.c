@@ -2,8 +2,8 @@
 /*
  * engine_copy.c - bytes through one provided buffer of the ring: recv, send until empty, recv again.
  *
- *   RECEIVING --bytes--> SENDING --all sent--> RECEIVING
- *       |                   \--sink full--> rest into a block of its own, BLOCKED --POLLOUT--> SENDING
+ *   RECEIVING --bytes, all sent--> RECEIVING
+ *       |    \--sink full: the rest into a block of its own--> BLOCKED --POLLOUT, all sent--> RECEIVING
  *       \--0--> FIN to the sink, ended(0)
  *
  * A flow that waits for its source holds no buffer, and nothing is allocated while the sink takes what
@@ -14,140 +14,77 @@
 #include "engine/flow.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
 
 enum copy_state { COPY_RECEIVING, COPY_BLOCKED };
 
-static void receive(struct cv_flow *flow);
+static void received(struct cv_op *op, int result, uint32_t flags);
 static void sink_ready(struct cv_op *op, int result, uint32_t flags);
 
-static void end(struct cv_flow *flow, int result, enum cv_flow_side side)
+/* @error: of the last delivery. */
+static void go_on(struct cv_flow *flow, int error)
 {
-	free(flow->block);
-	flow->block = NULL;
-	cv_flow_end(flow, result, side);
-}
-
-/* Sends [buffer_at, buffer_end) of @bytes. 0 = all; -EAGAIN = sink full; else -errno. */
-static int deliver(struct cv_flow *flow, const uint8_t *bytes)
-{
-	while (flow->buffer_at < flow->buffer_end) {
-		ssize_t sent = send(flow->sink_fd, bytes + flow->buffer_at,
-				    flow->buffer_end - flow->buffer_at, MSG_NOSIGNAL | MSG_DONTWAIT);
-
-		if (sent < 0)
-			return -errno;
-		flow->buffer_at += (uint32_t)sent;
-		cv_flow_moved(flow, (size_t)sent);
+	if (error && error != -EAGAIN) {
+		cv_flow_end(flow, error, CV_FLOW_SINK);
+	} else if (error) {
+		flow->state = COPY_BLOCKED;
+		cv_flow_wait_sink(flow, sink_ready);
+	} else {
+		flow->state = COPY_RECEIVING;
+		flow->op.done = received;
+		cv_ring_recv(flow->env->ring, &flow->op, flow->source_fd);
 	}
-	return 0;
-}
-
-static void expect_sink(struct cv_flow *flow)
-{
-	flow->state = COPY_BLOCKED;
-	flow->op.done = sink_ready;
-	cv_ring_poll(flow->env->ring, &flow->op, flow->sink_fd, POLLOUT);
 }
 
 static void sink_ready(struct cv_op *op, int result, uint32_t flags)
 {
 	struct cv_flow *flow = cv_container_of(op, struct cv_flow, op);
-	int error;
 
 	(void)flags;
-	if (flow->stopping) {
-		end(flow, -ECANCELED, CV_FLOW_SINK);
-		return;
-	}
-	error = result < 0 ? result : deliver(flow, flow->block);
-	if (error == -EAGAIN) {
-		expect_sink(flow);
-	} else if (error) {
-		end(flow, error, CV_FLOW_SINK);
-	} else {
-		free(flow->block);
-		flow->block = NULL;
-		receive(flow);
-	}
-}
-
-/* The rest moves out of the worker's buffer. */
-static int keep_rest(struct cv_flow *flow, const uint8_t *bytes)
-{
-	uint32_t rest_bytes = flow->buffer_end - flow->buffer_at;
-
-	flow->block = malloc(rest_bytes);
-	if (!flow->block)
-		return -ENOMEM;
-	memcpy(flow->block, bytes + flow->buffer_at, rest_bytes);
-	flow->buffer_at = 0;
-	flow->buffer_end = rest_bytes;
-	return 0;
+	if (flow->stopping)
+		cv_flow_end_stopped(flow);
+	else
+		go_on(flow, result < 0 ? result : cv_flow_deliver_block(flow));
 }
 
 static void received(struct cv_op *op, int result, uint32_t flags)
 {
 	struct cv_flow *flow = cv_container_of(op, struct cv_flow, op);
 	struct cv_ring *ring = flow->env->ring;
-	int error;
+	int error = 0;
 
-	if (result <= 0) {
-		end(flow, flow->stopping ? -ECANCELED : result, CV_FLOW_SOURCE);
-		return;
+	if (result > 0) {
+		if (!flow->stopping)
+			error = cv_flow_deliver(flow, cv_ring_buffer(ring, flags), (size_t)result);
+		cv_ring_buffer_give(ring, flags);
 	}
-	flow->buffer_at = 0;
-	flow->buffer_end = (uint32_t)result;
-	error = flow->stopping ? -ECANCELED : deliver(flow, cv_ring_buffer(ring, flags));
-	if (error == -EAGAIN) {
-		error = keep_rest(flow, cv_ring_buffer(ring, flags));
-		if (!error)
-			error = -EAGAIN;
-	}
-	cv_ring_buffer_give(ring, flags);
-	if (error == -EAGAIN)
-		expect_sink(flow);
-	else if (error)
-		end(flow, error, CV_FLOW_SINK);
+	if (flow->stopping)
+		cv_flow_end_stopped(flow);
+	else if (result <= 0)
+		cv_flow_end(flow, result, CV_FLOW_SOURCE);
 	else
-		receive(flow);
-}
-
-static void receive(struct cv_flow *flow)
-{
-	flow->state = COPY_RECEIVING;
-	flow->op.done = received;
-	cv_ring_recv(flow->env->ring, &flow->op, flow->source_fd);
+		go_on(flow, error);
 }
 
 static int copy_start(struct cv_flow *flow)
 {
-	flow->engine = &cv_engine_copy;
-	receive(flow);
+	cv_flow_begin(flow, &cv_engine_copy);
+	go_on(flow, 0);
 	return 0;
 }
 
 static void copy_poll_progress(struct cv_flow *flow)
 {
-	(void)flow; /* moved_bytes is set at each completion */
-}
-
-static void copy_stop(struct cv_flow *flow)
-{
-	if (flow->stopping)
-		return;
-	flow->stopping = true;
-	cv_ring_cancel(flow->env->ring, &flow->op);
+	(void)flow; /* moved_bytes is set at each send */
 }
 
 static void copy_describe(const struct cv_flow *flow, char *text, size_t size_bytes)
 {
-	snprintf(text, size_bytes, "copy: waiting for %s",
-		 flow->state == COPY_RECEIVING ? "source" : "sink");
+	if (flow->state == COPY_BLOCKED)
+		(void)snprintf(text, size_bytes, "copy: waiting for sink, %u bytes in the block",
+			       flow->block_end - flow->block_at);
+	else
+		(void)snprintf(text, size_bytes, "copy: waiting for source");
 }
 
 const struct cv_engine cv_engine_copy = {
@@ -155,6 +92,6 @@ const struct cv_engine cv_engine_copy = {
 	.start = copy_start,
 	.poll_progress = copy_poll_progress,
 	.half_close = cv_flow_half_close,
-	.stop = copy_stop,
+	.stop = cv_flow_stop,
 	.describe = copy_describe,
 };

@@ -4,7 +4,7 @@
  *
  *   EXPECT_SOURCE --POLLIN--> take a pipe, pump --source empty--> give the pipe back, EXPECT_SOURCE
  *                                  |--sink full--> keep the pipe, EXPECT_SINK --POLLOUT--> pump
- *                                  |--no pipe left--> the copy engine takes the flow over
+ *                                  |--no pipe left--> the same by recv and send, for this time
  *                                  \--source's FIN, pipe empty--> FIN to the sink, ended(0)
  *
  * splice(2) is called directly, nonblocking: as a ring operation it always runs on a kernel worker
@@ -17,85 +17,101 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdio.h>
-#include <unistd.h>
+#include <sys/socket.h>
 
 #define PUMP_BYTES (1u << 20)
+#define HAND_BYTES 32768
+#define SPLICE_FLAGS (SPLICE_F_NONBLOCK | SPLICE_F_MOVE)
 
 enum splice_state { SPLICE_EXPECT_SOURCE, SPLICE_EXPECT_SINK };
 
 static void ready(struct cv_op *op, int result, uint32_t flags);
 
-static void expect(struct cv_flow *flow, enum splice_state state)
+static void expect_source(struct cv_flow *flow)
 {
-	flow->state = (uint8_t)state;
-	flow->op.done = ready;
-	if (state == SPLICE_EXPECT_SINK)
-		cv_ring_poll(flow->env->ring, &flow->op, flow->sink_fd, POLLOUT);
-	else
-		cv_ring_poll(flow->env->ring, &flow->op, flow->source_fd, POLLIN | POLLRDHUP);
-}
-
-static void give_pipe(struct cv_flow *flow)
-{
-	cv_pipe_give(flow->env->pipes, flow->pipe, flow->pipe_bytes > 0);
+	cv_pipe_give(flow->env->pipes, flow->pipe, 0);
 	flow->pipe = NULL;
-	flow->pipe_bytes = 0;
+	flow->state = SPLICE_EXPECT_SOURCE;
+	cv_flow_wait_source(flow, ready);
 }
 
-static void end(struct cv_flow *flow, int result, enum cv_flow_side side)
+static void expect_sink(struct cv_flow *flow)
 {
-	give_pipe(flow);
-	cv_flow_end(flow, result, side);
+	flow->state = SPLICE_EXPECT_SINK;
+	cv_flow_wait_sink(flow, ready);
 }
 
-/* Empties the pipe into the sink. 0 = empty; -EAGAIN = sink full; else -errno. */
+/* What is on its way goes into the sink. 0 = all; -EAGAIN = sink full; else -errno. */
 static int drain(struct cv_flow *flow)
 {
-	while (flow->pipe_bytes > 0) {
-		ssize_t moved = splice(flow->pipe->read_fd, NULL, flow->sink_fd, NULL,
-				       flow->pipe_bytes, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+	int error = cv_flow_deliver_block(flow);
 
-		if (moved < 0)
-			return -errno;
-		flow->pipe_bytes -= (uint32_t)moved;
-		cv_flow_moved(flow, (size_t)moved);
+	while (!error && flow->pipe_bytes > 0) {
+		ssize_t moved = splice(flow->pipe->read_fd, NULL, flow->sink_fd, NULL,
+				       flow->pipe_bytes, SPLICE_FLAGS);
+
+		if (moved > 0) {
+			flow->pipe_bytes -= (uint32_t)moved;
+			cv_flow_moved(flow, (size_t)moved);
+		} else {
+			error = moved < 0 ? -errno : -EIO; /* 0: the pipe lost bytes we counted */
+		}
 	}
-	return 0;
+	return error;
+}
+
+/* Without a pipe, as read(2); @ret_error as cv_flow_deliver(). Not inlined: the pipe's path must not
+ * pay for this frame. */
+static __attribute__((noinline)) ssize_t take_by_hand(struct cv_flow *flow, int *ret_error)
+{
+	uint8_t bytes[HAND_BYTES];
+	ssize_t taken = recv(flow->source_fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+
+	if (taken > 0)
+		*ret_error = cv_flow_deliver(flow, bytes, (size_t)taken);
+	return taken;
+}
+
+/* One step from the source, as read(2) but with -errno. */
+static ssize_t take(struct cv_flow *flow, int *ret_error)
+{
+	ssize_t taken;
+
+	if (flow->pipe) {
+		taken = splice(flow->source_fd, NULL, flow->pipe->write_fd, NULL,
+			       flow->pipe->size_bytes, SPLICE_FLAGS);
+		flow->pipe_bytes = taken > 0 ? (uint32_t)taken : 0;
+	} else {
+		taken = take_by_hand(flow, ret_error);
+	}
+	return taken < 0 ? -errno : taken;
 }
 
 static void pump(struct cv_flow *flow)
 {
-	size_t budget_bytes = PUMP_BYTES;
+	size_t moved_bytes = 0;
+	int error = drain(flow);
 
-	for (;;) {
-		int error = drain(flow);
-		ssize_t got;
+	while (!error && moved_bytes < PUMP_BYTES) {
+		ssize_t taken = take(flow, &error);
 
-		if (error == -EAGAIN) {
-			expect(flow, SPLICE_EXPECT_SINK);
-			return;
-		}
-		if (error) {
-			end(flow, error, CV_FLOW_SINK);
-			return;
-		}
-		if (budget_bytes == 0)
+		if (taken == -EAGAIN)
 			break;
-		got = splice(flow->source_fd, NULL, flow->pipe->write_fd, NULL,
-			     flow->pipe->size_bytes, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
-		if (got < 0 && errno == EAGAIN)
-			break;
-		if (got <= 0) {
-			end(flow, got < 0 ? -errno : 0, CV_FLOW_SOURCE);
+		if (taken <= 0) {
+			cv_flow_end(flow, (int)taken, CV_FLOW_SOURCE);
 			return;
 		}
-		flow->pipe_bytes = (uint32_t)got;
-		budget_bytes -= (size_t)got < budget_bytes ? (size_t)got : budget_bytes;
+		moved_bytes += (size_t)taken;
+		if (!error)
+			error = drain(flow);
 	}
-	give_pipe(flow);
-	expect(flow, SPLICE_EXPECT_SOURCE);
+	if (error == -EAGAIN)
+		expect_sink(flow);
+	else if (error)
+		cv_flow_end(flow, error, CV_FLOW_SINK);
+	else
+		expect_source(flow);
 }
 
 static void ready(struct cv_op *op, int result, uint32_t flags)
@@ -104,25 +120,23 @@ static void ready(struct cv_op *op, int result, uint32_t flags)
 
 	(void)flags;
 	if (flow->stopping) {
-		end(flow, -ECANCELED, CV_FLOW_SOURCE);
+		cv_flow_end_stopped(flow);
 		return;
 	}
 	if (result < 0) {
-		end(flow, result, CV_FLOW_SOURCE);
+		cv_flow_end(flow, result, flow->state == SPLICE_EXPECT_SINK ? CV_FLOW_SINK
+									     : CV_FLOW_SOURCE);
 		return;
 	}
-	if (!flow->pipe)
-		flow->pipe = cv_pipe_take(flow->env->pipes);
-	if (flow->pipe)
-		pump(flow);
-	else
-		(void)cv_engine_copy.start(flow); /* slow sinks hold all pipes: nobody else must wait */
+	if (!flow->pipe && !flow->block)
+		flow->pipe = cv_pipe_take(flow->env->pipes); /* NULL: slow sinks hold them all */
+	pump(flow);
 }
 
 static int splice_start(struct cv_flow *flow)
 {
-	flow->engine = &cv_engine_splice;
-	expect(flow, SPLICE_EXPECT_SOURCE);
+	cv_flow_begin(flow, &cv_engine_splice);
+	expect_source(flow);
 	return 0;
 }
 
@@ -131,21 +145,14 @@ static void splice_poll_progress(struct cv_flow *flow)
 	(void)flow; /* moved_bytes is set at each splice into the sink */
 }
 
-static void splice_stop(struct cv_flow *flow)
-{
-	if (flow->stopping)
-		return;
-	flow->stopping = true;
-	cv_ring_cancel(flow->env->ring, &flow->op);
-}
-
 static void splice_describe(const struct cv_flow *flow, char *text, size_t size_bytes)
 {
 	if (flow->state == SPLICE_EXPECT_SINK)
-		snprintf(text, size_bytes, "splice: waiting for sink, %u bytes in the pipe",
-			 flow->pipe_bytes);
+		(void)snprintf(text, size_bytes, "splice: waiting for sink, %u bytes in the %s",
+			       flow->pipe ? flow->pipe_bytes : flow->block_end - flow->block_at,
+			       flow->pipe ? "pipe" : "block");
 	else
-		snprintf(text, size_bytes, "splice: waiting for source");
+		(void)snprintf(text, size_bytes, "splice: waiting for source");
 }
 
 const struct cv_engine cv_engine_splice = {
@@ -153,6 +160,6 @@ const struct cv_engine cv_engine_splice = {
 	.start = splice_start,
 	.poll_progress = splice_poll_progress,
 	.half_close = cv_flow_half_close,
-	.stop = splice_stop,
+	.stop = cv_flow_stop,
 	.describe = splice_describe,
 };

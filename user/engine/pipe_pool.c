@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
  * pipe_pool.c - pipes of one worker. A flow holds one only while bytes are in it, so a few pipes serve
- * thousands of sessions. Sizes: what the kernel grants (pipe-user-pages-soft) is what a pipe has.
+ * thousands of sessions. Beyond pipe-user-pages-soft the kernel grants an unprivileged user only pipes
+ * of two pages: those are not worth having, and the pool asks again only after a while.
  */
 #include "engine/pipe_pool.h"
 
@@ -10,8 +11,12 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#define SMALLEST_BYTES 65536u
+#define REFUSED_ASKS 1024 /* this many asks are answered without trying again */
+
 struct cv_pipe_pool {
 	struct cv_pipe *idle;
+	uint32_t refused_asks;
 	uint32_t idle_count, count, max_count, keep_count, size_bytes;
 };
 
@@ -60,11 +65,30 @@ static struct cv_pipe *pipe_open(struct cv_pipe_pool *pool)
 	}
 	pipe->read_fd = fds[0];
 	pipe->write_fd = fds[1];
+	pool->count++;
 	granted = fcntl(pipe->write_fd, F_SETPIPE_SZ, (int)pool->size_bytes);
 	if (granted < 0)
 		granted = fcntl(pipe->write_fd, F_GETPIPE_SZ);
-	pipe->size_bytes = granted > 0 ? (uint32_t)granted : 65536;
-	pool->count++;
+	pipe->size_bytes = granted > 0 ? (uint32_t)granted : 0;
+	if (pipe->size_bytes >= SMALLEST_BYTES || pipe->size_bytes >= pool->size_bytes)
+		return pipe;
+	pipe_close(pool, pipe);
+	return NULL;
+}
+
+static struct cv_pipe *pipe_new(struct cv_pipe_pool *pool)
+{
+	struct cv_pipe *pipe;
+
+	if (pool->count >= pool->max_count)
+		return NULL;
+	if (pool->refused_asks > 0) {
+		pool->refused_asks--;
+		return NULL;
+	}
+	pipe = pipe_open(pool);
+	if (!pipe)
+		pool->refused_asks = REFUSED_ASKS;
 	return pipe;
 }
 
@@ -73,7 +97,7 @@ struct cv_pipe *cv_pipe_take(struct cv_pipe_pool *pool)
 	struct cv_pipe *pipe = pool->idle;
 
 	if (!pipe)
-		return pool->count < pool->max_count ? pipe_open(pool) : NULL;
+		return pipe_new(pool);
 	pool->idle = pipe->next;
 	pool->idle_count--;
 	pipe->next = NULL;

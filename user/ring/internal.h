@@ -55,7 +55,9 @@ struct cv_ring {
 	bool sweep_wanted; /* a starved or paused operation was cancelled */
 	struct cv_timer pause_timer;
 	struct cv_op wake_op;
-	int wake_fd; /* eventfd */
+	int wake_fd;  /* eventfd */
+	int watch_fd; /* epoll */
+	struct cv_op watch_op;
 	_Atomic(struct cv_post *) posts; /* newest first */
 };
 
@@ -79,6 +81,9 @@ void cv_timers_done(struct cv_timers *timers);
 void cv_timers_run(struct cv_ring *ring);
 /* Milliseconds until the first timer is due, or -1. */
 int64_t cv_timers_wait_ms(const struct cv_ring *ring);
+
+/* Watches, in watch.c. */
+int cv_watches_init(struct cv_ring *ring);
 
 /* Operations, in operation.c. */
 void cv_op_complete(struct cv_ring *ring, struct cv_op *op, int result, uint32_t flags);

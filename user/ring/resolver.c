@@ -15,11 +15,14 @@
 #include "base/container.h"
 #include "base/reason.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <netdb.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 
 #define QUERY_TIMEOUT_MS 10000
@@ -28,6 +31,7 @@
 
 struct answer {
 	int result;
+	bool passing; /* a failure that may be over at the next try: not cached */
 	size_t count;
 	struct cv_sockaddr addresses[CV_RESOLVE_MAX];
 };
@@ -45,6 +49,7 @@ struct job {
 	struct cv_resolver *resolver;
 	struct cv_ring *ring;
 	struct cv_resolve_query *query; /* NULL once cancelled; the ring's thread only */
+	_Atomic bool abandoned;		/* the same for the helper */
 	struct cv_timer deadline;
 	char host[HOST_MAX];
 	uint16_t port;
@@ -72,7 +77,7 @@ static uint32_t bucket_of(const struct cv_resolver *resolver, const char *host)
 	uint32_t hash = 2166136261u;
 
 	for (const char *c = host; *c; c++)
-		hash = (hash ^ (uint8_t)*c) * 16777619u;
+		hash = (hash ^ (uint8_t)tolower((unsigned char)*c)) * 16777619u;
 	return hash % resolver->bucket_count;
 }
 
@@ -90,7 +95,7 @@ static bool cache_find(struct cv_resolver *resolver, const char *host, struct an
 			resolver->entry_count--;
 			continue;
 		}
-		if (strcmp(entry->host, host) == 0) {
+		if (strcasecmp(entry->host, host) == 0) {
 			*ret_answer = entry->answer;
 			return true;
 		}
@@ -133,14 +138,41 @@ static void cache_add(struct cv_resolver *resolver, const char *host, const stru
 
 /* ---- answers ------------------------------------------------------------------------------ */
 
+/* Loopback without asking anybody, also where no hosts file says so (RFC 6761 6.3). */
+static bool is_localhost(const char *host)
+{
+	static const char name[] = "localhost";
+	size_t len = strlen(host);
+	const char *tail = len >= sizeof(name) - 1 ? host + len - (sizeof(name) - 1) : host;
+
+	return strcasecmp(tail, name) == 0 && (tail == host || tail[-1] == '.');
+}
+
+static void answer_localhost(struct answer *ret_answer)
+{
+	struct cv_sockaddr *v4 = &ret_answer->addresses[0], *v6 = &ret_answer->addresses[1];
+
+	memset(ret_answer, 0, sizeof(*ret_answer));
+	ret_answer->count = 2;
+	v4->len_bytes = sizeof(v4->in);
+	v4->in.sin_family = AF_INET;
+	v4->in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	v6->len_bytes = sizeof(v6->in6);
+	v6->in6.sin6_family = AF_INET6;
+	v6->in6.sin6_addr = in6addr_loopback;
+}
+
 static void look_up(const char *host, struct answer *ret_answer)
 {
 	const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
 	struct addrinfo *list = NULL;
+	int error;
 
 	memset(ret_answer, 0, sizeof(*ret_answer));
-	if (getaddrinfo(host, NULL, &hints, &list) != 0) {
+	error = getaddrinfo(host, NULL, &hints, &list);
+	if (error) {
 		ret_answer->result = CV_UPSTREAM_RESOLVE;
+		ret_answer->passing = error == EAI_AGAIN || error == EAI_MEMORY || error == EAI_SYSTEM;
 		return;
 	}
 	for (struct addrinfo *a = list; a && ret_answer->count < CV_RESOLVE_MAX; a = a->ai_next) {
@@ -224,6 +256,7 @@ static void expired(struct cv_timer *timer)
 	struct cv_resolve_query *query = job->query;
 
 	job->query = NULL;
+	atomic_store(&job->abandoned, true);
 	if (!query)
 		return;
 	query->internal = NULL;
@@ -234,10 +267,20 @@ void cv_resolve_cancel(struct cv_resolve_query *query)
 {
 	struct job *job = query->internal;
 
+	if (query->ring)
+		cv_timer_disarm(query->ring, &query->refused);
 	if (!job)
 		return;
+	atomic_store(&job->abandoned, true);
 	job->query = NULL;
 	query->internal = NULL;
+}
+
+static void refused_due(struct cv_timer *timer)
+{
+	struct cv_resolve_query *query = cv_container_of(timer, struct cv_resolve_query, refused);
+
+	query->done(query, CV_INTERNAL_RESOURCE, NULL, 0);
 }
 
 static bool answer_literal(struct job *job)
@@ -248,6 +291,7 @@ static bool answer_literal(struct job *job)
 	if (cv_destination_set_text(&destination, job->host, job->port) != 0 ||
 	    !cv_destination_to_sockaddr(&destination, &literal.addresses[0]))
 		return false;
+	job->strategy = CV_RESOLVE_ANY; /* an address is dialled as it was given */
 	finish_answer(job, &literal);
 	return true;
 }
@@ -281,8 +325,14 @@ void cv_resolve(struct cv_resolver *resolver, struct cv_ring *ring, struct cv_re
 	struct job *job = calloc(1, sizeof(*job));
 	bool needs_helper = false;
 
-	if (!job || strlen(host) >= HOST_MAX)
-		abort(); /* callers hold the 255 byte limit of names */
+	query->ring = ring;
+	query->refused.due = refused_due;
+	if (!job || strlen(host) >= HOST_MAX) {
+		free(job);
+		query->internal = NULL;
+		cv_timer_arm(ring, &query->refused, cv_ring_now_ms(ring));
+		return;
+	}
 	job->post.run = answered;
 	job->resolver = resolver;
 	job->ring = ring;
@@ -293,7 +343,12 @@ void cv_resolve(struct cv_resolver *resolver, struct cv_ring *ring, struct cv_re
 	strcpy(job->host, host);
 	query->internal = job;
 	cv_timer_arm(ring, &job->deadline, cv_ring_now_ms(ring) + QUERY_TIMEOUT_MS);
-	if (!answer_literal(job)) {
+	if (is_localhost(host)) {
+		struct answer localhost;
+
+		answer_localhost(&localhost);
+		finish_answer(job, &localhost);
+	} else if (!answer_literal(job)) {
 		pthread_mutex_lock(&resolver->lock);
 		needs_helper = enqueue(resolver, job);
 		pthread_mutex_unlock(&resolver->lock);
@@ -330,10 +385,16 @@ static void *helper_main(void *opaque)
 	while ((job = take_job(resolver)) != NULL) {
 		struct answer all;
 
-		look_up(job->host, &all);
-		finish_answer(job, &all);
+		/* Nobody waits any more: what a flood of broken-off sessions asked is not looked up. */
+		bool wanted_still = !atomic_load(&job->abandoned);
+
+		if (wanted_still) {
+			look_up(job->host, &all);
+			finish_answer(job, &all);
+		}
 		pthread_mutex_lock(&resolver->lock);
-		cache_add(resolver, job->host, &all);
+		if (wanted_still && !all.passing)
+			cache_add(resolver, job->host, &all);
 		if (resolver->stopping) /* the asking ring may be gone */
 			free(job);
 		else

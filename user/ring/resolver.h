@@ -31,7 +31,10 @@ struct cv_resolve_query {
 	/* @result: 0, CV_UPSTREAM_RESOLVE, CV_UPSTREAM_TIMEOUT (10 s) or CV_INTERNAL_RESOURCE */
 	void (*done)(struct cv_resolve_query *query, int result, const struct cv_sockaddr *addresses,
 		     size_t address_count);
+	/* the resolver's own */
 	void *internal;
+	struct cv_ring *ring;
+	struct cv_timer refused; /* the answer when there was no memory for anything else */
 };
 /** cv_resolve() - done() is always called later on @ring's thread (also on a cache hit). */
 void cv_resolve(struct cv_resolver *resolver, struct cv_ring *ring, struct cv_resolve_query *query,

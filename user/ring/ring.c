@@ -97,9 +97,12 @@ int cv_ring_new(const struct cv_ring_config *config, struct cv_ring **ret_ring)
 		free(ring);
 		return error;
 	}
+	ring->watch_fd = -1;
 	ring->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (ring->wake_fd < 0)
 		error = -errno;
+	if (!error)
+		error = cv_watches_init(ring);
 	if (!error)
 		error = cv_timers_init(&ring->timers);
 	if (!error)
@@ -127,6 +130,8 @@ struct cv_ring *cv_ring_free(struct cv_ring *ring)
 	cv_timers_done(&ring->timers);
 	if (ring->wake_fd >= 0)
 		(void)close(ring->wake_fd);
+	if (ring->watch_fd >= 0)
+		(void)close(ring->watch_fd);
 	free(ring);
 	return NULL;
 }

@@ -35,6 +35,13 @@ struct cv_timer {
 	uint32_t heap_index; /* 0 = not armed */
 };
 
+/* Tells that a socket died (reset, timed out) although nobody reads or writes it. */
+struct cv_watch {
+	void (*died)(struct cv_watch *watch, bool error); /* @error: a socket error, not only a hang-up */
+	int fd;
+	bool active;
+};
+
 /* A message to a ring from another thread; the poster owns the memory until run() is called. */
 struct cv_post {
 	void (*run)(struct cv_post *post);
@@ -87,6 +94,15 @@ uint8_t *cv_ring_buffer(struct cv_ring *ring, uint32_t flags);
 /** cv_ring_buffer_give() - Hand it back; exactly once per completion with result > 0. */
 void cv_ring_buffer_give(struct cv_ring *ring, uint32_t flags);
 size_t cv_ring_buffer_bytes(const struct cv_ring *ring); /* size of one provided buffer */
+
+/**
+ * cv_ring_watch() - Report error (POLLERR) and hang-up (POLLHUP: both directions are over) of @fd to
+ * @watch->died, again whenever they change, until cv_ring_unwatch(), which takes effect at once and
+ * must come before @fd is closed. A ring's poll cannot do this: it also ends at a peer's FIN.
+ * Returns 0 (also when active already) or -errno.
+ */
+int cv_ring_watch(struct cv_ring *ring, struct cv_watch *watch, int fd);
+void cv_ring_unwatch(struct cv_ring *ring, struct cv_watch *watch);
 
 #define CV_TIMER_LIMIT (1u << 22) /* armed at once on one ring; more is a bug and aborts */
 /** cv_timer_arm() - (Re)arm to @due_ms on the ring's clock. cv_timer_disarm() - no-op if not armed. */
