@@ -1,0 +1,3 @@
+module culvert/gotarget
+
+go 1.19

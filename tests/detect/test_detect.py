@@ -1,0 +1,468 @@
+# SPDX-License-Identifier: MIT
+"""The censor's view: our server beside the bare target. No difference is the only good answer.
+
+Each scenario runs against the bare target and against our server, and what came back is compared:
+record types and lengths, plain alerts, FIN or RST, and when. Against our server it runs as
+
+    stranger  an ordinary hello                  wrong   sealed for another server's key
+    replay    a hello that was let in before     sealed  a hello that is let in, whose client then
+                                                         misbehaves: what an attacker in the path
+                                                         makes of a genuine client's connection
+"""
+
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import time
+import types
+
+import prober
+import pytest
+import reality_client
+import rig
+
+ALPNS = {"none": (), "http/1.1": ("http/1.1",), "h2": ("h2", "http/1.1")}
+PORTS = {"nginx": 8701, "go": 8702, "openssl": 8703}
+TIMEOUT = 3  # the targets' own
+
+
+# ---- targets ------------------------------------------------------------------------------------
+
+
+def start_nginx(net, tmp, certificate, key):
+    root = os.path.join(tmp, "detect-nginx")
+    os.makedirs(root)
+    with open(root + "/index.html", "w") as file:
+        file.write(rig.PAGE)
+    return rig.Nginx(net.internet, root, """
+        server { listen %s:%d ssl http2; ssl_certificate %s; ssl_certificate_key %s; root %s;
+            ssl_protocols TLSv1.2 TLSv1.3; client_header_timeout %d; keepalive_timeout %d; }""" % (
+        rig.INTERNET_IP, PORTS["nginx"], certificate, key, root, TIMEOUT, TIMEOUT),
+        wait=((rig.INTERNET_IP, PORTS["nginx"]),))
+
+
+def start_go(net, tmp, certificate, key):
+    go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin:/usr/lib/go/bin")
+    if not go:
+        pytest.skip("Go is not installed")
+    program = os.path.join(tmp, "gotarget")
+    environment = dict(os.environ, GOFLAGS="-buildvcs=false", GOTOOLCHAIN="local", GOWORK="off",
+                       GOCACHE=os.environ.get("GOCACHE") or os.path.join(tmp, "go-cache"))
+    subprocess.run([go, "build", "-o", program, "."], check=True, env=environment,
+                   cwd=os.path.join(os.path.dirname(os.path.abspath(__file__)), "gotarget"))
+    process = rig.Process(net.internet, [program, "%s:%d" % (rig.INTERNET_IP, PORTS["go"]),
+                                         certificate, key], program + ".log")
+    rig.wait_for(lambda: rig.accepts(net.internet, rig.INTERNET_IP, PORTS["go"]), 10, "Go listens")
+    return process
+
+
+def start_openssl(net, tmp, certificate, key):
+    program = os.environ.get("CULVERT_OPENSSL") or shutil.which("openssl")
+    if not program:
+        pytest.skip("openssl is not installed")
+    process = rig.Process(net.internet, [
+        program, "s_server", "-accept", "%s:%d" % (rig.INTERNET_IP, PORTS["openssl"]), "-cert",
+        certificate, "-key", key, "-www", "-quiet", "-naccept", "100000"],
+        os.path.join(tmp, "s_server.log"))
+    rig.wait_for(lambda: rig.accepts(net.internet, rig.INTERNET_IP, PORTS["openssl"]), 10,
+                 "openssl s_server listens")
+    return process
+
+
+@pytest.fixture(scope="module", params=["nginx", "go", "openssl"])
+def sides(request, net, tmp, keys, authority):
+    """The bare target, seen from the server, and our server, seen from the client."""
+    certificate, key = authority.issue(rig.SITE)
+    process = {"nginx": start_nginx, "go": start_go, "openssl": start_openssl}[request.param](
+        net, tmp, certificate, key)
+    port = PORTS[request.param]
+    daemon = rig.Culvert(net.server, tmp, rig.server_config(443, rig.reality_stream(
+        keys.private, "%s:%d" % (rig.INTERNET_IP, port))), "detect", wait=((rig.SERVER_IP, 443),))
+    public = reality_client.decode_key(keys.public)
+    with open(certificate) as file:
+        leaf = ssl.PEM_cert_to_DER_cert(file.read())
+    with rig.running(daemon):
+        yield types.SimpleNamespace(
+            name=request.param, daemon=daemon, leaf=leaf,
+            bare=Side("bare", net.server, rig.INTERNET_IP, port, public),
+            ours={kind: Side(kind, net.client, rig.SERVER_IP, 443, public)
+                  for kind in ("stranger", "wrong", "replay", "sealed")})
+        daemon.wait_idle()
+    process.stop()
+
+
+class Side:
+    """Somebody to connect to, and what kind of hello to show."""
+
+    def __init__(self, kind, namespace, address, port, public):
+        self.kind, self.namespace, self.address, self.port = kind, namespace, address, port
+        self.public = public
+
+    def connect(self):
+        return rig.tcp(self.namespace, self.address, self.port)
+
+    def hello(self, **options):
+        hello = reality_client.Hello(**options)
+        if self.kind == "wrong":
+            other = reality_client.raw_public(reality_client.X25519PrivateKey.generate())
+            return hello.seal(other, rig.SHORT_ID)
+        if self.kind in ("replay", "sealed"):
+            hello.seal(self.public, rig.SHORT_ID)
+        if self.kind == "replay":  # its first use
+            first = reality_client.Client(self.connect(), hello)
+            first.send_hello()
+            first.read_flight()
+            assert first.genuine
+            first.connection.close()
+        return hello
+
+    def flight(self, **options):
+        """A client that has read the server's flight."""
+        client = reality_client.Client(self.connect(), self.hello(**options))
+        client.send_hello()
+        client.read_flight()
+        if self.kind != "bare":
+            assert client.genuine == (self.kind == "sealed"), self.kind
+        return client
+
+
+def compare(sides, scenario, kinds=("stranger", "wrong", "replay", "sealed"), seconds=0.7):
+    """scenario(side) -> list of Transcript; shapes and ends must be equal, times close."""
+    bare = scenario(sides.bare)
+    for kind in kinds:
+        ours = scenario(sides.ours[kind])
+        for number, (theirs, mine) in enumerate(zip(bare, ours)):
+            assert mine.shape() == theirs.shape(), "%s, %s, step %d:\nbare target %s\nours        %s" \
+                % (sides.name, kind, number, theirs, mine)
+            assert abs(mine.seconds - theirs.seconds) < seconds, \
+                "%s, %s, step %d: bare target %s, ours %s" % (sides.name, kind, number, theirs, mine)
+        assert len(bare) == len(ours)
+    return bare
+
+
+def watch(connection, seconds=2.0, quiet=0.4, data=b""):
+    transcript = prober.Transcript()
+    transcript.data = data
+    return prober.observe(connection, seconds, quiet, transcript)
+
+
+def rest(client, seconds=2.0, quiet=0.4):
+    """What comes after the flight, and the flight itself by its record lengths."""
+    transcript = watch(client.connection, seconds, quiet, client.records.buffer)
+    flight = prober.Transcript()
+    flight.end = str(client.records.lengths)
+    return [flight, transcript]
+
+
+# ---- ordinary connections -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("alpn", ALPNS)
+def test_record_lengths(sides, alpn):
+    """Flight and post-handshake records of each ALPN class."""
+    def scenario(side):
+        client = side.flight(alpn=ALPNS[alpn])
+        client.finish()
+        return rest(client)
+    bare = compare(sides, scenario)
+    print("%s, ALPN %s: flight %s, then %s" % (sides.name, alpn, bare[0].end, bare[1].records()))
+
+
+@pytest.mark.parametrize("alpn", ALPNS)
+def test_certificate_alpn_and_page(sides, alpn):
+    """Who is not let in meets the target's certificate, ALPN and page."""
+    def fetch(side):
+        client = side.flight(alpn=ALPNS[alpn])
+        assert client.certificate == sides.leaf
+        client.finish()
+        if alpn == "h2" and client.alpn == b"h2":
+            client.connection.close()
+            return client.alpn, None
+        client.send(b"GET / HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\n\r\n")
+        head, _, body = client.recv_all().partition(b"\r\n\r\n")
+        names = [line.split(b":")[0] for line in head.split(b"\r\n")]
+        return client.alpn, names, body if sides.name != "openssl" else None
+    bare = fetch(sides.bare)
+    for kind in ("stranger", "wrong", "replay"):
+        assert fetch(sides.ours[kind]) == bare, kind
+
+
+def test_first_byte_is_not_late(sides):
+    """The detour through our server costs no time a prober could measure over the Internet."""
+    def first(side):
+        best = 9.0
+        for _ in range(5):
+            hello = side.hello()
+            connection = side.connect()
+            time.sleep(0.05)
+            start = time.monotonic()
+            connection.sendall(prober.hello_record(hello.message()))
+            connection.recv(1)
+            best = min(best, time.monotonic() - start)
+            connection.close()
+        return best
+    bare = first(sides.bare)
+    for kind in ("stranger", "wrong", "sealed"):
+        ours = first(sides.ours[kind])
+        print("%s, %s: first byte after %.1f ms, bare %.1f ms" % (sides.name, kind, ours * 1e3,
+                                                                 bare * 1e3))
+        assert ours < bare + 0.05
+
+
+# ---- change_cipher_spec -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["one segment", "one by one"])
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 8, 15, 16, 17, 18, 19, 31, 32, 33, 34, 35, 40])
+def test_ccs_tolerance(sides, count, together):
+    """count records between the hello and Finished: ignored or alerted like the target does."""
+    if not together and count not in (3, 17, 18, 33, 34):
+        pytest.skip("one by one only around the known limits")
+
+    def scenario(side):
+        client = side.flight(alpn=("http/1.1",))
+        prober.send_pieces(client.connection, reality_client.CCS_RECORD * count,
+                           6 * count or 1 if together else 6, 0 if together else 0.005)
+        if not together:
+            time.sleep(0.1)
+        finished = client.finish(ccs=0, send=False)
+        prober.send_pieces(client.connection, finished, len(finished))
+        return rest(client, quiet=0.3)
+    bare = compare(sides, scenario, kinds=("stranger", "sealed"))
+    print("%s, %d CCS: %s" % (sides.name, count, bare[1]))
+
+
+def test_ccs_of_other_content(sides):
+    for payload in (b"\0", b"\2", b"\1\1", b""):
+        def scenario(side):
+            client = side.flight(alpn=("http/1.1",))
+            client.connection.sendall(reality_client.record(20, payload))
+            return rest(client)
+        compare(sides, scenario, kinds=("stranger", "sealed"))
+
+
+# ---- instead of Finished ------------------------------------------------------------------------
+
+
+INSTEAD = {
+    "a record that does not authenticate": reality_client.record(23, os.urandom(53)),
+    "a short record": reality_client.record(23, bytes(16)),
+    "an empty record": reality_client.record(23, b""),
+    "a record beyond the limit": b"\x17\3\3\x41\x01" + bytes(16641),
+    "a record far beyond the limit": b"\x17\3\3\xff\xff" + bytes(20000),
+    "a plain handshake record": reality_client.record(22, b"\x14\0\0\x20" + bytes(32)),
+    "a second hello": None,
+    "a plain close_notify": reality_client.record(21, b"\1\0"),
+    "a plain fatal alert": reality_client.record(21, b"\2\x28"),
+    "a malformed alert": reality_client.record(21, b"\2"),
+    "a record of type 24": reality_client.record(24, b"\1\0\3abc"),
+    "a record of type 0": reality_client.record(0, b"abc"),
+    "version 0400": b"\x17\4\0\0\x20" + bytes(32),
+    "HTTP": b"GET / HTTP/1.1\r\nHost: site.test\r\n\r\n",
+    "half a record": b"\x17\3\3\0\x35" + bytes(20),
+    "five bytes": b"\x17\3\3\0\x35",
+    "garbage": bytes(range(200, 250)) * 3,
+}
+
+
+@pytest.mark.parametrize("what", INSTEAD)
+def test_instead_of_finished(sides, what):
+    def scenario(side):
+        client = side.flight(alpn=("http/1.1",))
+        data = INSTEAD[what]
+        if data is None:
+            data = prober.hello_record(reality_client.Hello().message())
+        prober.send_pieces(client.connection, data, len(data))
+        return rest(client)
+    compare(sides, scenario, kinds=("stranger", "sealed"))
+
+
+def test_wrong_finished(sides):
+    def scenario(side):
+        client = side.flight(alpn=("http/1.1",))
+        client.finish(wrong=True)
+        return rest(client)
+    compare(sides, scenario, kinds=("stranger", "sealed"))
+
+
+def test_encrypted_but_not_finished(sides):
+    """Handshake keys, wrong message: Certificate, application data, close_notify, a fatal alert."""
+    for kind, data in ((22, b"\x0b\0\0\4\0\0\0\0"), (23, b"GET / HTTP/1.1\r\n\r\n"), (21, b"\1\0"),
+                       (21, b"\2\x28"), (22, b"\x18\0\0\1\0"), (20, b"\1"), (24, b"x")):
+        def scenario(side):
+            client = side.flight(alpn=("http/1.1",))
+            keys = reality_client.Keys(client.suite, client.client_secret)
+            client.connection.sendall(reality_client.CCS_RECORD + keys.seal(kind, data))
+            return rest(client)
+        compare(sides, scenario, kinds=("stranger", "sealed"))
+
+
+def test_finished_in_pieces(sides):
+    """Finished over two records, and one byte per segment."""
+    def scenario(side):
+        client = side.flight(alpn=("http/1.1",))
+        flight = client.finish(send=False)
+        prober.send_pieces(client.connection, flight, 1, 0.001)
+        return rest(client)
+    compare(sides, scenario)
+
+
+# ---- half-close, silence ------------------------------------------------------------------------
+
+
+STAGES = {
+    "nothing": lambda side: side.connect(),
+    "half a hello": lambda side: started(side, 0.5),
+    "a hello but one byte": lambda side: started(side, -1),
+    "the flight read": lambda side: side.flight(alpn=("http/1.1",)),
+    "CCS sent": lambda side: after_flight(side, reality_client.CCS_RECORD),
+}
+
+
+def started(side, fraction):
+    connection = side.connect()
+    data = prober.hello_record(side.hello().message())
+    connection.sendall(data[:int(len(data) * fraction)] if fraction > 0 else data[:-1])
+    return connection
+
+
+def after_flight(side, data):
+    client = side.flight(alpn=("http/1.1",))
+    client.connection.sendall(data)
+    return client
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_half_close(sides, stage):
+    def scenario(side):
+        reached = STAGES[stage](side)
+        connection = getattr(reached, "connection", reached)
+        prober.half_close(connection)
+        if connection is reached:
+            return [watch(connection)]
+        return rest(reached)
+    compare(sides, scenario)
+
+
+def test_half_close_after_the_request(sides):
+    """An ordinary page fetch whose client says FIN early gets its page."""
+    def scenario(side):
+        client = side.flight(alpn=("http/1.1",))
+        client.finish()
+        client.send(b"GET / HTTP/1.0\r\n\r\n")
+        client.connection.shutdown(socket.SHUT_WR)
+        transcript = watch(client.connection, data=client.records.buffer)
+        if sides.name == "openssl":  # its page contains what differs
+            transcript.data = b""
+        return [transcript]
+    compare(sides, scenario, kinds=("stranger", "wrong", "replay"))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_time_out(sides, stage):
+    """Silence is ended by the target's own clock, also where we speak for it."""
+    if sides.name == "openssl":
+        pytest.skip("openssl s_server waits for ever and serves one at a time")
+    kinds = ("stranger", "sealed") if stage != "nothing" else ("stranger",)
+
+    def scenario(side):
+        reached = STAGES[stage](side)
+        connection = getattr(reached, "connection", reached)
+        start = time.monotonic()
+        if connection is reached:
+            found = [watch(connection, TIMEOUT + 2.5, None)]
+        else:
+            found = rest(reached, TIMEOUT + 2.5, None)
+        print("%s, %s, %s: %s after %.2f s" % (sides.name, side.kind, stage, found[-1],
+                                               time.monotonic() - start))
+        return found
+    compare(sides, scenario, kinds, seconds=1.2)
+
+
+def test_idle_after_the_handshake(sides):
+    """A stranger that only shakes hands is closed when the target closes it."""
+    if sides.name == "openssl":
+        pytest.skip("openssl s_server waits for ever")
+
+    def scenario(side):
+        client = side.flight(alpn=("http/1.1",))
+        client.finish()
+        return rest(client, TIMEOUT + 2.5, None)
+    compare(sides, scenario, ("stranger", "wrong", "replay"), seconds=1.2)
+
+
+# ---- other hellos -------------------------------------------------------------------------------
+
+
+HELLOS = {
+    "SNI not listed": dict(sni="other.test"),
+    "SNI in capitals": dict(sni="SITE.TEST"),
+    "no SNI": dict(sni=None),
+    "no TLS 1.3": dict(versions=(0x0303,)),
+    "one suite": dict(suites=(0x1303,)),
+    "AES-256": dict(suites=(0x1302,)),
+    "unknown suites": dict(suites=(0x1399, 0x0A0A)),
+}
+
+
+@pytest.mark.parametrize("what", HELLOS)
+def test_other_hellos(sides, what):
+    def scenario(side):
+        connection = side.connect()
+        connection.sendall(prober.hello_record(side.hello(**HELLOS[what]).message()))
+        return [watch(connection)]
+    sealed = () if what in ("no TLS 1.3", "SNI not listed", "SNI in capitals", "no SNI") \
+        else ("sealed",)
+    if what == "unknown suites":
+        sealed = ()
+    compare(sides, scenario, ("stranger", "wrong") + sealed)
+
+
+def test_one_byte_segments(sides):
+    def scenario(side):
+        connection = side.connect()
+        prober.send_pieces(connection, prober.hello_record(side.hello().message()), 1, 0.0005)
+        return [watch(connection)]
+    compare(sides, scenario, seconds=1.5)
+
+
+def test_hello_over_many_records(sides):
+    def scenario(side):
+        connection = side.connect()
+        message = side.hello().message()
+        connection.sendall(b"".join(prober.hello_record(message[i:i + 40])
+                                    for i in range(0, len(message), 40)))
+        return [watch(connection)]
+    compare(sides, scenario)
+
+
+@pytest.mark.parametrize("what", prober.malformed_hellos())
+def test_malformed(sides, what):
+    def scenario(side):
+        connection = side.connect()
+        data = prober.malformed_hellos()[what]()
+        prober.send_pieces(connection, data, len(data))
+        return [watch(connection, quiet=0.3)]
+    if sides.name == "openssl" and what in ("HTTP", "zeros", "random", "SSH"):
+        pytest.skip("openssl s_server prints what it got; nginx and Go answer for this one")
+    compare(sides, scenario, ("stranger",))
+
+
+def test_data_behind_the_hello(sides):
+    """Early bytes in the segment of the hello: 0-RTT that nobody offered."""
+    for more in (reality_client.record(23, os.urandom(60)), b"GET / HTTP/1.1\r\n\r\n",
+                 reality_client.CCS_RECORD, reality_client.CCS_RECORD * 3):
+        def scenario(side):
+            connection = side.connect()
+            connection.sendall(prober.hello_record(side.hello().message()) + more)
+            return [watch(connection)]
+        compare(sides, scenario)
+
+
+def test_many_probes_leave_nothing(sides):
+    """After everything above nothing hangs around."""
+    sides.daemon.wait_idle()
+    sockets = [d for d in sides.daemon.descriptors().values() if d.startswith("socket:")]
+    assert len(sockets) <= 8, sides.daemon.descriptors()
