@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: MIT
+/*
+ * tls_server.c - the handshake of a TLS inbound.
+ *
+ *   bytes -> one whole record -> input BIO -> SSL_do_handshake -> output BIO -> output
+ *
+ * The loop ends with the record that completes the handshake; what follows it was never shown to
+ * libssl. Bytes that are no TLS record at all are shown to it once, so that it answers with the
+ * alert it has for them, if any.
+ */
+#include "protocol/tls_server_state.h"
+
+#include "crypto/tls_record.h"
+
+#include <culvert/reason.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/err.h>
+
+#define OUTPUT_MAX (256 * 1024) /* a certificate chain and its handshake */
+#define ERROR_TEXT 96
+
+struct cv_tls_server {
+	SSL *ssl;
+	struct cv_buffer output;
+	int result; /* -EAGAIN while the handshake is under way */
+	bool record_seen;
+	bool is_tls13;
+	char sni[256];
+	char alpn[256];
+	char error_text[ERROR_TEXT];
+};
+
+/* ---- libssl ------------------------------------------------------------------------------- */
+
+int cv_tls_feed(SSL *ssl, struct cv_span bytes)
+{
+	size_t written;
+
+	if (BIO_write_ex(SSL_get_rbio(ssl), bytes.data, bytes.len_bytes, &written) != 1 ||
+	    written != bytes.len_bytes)
+		return CV_INTERNAL_MEMORY;
+	return 0;
+}
+
+int cv_tls_drain(SSL *ssl, struct cv_buffer *out)
+{
+	BIO *bio = SSL_get_wbio(ssl);
+	char *bytes = NULL;
+	long len = BIO_get_mem_data(bio, &bytes);
+	int result = len > 0 ? cv_buffer_append(out, bytes, (size_t)len) : 0;
+
+	(void)BIO_reset(bio);
+	return result;
+}
+
+int cv_tls_failure(int fallback, char *text, size_t text_size)
+{
+	unsigned long error = ERR_peek_error();
+	const char *reason = error ? ERR_reason_error_string(error) : NULL;
+	int number = error ? ERR_GET_REASON(error) : 0;
+
+	if (text_size > 0)
+		snprintf(text, text_size, "%s", reason ? reason : "");
+	ERR_clear_error();
+	if (!error || ERR_GET_LIB(error) != ERR_LIB_SSL)
+		return fallback;
+	if (number >= SSL_AD_REASON_OFFSET)
+		return CV_PEER_ALERT;
+	return number == SSL_R_DECRYPTION_FAILED_OR_BAD_RECORD_MAC ? CV_PEER_BAD_RECORD : fallback;
+}
+
+/* ---- handshake ---------------------------------------------------------------------------- */
+
+static void note_facts(struct cv_tls_server *server)
+{
+	const char *sni = SSL_get_servername(server->ssl, TLSEXT_NAMETYPE_host_name);
+	const unsigned char *alpn = NULL;
+	unsigned int alpn_len = 0;
+
+	SSL_get0_alpn_selected(server->ssl, &alpn, &alpn_len);
+	snprintf(server->sni, sizeof(server->sni), "%s", sni ? sni : "");
+	snprintf(server->alpn, sizeof(server->alpn), "%.*s", (int)alpn_len,
+		 alpn ? (const char *)alpn : "");
+	server->is_tls13 = SSL_version(server->ssl) == TLS1_3_VERSION;
+}
+
+static int step(struct cv_tls_server *server)
+{
+	int status, error, result;
+
+	ERR_clear_error();
+	status = SSL_do_handshake(server->ssl);
+	error = SSL_get_error(server->ssl, status);
+	if (status == 1) {
+		note_facts(server);
+		result = 0;
+	} else if (error == SSL_ERROR_WANT_READ) {
+		result = -EAGAIN;
+	} else {
+		result = cv_tls_failure(CV_PEER_TLS_HANDSHAKE, server->error_text,
+					sizeof(server->error_text));
+		if (result == CV_PEER_BAD_RECORD)
+			result = CV_PEER_TLS_HANDSHAKE;
+	}
+	error = cv_tls_drain(server->ssl, &server->output);
+	return error ? error : result;
+}
+
+/* Not a record: let libssl say what it has to say about it. */
+static int refuse(struct cv_tls_server *server, struct cv_span *bytes)
+{
+	int reason = server->record_seen ? CV_PEER_TLS_HANDSHAKE : CV_PEER_NOT_TLS;
+
+	if (cv_tls_feed(server->ssl, cv_span_of(bytes->data, CV_TLS_HEADER)) == 0)
+		(void)step(server);
+	cv_span_skip(bytes, bytes->len_bytes);
+	return reason;
+}
+
+static bool looks_like_record(struct cv_span bytes)
+{
+	return bytes.data[0] >= CV_TLS_CCS && bytes.data[0] <= CV_TLS_APPLICATION &&
+	       bytes.data[1] == 3;
+}
+
+static int take_record(struct cv_tls_server *server, struct cv_span *bytes)
+{
+	size_t record_len;
+	int result;
+
+	if (bytes->len_bytes < CV_TLS_HEADER)
+		return -EAGAIN;
+	result = cv_tls_record_peek(*bytes, &record_len);
+	if (!looks_like_record(*bytes) || (result && result != -EAGAIN))
+		return refuse(server, bytes);
+	if (result)
+		return result;
+	server->record_seen = true;
+	result = cv_tls_feed(server->ssl, cv_span_of(bytes->data, record_len));
+	cv_span_skip(bytes, record_len);
+	return result ? result : step(server);
+}
+
+int cv_tls_server_read(struct cv_tls_server *server, struct cv_span *bytes)
+{
+	while (server->result == -EAGAIN) {
+		size_t before = bytes->len_bytes;
+
+		server->result = take_record(server, bytes);
+		if (server->result == -EAGAIN && bytes->len_bytes == before)
+			break;
+	}
+	return server->result;
+}
+
+/* ---- life --------------------------------------------------------------------------------- */
+
+static SSL *new_ssl(const struct cv_tls_server_context *context)
+{
+	SSL *ssl = SSL_new(context->identities[0].ssl_context);
+	BIO *in = BIO_new(BIO_s_mem()), *out = BIO_new(BIO_s_mem());
+
+	if (!ssl || !in || !out) {
+		SSL_free(ssl);
+		BIO_free(in);
+		BIO_free(out);
+		ERR_clear_error();
+		return NULL;
+	}
+	BIO_set_mem_eof_return(in, -1); /* empty means "more will come" */
+	BIO_set_mem_eof_return(out, -1);
+	SSL_set_bio(ssl, in, out);
+	SSL_set_accept_state(ssl);
+	return ssl;
+}
+
+struct cv_tls_server *cv_tls_server_new(const struct cv_tls_server_context *context)
+{
+	struct cv_tls_server *server = calloc(1, sizeof(*server));
+
+	if (!server)
+		return NULL;
+	server->ssl = new_ssl(context);
+	if (!server->ssl) {
+		free(server);
+		return NULL;
+	}
+	server->result = -EAGAIN;
+	cv_buffer_init(&server->output, OUTPUT_MAX);
+	return server;
+}
+
+struct cv_tls_server *cv_tls_server_free(struct cv_tls_server *server)
+{
+	if (!server)
+		return NULL;
+	SSL_free(server->ssl);
+	cv_buffer_done(&server->output);
+	free(server);
+	return NULL;
+}
+
+struct cv_buffer *cv_tls_server_output(struct cv_tls_server *server)
+{
+	return &server->output;
+}
+
+const char *cv_tls_server_error_text(const struct cv_tls_server *server)
+{
+	return server->error_text;
+}
+
+const char *cv_tls_server_sni(const struct cv_tls_server *server)
+{
+	return server->sni;
+}
+
+const char *cv_tls_server_alpn(const struct cv_tls_server *server)
+{
+	return server->alpn;
+}
+
+bool cv_tls_server_is_tls13(const struct cv_tls_server *server)
+{
+	return server->is_tls13;
+}
+
+struct cv_layer *cv_tls_server_take_layer(struct cv_tls_server *server)
+{
+	SSL *ssl = server->ssl;
+
+	if (server->result != 0 || !ssl)
+		return NULL;
+	server->ssl = NULL;
+	return cv_tls_layer_new(ssl);
+}
