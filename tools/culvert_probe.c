@@ -171,8 +171,8 @@ static void fits(struct report *report, size_t have, const struct minimum *need,
 {
 	size_t used = strlen(text);
 
-	used += (size_t)snprintf(text + used, TEXT_MAX - used, "%s%s %zu (min %zu", used ? ", " : "",
-				 need->what, have, need->plain);
+	used += (size_t)snprintf(text + used, TEXT_MAX - used, "%s%s %zu (min %zu",
+				 used ? ", " : "", need->what, have, need->plain);
 	if (need->mldsa > need->plain)
 		used += (size_t)snprintf(text + used, TEXT_MAX - used, ", ML-DSA %zu",
 					 need->mldsa);
