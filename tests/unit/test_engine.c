@@ -1,0 +1,789 @@
+// SPDX-License-Identifier: MIT
+/*
+ * test_engine.c - the three laws of a handover, for every engine.
+ *
+ *   client ==TCP== near [ up: near -> far ] far ==TCP== server
+ *                       [down: far -> near]
+ *
+ * Every stream is a function of its position, so a byte lost, doubled or moved is seen where it
+ * happens. One thread plays both ends between the turns of the ring.
+ */
+#include "base/clock.h"
+#include "base/container.h"
+#include "engine/engine.h"
+#include "engine/pipe_pool.h"
+
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define LIMIT_MS 20000
+#define PIPES 16
+
+/* What one run of all tests uses. */
+struct variant {
+	const struct cv_engine *engine;
+	uint32_t max_pipes;
+};
+
+struct rig {
+	struct cv_ring *ring;
+	struct cv_engine_env env;
+	int listener;
+	struct cv_sockaddr address;
+	size_t fds_before;
+	struct cv_timer guard;
+};
+
+/* One end of a stream that the test plays. */
+struct end {
+	int fd;
+	uint64_t sent, received, wanted; /* wanted: bytes to send */
+	uint32_t send_seed, receive_seed;
+	size_t chunk_limit;
+	bool fin_wanted, fin_sent, fin_seen, reset_seen;
+};
+
+struct session {
+	struct end client, server;
+	int near, far;
+	struct cv_flow up, down;
+	int up_result, down_result, ended;
+};
+
+static const int none = 1;
+
+static size_t open_fds(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	size_t count = 0;
+
+	assert_non_null(dir);
+	while (readdir(dir))
+		count++;
+	(void)closedir(dir);
+	return count;
+}
+
+static void tick(struct cv_timer *timer)
+{
+	(void)timer;
+}
+
+static void rig_open(struct rig *rig, void **state)
+{
+	const struct variant *variant = *state;
+	const struct cv_ring_config config = {
+		.entry_count = 256,
+		.buffer_count = 64,
+		.buffer_bytes = 16384,
+	};
+
+	memset(rig, 0, sizeof(*rig));
+	rig->fds_before = open_fds();
+	assert_int_equal(cv_ring_new(&config, &rig->ring), 0);
+	rig->env.ring = rig->ring;
+	rig->env.pipes = cv_pipe_pool_new(variant->max_pipes, 4, 262144);
+	assert_non_null(rig->env.pipes);
+	rig->guard.due = tick;
+	rig->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	rig->address.len_bytes = sizeof(rig->address.in);
+	rig->address.in.sin_family = AF_INET;
+	rig->address.in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	assert_int_equal(bind(rig->listener, &rig->address.any, rig->address.len_bytes), 0);
+	assert_int_equal(listen(rig->listener, 64), 0);
+	assert_int_equal(getsockname(rig->listener, &rig->address.any, &rig->address.len_bytes), 0);
+}
+
+static void rig_close(struct rig *rig)
+{
+	assert_int_equal(cv_pipe_pool_used(rig->env.pipes), 0);
+	(void)close(rig->listener);
+	cv_pipe_pool_free(rig->env.pipes);
+	cv_timer_disarm(rig->ring, &rig->guard);
+	cv_ring_free(rig->ring);
+	assert_int_equal(open_fds(), rig->fds_before);
+}
+
+static void turn(struct rig *rig)
+{
+	cv_timer_arm(rig->ring, &rig->guard, cv_clock_ms() + 1);
+	assert_int_equal(cv_ring_turn(rig->ring), 0);
+}
+
+/* Both ends of one TCP connection, nonblocking. */
+static void connect_pair(struct rig *rig, int *ret_outer, int *ret_inner)
+{
+	const int one = 1;
+
+	*ret_outer = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_true(*ret_outer >= 0);
+	assert_int_equal(connect(*ret_outer, &rig->address.any, rig->address.len_bytes), 0);
+	*ret_inner = accept4(rig->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	assert_true(*ret_inner >= 0);
+	assert_int_equal(setsockopt(*ret_outer, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)), 0);
+}
+
+static void up_ended(struct cv_flow *flow, int result)
+{
+	struct session *session = cv_container_of(flow, struct session, up);
+
+	assert_int_equal(session->up_result, none);
+	session->up_result = result;
+	session->ended++;
+	if (session->down_result == none)
+		cv_flow_watch_sink(&session->down);
+}
+
+static void down_ended(struct cv_flow *flow, int result)
+{
+	struct session *session = cv_container_of(flow, struct session, down);
+
+	assert_int_equal(session->down_result, none);
+	session->down_result = result;
+	session->ended++;
+	if (session->up_result == none)
+		cv_flow_watch_sink(&session->up);
+}
+
+static void session_open(struct rig *rig, struct session *session, uint32_t seed)
+{
+	memset(session, 0, sizeof(*session));
+	connect_pair(rig, &session->client.fd, &session->near);
+	connect_pair(rig, &session->server.fd, &session->far);
+	session->client.chunk_limit = session->server.chunk_limit = 50000;
+	session->client.send_seed = session->server.receive_seed = 2 * seed + 1;
+	session->client.receive_seed = session->server.send_seed = 2 * seed + 2;
+	session->up_result = session->down_result = none;
+	session->up = (struct cv_flow){
+		.env = &rig->env,
+		.source_fd = session->near,
+		.sink_fd = session->far,
+		.ended = up_ended,
+	};
+	session->down = session->up;
+	session->down.source_fd = session->far;
+	session->down.sink_fd = session->near;
+	session->down.ended = down_ended;
+}
+
+static void session_start(struct session *session, void **state)
+{
+	const struct variant *variant = *state;
+
+	assert_int_equal(variant->engine->start(&session->up), 0);
+	assert_int_equal(variant->engine->start(&session->down), 0);
+	assert_ptr_equal(session->up.engine, variant->engine);
+}
+
+/* Everything ended by itself, or is stopped here. */
+static void session_close(struct rig *rig, struct session *session)
+{
+	uint64_t end_ms = cv_clock_ms() + LIMIT_MS;
+
+	if (session->up_result == none)
+		session->up.engine->stop(&session->up);
+	if (session->down_result == none)
+		session->down.engine->stop(&session->down);
+	while (session->ended < 2 && cv_clock_ms() < end_ms)
+		turn(rig);
+	assert_int_equal(session->ended, 2);
+	assert_false(session->up.op.pending);
+	assert_false(session->down.op.pending);
+	assert_null(session->up.pipe);
+	assert_null(session->down.pipe);
+	(void)close(session->near);
+	(void)close(session->far);
+	if (session->client.fd >= 0)
+		(void)close(session->client.fd);
+	if (session->server.fd >= 0)
+		(void)close(session->server.fd);
+}
+
+static void reset(struct end *end)
+{
+	const struct linger linger = {.l_onoff = 1};
+
+	assert_int_equal(setsockopt(end->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)), 0);
+	(void)close(end->fd);
+	end->fd = -1;
+}
+
+/* ---- streams ------------------------------------------------------------------------------ */
+
+static uint8_t byte_at(uint64_t position, uint32_t seed)
+{
+	uint64_t x = (position + 1) * 0x9e3779b97f4a7c15u ^ (uint64_t)seed * 0xc2b2ae3d27d4eb4fu;
+
+	return (uint8_t)(x >> 29 ^ x >> 51);
+}
+
+static uint8_t scratch[1 << 17];
+
+/* Send as much of what is wanted as the socket takes now, at most @limit bytes. */
+static void end_send(struct end *end, uint64_t limit)
+{
+	while (end->fd >= 0 && end->sent < end->wanted && limit) {
+		size_t chunk = 1 + (size_t)rand() % end->chunk_limit;
+		ssize_t sent;
+
+		if (chunk > end->wanted - end->sent)
+			chunk = end->wanted - end->sent;
+		if (chunk > limit)
+			chunk = limit;
+		for (size_t i = 0; i < chunk; i++)
+			scratch[i] = byte_at(end->sent + i, end->send_seed);
+		sent = send(end->fd, scratch, chunk, MSG_NOSIGNAL | MSG_DONTWAIT);
+		if (sent < 0) {
+			assert_true(errno == EAGAIN || errno == EPIPE || errno == ECONNRESET);
+			return;
+		}
+		end->sent += (uint64_t)sent;
+		limit -= (uint64_t)sent;
+	}
+	if (end->fd >= 0 && end->fin_wanted && !end->fin_sent && end->sent == end->wanted) {
+		assert_int_equal(shutdown(end->fd, SHUT_WR), 0);
+		end->fin_sent = true;
+	}
+}
+
+static void end_receive(struct end *end, uint64_t limit)
+{
+	while (end->fd >= 0 && !end->fin_seen && limit) {
+		size_t size = limit < sizeof(scratch) ? limit : sizeof(scratch);
+		ssize_t got = recv(end->fd, scratch, size, MSG_DONTWAIT);
+
+		if (got == 0)
+			end->fin_seen = true;
+		if (got < 0 && errno == ECONNRESET)
+			end->reset_seen = true;
+		if (got <= 0)
+			return;
+		for (ssize_t i = 0; i < got; i++)
+			if (scratch[i] != byte_at(end->received + (uint64_t)i, end->receive_seed))
+				fail_msg("wrong byte at %llu",
+					 (unsigned long long)(end->received + (uint64_t)i));
+		end->received += (uint64_t)got;
+		limit -= (uint64_t)got;
+	}
+}
+
+static void play(struct rig *rig, struct session *session)
+{
+	end_send(&session->client, 1 << 18);
+	end_send(&session->server, 1 << 18);
+	turn(rig);
+	end_receive(&session->client, 1 << 20);
+	end_receive(&session->server, 1 << 20);
+}
+
+static void play_until_ended(struct rig *rig, struct session *session, int ended)
+{
+	uint64_t end_ms = cv_clock_ms() + LIMIT_MS;
+
+	while (session->ended < ended && cv_clock_ms() < end_ms)
+		play(rig, session);
+	assert_int_equal(session->ended, ended);
+	end_receive(&session->client, UINT64_MAX);
+	end_receive(&session->server, UINT64_MAX);
+}
+
+static void play_until_received(struct rig *rig, struct session *session, const struct end *end,
+				uint64_t bytes)
+{
+	uint64_t end_ms = cv_clock_ms() + LIMIT_MS;
+
+	while (end->received < bytes && cv_clock_ms() < end_ms)
+		play(rig, session);
+	assert_int_equal(end->received, bytes);
+}
+
+static void assert_all_arrived(const struct session *session)
+{
+	assert_int_equal(session->up_result, 0);
+	assert_int_equal(session->down_result, 0);
+	assert_int_equal(session->server.received, session->client.wanted);
+	assert_int_equal(session->client.received, session->server.wanted);
+	assert_true(session->server.fin_seen);
+	assert_true(session->client.fin_seen);
+	assert_int_equal(session->up.moved_bytes, session->client.wanted);
+	assert_int_equal(session->down.moved_bytes, session->server.wanted);
+}
+
+/* ---- law 1: every byte, in order ---------------------------------------------------------- */
+
+static void both_directions_arrive_whole(void **state)
+{
+	static const size_t limits[] = {1, 7, 1500, 100000};
+	struct session session;
+	struct rig rig;
+
+	rig_open(&rig, state);
+	for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
+		session_open(&rig, &session, (uint32_t)i);
+		session.client.chunk_limit = limits[i];
+		session.server.chunk_limit = limits[3 - i];
+		session.client.wanted = limits[i] < 10 ? 20000 : 20000000;
+		session.server.wanted = limits[3 - i] < 10 ? 20001 : 17000001;
+		session.client.fin_wanted = session.server.fin_wanted = true;
+		session_start(&session, state);
+		play_until_ended(&rig, &session, 2);
+		assert_all_arrived(&session);
+		session_close(&rig, &session);
+	}
+	rig_close(&rig);
+}
+
+static void queued_before_start_comes_first(void **state)
+{
+	struct session session;
+	struct rig rig;
+
+	rig_open(&rig, state);
+	session_open(&rig, &session, 3);
+	session.client.wanted = session.server.wanted = 60000;
+	session.server.fin_wanted = true; /* even the FIN is there already */
+	end_send(&session.client, UINT64_MAX);
+	end_send(&session.server, UINT64_MAX);
+	assert_int_equal(session.client.sent, 60000);
+	assert_true(session.server.fin_sent);
+	session_start(&session, state);
+	session.client.wanted = 400000;
+	session.client.fin_wanted = true;
+	play_until_ended(&rig, &session, 2);
+	assert_all_arrived(&session);
+	session_close(&rig, &session);
+	rig_close(&rig);
+}
+
+static void slow_reader_blocks_the_sender(void **state)
+{
+	const uint64_t much = 200000000;
+	const int small = 65536;
+	struct session session;
+	uint64_t held;
+	struct rig rig;
+
+	rig_open(&rig, state);
+	session_open(&rig, &session, 4);
+	assert_int_equal(setsockopt(session.server.fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
+	assert_int_equal(setsockopt(session.far, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
+	assert_int_equal(setsockopt(session.client.fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
+	assert_int_equal(setsockopt(session.near, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
+	session.client.wanted = much;
+	session_start(&session, state);
+	for (int i = 0; i < 300; i++) {
+		end_send(&session.client, UINT64_MAX);
+		turn(&rig);
+	}
+	held = session.client.sent;
+	assert_true(held > 0);
+	assert_true(held < 4000000); /* sockets' buffers and one pipe */
+	for (int i = 0; i < 20; i++) {
+		end_send(&session.client, UINT64_MAX);
+		turn(&rig);
+	}
+	assert_int_equal(session.client.sent, held); /* blocked, not trickling into memory */
+	session.client.wanted = held + 3000000;
+	session.client.fin_wanted = session.server.fin_wanted = true;
+	for (int i = 0; i < 200; i++) { /* still slow, then fast */
+		end_send(&session.client, 20000);
+		turn(&rig);
+		end_receive(&session.server, 5000);
+	}
+	play_until_ended(&rig, &session, 2);
+	assert_all_arrived(&session);
+	session_close(&rig, &session);
+	rig_close(&rig);
+}
+
+static void many_flows_at_once(void **state)
+{
+	enum { SESSIONS = 250, BYTES = 150000 };
+	struct session *sessions = calloc(SESSIONS, sizeof(*sessions));
+	uint64_t end_ms = cv_clock_ms() + 3 * LIMIT_MS;
+	struct rig rig;
+	int ended = 0;
+
+	assert_non_null(sessions);
+	rig_open(&rig, state);
+	for (int i = 0; i < SESSIONS; i++) {
+		session_open(&rig, &sessions[i], (uint32_t)i);
+		sessions[i].client.wanted = BYTES + (uint64_t)i;
+		sessions[i].server.wanted = BYTES - (uint64_t)i;
+		sessions[i].client.fin_wanted = sessions[i].server.fin_wanted = true;
+		session_start(&sessions[i], state);
+	}
+	while (ended < 2 * SESSIONS && cv_clock_ms() < end_ms) {
+		ended = 0;
+		for (int i = 0; i < SESSIONS; i++) {
+			end_send(&sessions[i].client, 10000);
+			end_send(&sessions[i].server, 10000);
+		}
+		turn(&rig);
+		for (int i = 0; i < SESSIONS; i++) {
+			end_receive(&sessions[i].client, 20000);
+			end_receive(&sessions[i].server, 20000);
+			ended += sessions[i].ended;
+		}
+	}
+	for (int i = 0; i < SESSIONS; i++) {
+		end_receive(&sessions[i].client, UINT64_MAX);
+		end_receive(&sessions[i].server, UINT64_MAX);
+		assert_all_arrived(&sessions[i]);
+		session_close(&rig, &sessions[i]);
+	}
+	rig_close(&rig);
+	free(sessions);
+}
+
+/* Sinks that take nothing hold every pipe; the others must not notice. */
+static void blocked_flows_hold_up_nobody(void **state)
+{
+	enum { BLOCKED = PIPES + 10 };
+	struct session *blocked = calloc(BLOCKED, sizeof(*blocked)), session;
+	struct rig rig;
+
+	assert_non_null(blocked);
+	rig_open(&rig, state);
+	for (int i = 0; i < BLOCKED; i++) {
+		session_open(&rig, &blocked[i], (uint32_t)i);
+		blocked[i].client.wanted = 50000000;
+		session_start(&blocked[i], state);
+	}
+	for (int round = 0; round < 150; round++) {
+		for (int i = 0; i < BLOCKED; i++)
+			end_send(&blocked[i].client, 1 << 17);
+		turn(&rig);
+	}
+	session_open(&rig, &session, 99);
+	session.client.wanted = session.server.wanted = 3000000;
+	session.client.fin_wanted = session.server.fin_wanted = true;
+	session_start(&session, state);
+	play_until_ended(&rig, &session, 2);
+	assert_all_arrived(&session);
+	session_close(&rig, &session);
+	for (int i = 0; i < BLOCKED; i++)
+		session_close(&rig, &blocked[i]);
+	rig_close(&rig);
+	free(blocked);
+}
+
+/* ---- law 2: half-close -------------------------------------------------------------------- */
+
+static void fin_leaves_the_other_direction_alive(void **state)
+{
+	for (int reverse = 0; reverse < 2; reverse++) {
+		struct session session;
+		struct end *first, *second;
+		struct rig rig;
+
+		rig_open(&rig, state);
+		session_open(&rig, &session, 5);
+		first = reverse ? &session.server : &session.client;
+		second = reverse ? &session.client : &session.server;
+		first->wanted = 100000;
+		first->fin_wanted = true;
+		session_start(&session, state);
+		play_until_ended(&rig, &session, 1);
+		for (int i = 0; i < 100 && !second->fin_seen; i++)
+			play(&rig, &session);
+		assert_true(second->fin_seen);
+		assert_false(first->fin_seen);
+		assert_int_equal(second->received, 100000);
+		for (int part = 1; part <= 3; part++) {
+			second->wanted = (uint64_t)part * 500000;
+			play_until_received(&rig, &session, first, second->wanted);
+			for (int i = 0; i < 20; i++)
+				turn(&rig);
+			assert_int_equal(session.ended, 1);
+		}
+		second->fin_wanted = true;
+		play_until_ended(&rig, &session, 2);
+		assert_all_arrived(&session);
+		session_close(&rig, &session);
+		rig_close(&rig);
+	}
+}
+
+/* ---- law 3: the count is live ------------------------------------------------------------- */
+
+static void count_is_live(void **state)
+{
+	const struct variant *variant = *state;
+	struct session session;
+	struct rig rig;
+	char text[128];
+
+	rig_open(&rig, state);
+	session_open(&rig, &session, 6);
+	session_start(&session, state);
+	for (uint64_t total = 1; total < 200000; total = total * 3 + 1) {
+		session.client.wanted = total;
+		play_until_received(&rig, &session, &session.server, total);
+		variant->engine->poll_progress(&session.up);
+		assert_int_equal(session.up.moved_bytes, total);
+		assert_in_range(session.up.last_move_ms, cv_clock_ms() - 1000, cv_clock_ms());
+		assert_int_equal(session.down.moved_bytes, 0);
+		assert_int_equal(session.ended, 0);
+	}
+	for (int i = 0; i < 5; i++)
+		turn(&rig);
+	assert_int_equal(cv_pipe_pool_used(rig.env.pipes), 0); /* idle flows hold none */
+	assert_null(session.up.block);
+	variant->engine->describe(&session.up, text, sizeof(text));
+	assert_non_null(strstr(text, variant->engine->name));
+	assert_non_null(strstr(text, "source"));
+	session_close(&rig, &session);
+	rig_close(&rig);
+}
+
+/* ---- ends --------------------------------------------------------------------------------- */
+
+/* What came before the reset is still delivered. */
+static void source_reset_ends_after_its_bytes(void **state)
+{
+	struct session session;
+	struct rig rig;
+
+	rig_open(&rig, state);
+	session_open(&rig, &session, 7);
+	session_start(&session, state);
+	session.client.wanted = 30000;
+	play_until_received(&rig, &session, &session.server, 30000);
+	reset(&session.client);
+	for (int i = 0; i < 1000 && session.up_result == none; i++)
+		turn(&rig);
+	assert_int_equal(session.up_result, -ECONNRESET);
+	assert_int_equal(session.up.failed_side, CV_FLOW_SOURCE);
+	assert_int_equal(session.server.received, 30000);
+	assert_false(session.server.fin_seen);
+	session_close(&rig, &session);
+	rig_close(&rig);
+}
+
+static void sink_reset_ends_a_writing_flow(void **state)
+{
+	uint64_t end_ms = cv_clock_ms() + LIMIT_MS;
+	struct session session;
+	struct rig rig;
+
+	rig_open(&rig, state);
+	session_open(&rig, &session, 8);
+	session.client.wanted = 1000000000;
+	assert_int_equal(((const struct variant *)*state)->engine->start(&session.up), 0);
+	session.ended++; /* only one direction here */
+	session.down_result = 0;
+	for (int i = 0; i < 20; i++)
+		play(&rig, &session);
+	reset(&session.server);
+	while (session.up_result == none && cv_clock_ms() < end_ms) {
+		end_send(&session.client, 1 << 18);
+		turn(&rig);
+	}
+	assert_true(session.up_result == -EPIPE || session.up_result == -ECONNRESET);
+	assert_int_equal(session.up.failed_side, CV_FLOW_SINK);
+	session_close(&rig, &session);
+	rig_close(&rig);
+}
+
+/* The sink said FIN long ago and nothing is to be written: only a watch can tell that it is gone. */
+static void sink_reset_ends_a_silent_flow(void **state)
+{
+	struct session session;
+	struct rig rig;
+
+	rig_open(&rig, state);
+	session_open(&rig, &session, 9);
+	session.client.wanted = 1000;
+	session.client.fin_wanted = true;
+	session_start(&session, state);
+	play_until_ended(&rig, &session, 1);
+	for (int i = 0; i < 50; i++)
+		turn(&rig);
+	assert_int_equal(session.ended, 1);
+	reset(&session.client);
+	for (int i = 0; i < 1000 && session.ended < 2; i++)
+		turn(&rig);
+	assert_int_equal(session.down_result, -ECONNRESET);
+	assert_int_equal(session.down.failed_side, CV_FLOW_SINK);
+	session_close(&rig, &session);
+	rig_close(&rig);
+}
+
+static void block_up(struct rig *rig, struct session *session)
+{
+	uint64_t before;
+
+	session->client.wanted = 1000000000;
+	do {
+		before = session->client.sent;
+		for (int i = 0; i < 30; i++) {
+			end_send(&session->client, 1 << 20);
+			turn(rig);
+		}
+	} while (session->client.sent != before);
+}
+
+static void source_reset_ends_a_blocked_flow(void **state)
+{
+	struct session session;
+	struct rig rig;
+	char text[128];
+
+	rig_open(&rig, state);
+	session_open(&rig, &session, 10);
+	session_start(&session, state);
+	block_up(&rig, &session);
+	session.up.engine->describe(&session.up, text, sizeof(text));
+	assert_non_null(strstr(text, "waiting for sink"));
+	reset(&session.client);
+	for (int i = 0; i < 1000 && session.up_result == none; i++)
+		turn(&rig);
+	assert_int_equal(session.up_result, -ECONNRESET);
+	assert_int_equal(session.up.failed_side, CV_FLOW_SOURCE);
+	session_close(&rig, &session);
+	rig_close(&rig);
+}
+
+/* Both FINs make a hang-up of the source; the bytes before its FIN still have to arrive. */
+static void fins_of_both_are_no_death(void **state)
+{
+	struct session session;
+	struct rig rig;
+
+	rig_open(&rig, state);
+	session_open(&rig, &session, 11);
+	session_start(&session, state);
+	block_up(&rig, &session);
+	session.client.wanted = session.client.sent;
+	session.client.fin_wanted = session.server.fin_wanted = true;
+	end_send(&session.client, 0);
+	end_send(&session.server, 0);
+	assert_true(session.client.fin_sent && session.server.fin_sent);
+	for (int i = 0; i < 100; i++)
+		turn(&rig);
+	assert_int_equal(session.up_result, none);
+	play_until_ended(&rig, &session, 2);
+	assert_all_arrived(&session);
+	session_close(&rig, &session);
+	rig_close(&rig);
+}
+
+static void stop_at_any_time(void **state)
+{
+	for (int when = 0; when < 40; when++) {
+		struct session session;
+		struct rig rig;
+
+		rig_open(&rig, state);
+		session_open(&rig, &session, 12);
+		session.client.wanted = session.server.wanted = 100000000;
+		if (when % 4 == 1)
+			end_send(&session.client, 1 << 18);
+		session_start(&session, state);
+		if (when % 4 == 2)
+			block_up(&rig, &session);
+		for (int i = 0; i < when / 4; i++)
+			play(&rig, &session);
+		if (session.up_result == none)
+			session.up.engine->stop(&session.up);
+		if (session.down_result == none)
+			session.down.engine->stop(&session.down);
+		session.down.engine->stop(&session.down); /* twice is once */
+		for (int i = 0; i < 100 && session.ended < 2; i++)
+			turn(&rig);
+		assert_int_equal(session.up_result, -ECANCELED);
+		assert_int_equal(session.down_result, -ECANCELED);
+		session_close(&rig, &session);
+		rig_close(&rig);
+	}
+}
+
+/* ---- pipes -------------------------------------------------------------------------------- */
+
+static void pool_keeps_its_limits(void **state)
+{
+	struct cv_pipe_pool *pool = cv_pipe_pool_new(3, 2, 65536);
+	size_t before = open_fds();
+	struct cv_pipe *pipes[3];
+
+	(void)state;
+	assert_non_null(pool);
+	for (int i = 0; i < 3; i++) {
+		pipes[i] = cv_pipe_take(pool);
+		assert_non_null(pipes[i]);
+		assert_true(pipes[i]->size_bytes >= 65536);
+	}
+	assert_null(cv_pipe_take(pool));
+	assert_int_equal(cv_pipe_pool_used(pool), 3);
+	assert_int_equal(open_fds(), before + 6);
+	cv_pipe_give(pool, pipes[0], 1); /* dirty: closed */
+	cv_pipe_give(pool, pipes[1], 0);
+	cv_pipe_give(pool, pipes[2], 0);
+	cv_pipe_give(pool, NULL, 0);
+	assert_int_equal(cv_pipe_pool_used(pool), 0);
+	assert_int_equal(open_fds(), before + 4);
+	pipes[0] = cv_pipe_take(pool);
+	assert_true(pipes[0] == pipes[1] || pipes[0] == pipes[2]);
+	cv_pipe_give(pool, pipes[0], 0);
+	assert_null(cv_pipe_pool_free(pool));
+	assert_int_equal(open_fds(), before);
+}
+
+static void engines_are_found_by_name(void **state)
+{
+	(void)state;
+	assert_ptr_equal(cv_engine_find("copy"), &cv_engine_copy);
+	assert_ptr_equal(cv_engine_find("splice"), &cv_engine_splice);
+	assert_null(cv_engine_find("sockmap "));
+	assert_null(cv_engine_find(""));
+}
+
+static struct variant variants[] = {
+	{&cv_engine_copy, PIPES},
+	{&cv_engine_splice, PIPES},
+	{&cv_engine_splice, 0}, /* as if all pipes were always taken */
+};
+
+#define EACH(test)                                                                                 \
+	{#test ", copy", test, NULL, NULL, &variants[0]},                                          \
+	{#test ", splice", test, NULL, NULL, &variants[1]},                                        \
+	{                                                                                          \
+		#test ", splice without pipes", test, NULL, NULL, &variants[2]                     \
+	}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		EACH(both_directions_arrive_whole),
+		EACH(queued_before_start_comes_first),
+		EACH(slow_reader_blocks_the_sender),
+		EACH(many_flows_at_once),
+		EACH(blocked_flows_hold_up_nobody),
+		EACH(fin_leaves_the_other_direction_alive),
+		EACH(count_is_live),
+		EACH(source_reset_ends_after_its_bytes),
+		EACH(sink_reset_ends_a_writing_flow),
+		EACH(sink_reset_ends_a_silent_flow),
+		EACH(source_reset_ends_a_blocked_flow),
+		EACH(fins_of_both_are_no_death),
+		EACH(stop_at_any_time),
+		cmocka_unit_test(pool_keeps_its_limits),
+		cmocka_unit_test(engines_are_found_by_name),
+	};
+
+	(void)signal(SIGPIPE, SIG_IGN);
+	srand(11);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
