@@ -278,6 +278,8 @@ static void run_direction(struct cv_session *session, enum cv_direction directio
 	struct cv_leg *source = source_of(session, direction), *sink = sink_of(session, direction);
 	int error = 0;
 
+	if (session->flow_active[direction] && (sink->facts & CV_LEG_FIN_RECEIVED))
+		cv_flow_watch_sink(&session->flow[direction]); /* its reader has left */
 	if (session->flow_active[direction] || direction_ended(session, direction))
 		return;
 	if (session->limit &&
