@@ -391,6 +391,56 @@ static void test_detector_stops_after_eight_buffers(void **state)
 	}
 }
 
+/* ---- batches ---- */
+
+static size_t batch_len(struct cv_vision *vision, const char *hex)
+{
+	bytes_set_hex(&input, hex);
+	return cv_vision_batch_len(vision, bytes_span(&input));
+}
+
+/* A read that ends inside a record must not keep padding alive for ever. */
+static void test_batch_ends_with_a_record(void **state)
+{
+	struct cv_vision vision;
+
+	(void)state;
+	init(&vision);
+	assert_int_equal(batch_len(&vision, "1703030001aa 1703030004bb"), 12); /* no TLS seen yet */
+	write_hex(&vision, "1603010006 01000002 0303"); /* a ClientHello, whole */
+	assert_int_equal(batch_len(&vision, "1703030001aa 1703030002bbbb 1703030004cc"), 13);
+	assert_int_equal(batch_len(&vision, "1703030001aa"), 6);
+	assert_int_equal(batch_len(&vision, "1703030004aa"), 6);	    /* not even one */
+	assert_int_equal(batch_len(&vision, "140303000101 1703030001aa 17"), 13); /* as it was read */
+	write_hex(&vision, "140303000101 1703030004aabb");
+	assert_int_equal(batch_len(&vision, "ccdd 1703030001aa"), 2); /* the open record's rest */
+	assert_int_equal(batch_len(&vision, "cc"), 1);
+	write_hex(&vision, "ccdd");
+	assert_int_equal(batch_len(&vision, "1703030001aa 17"), 6);
+	write_hex(&vision, "1703");
+	assert_int_equal(batch_len(&vision, "030001aa 1703"), 6); /* inside a header: left alone */
+	write_hex(&vision, "030001aa ffff");
+	assert_int_equal(batch_len(&vision, "ffffff"), 3);
+	write_hex(&vision, "ffffff");
+	assert_true(vision.inner_lost);
+	assert_int_equal(batch_len(&vision, "1703030001aa 17"), 7);
+}
+
+/* The last whole record of a batch that was cut carries DIRECT. */
+static void test_cut_batch_goes_direct(void **state)
+{
+	struct cv_vision vision;
+
+	(void)state;
+	init(&vision);
+	write_hex(&vision, "1603010006 01000002 0303");
+	vision.enable_xtls = true;
+	vision.is_tls12_or_above = true;
+	input.len = batch_len(&vision, "1703030001aa 1703030004bb");
+	write_input(&vision);
+	assert_int_equal(vision.writer, CV_VISION_WRITE_RAW);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -413,6 +463,8 @@ int main(void)
 		cmocka_unit_test(test_detector_hello_starts),
 		OUT_TEST(test_detector_counts_buffers_of_8192),
 		OUT_TEST(test_detector_stops_after_eight_buffers),
+		cmocka_unit_test(test_batch_ends_with_a_record),
+		cmocka_unit_test(test_cut_batch_goes_direct),
 	};
 
 	return cmocka_run_group_tests_name("vision", tests, NULL, NULL);

@@ -164,15 +164,20 @@ static int vless_encode(struct cv_layer *layer, struct cv_span bytes, cv_layer_e
 {
 	struct vless_layer *self = vless_layer_of(layer);
 	struct emit_context target = {.self = self, .emit = emit, .context = context};
-	int result;
+	int result = 0;
 
-	if (bytes.len_bytes == 0)
-		return 0;
-	if (self->vision_used && self->vision.writer == CV_VISION_WRITE_PADDED)
-		result = cv_vision_write(&self->vision, bytes, emit_unit, &target);
-	else
-		result = encode_plain(self, bytes, emit, context);
-	settle_tx(self);
+	while (result == 0 && bytes.len_bytes > 0) {
+		struct cv_span batch = bytes;
+
+		if (self->vision_used && self->vision.writer == CV_VISION_WRITE_PADDED) {
+			batch.len_bytes = cv_vision_batch_len(&self->vision, bytes);
+			result = cv_vision_write(&self->vision, batch, emit_unit, &target);
+		} else { /* after DIRECT the layers below are bypassed: what follows goes out raw */
+			result = encode_plain(self, batch, emit, context);
+		}
+		cv_span_skip(&bytes, batch.len_bytes);
+		settle_tx(self);
+	}
 	return result;
 }
 

@@ -393,6 +393,60 @@ static int write_reshaped(struct batch *batch, struct cv_span buffer, bool last)
 	return error ? error : write_buffer(batch, buffer, last);
 }
 
+/* ---- the app's records ---- */
+
+static bool is_record_header(const uint8_t header[5])
+{
+	return header[0] >= 20 && header[0] <= 23 && header[1] == 0x03 && header[2] <= 0x04;
+}
+
+static void follow_records(struct cv_vision *vision, struct cv_span bytes)
+{
+	while (bytes.len_bytes > 0 && !vision->inner_lost) {
+		const size_t body = smaller(vision->inner_left, bytes.len_bytes);
+
+		vision->inner_left -= (uint16_t)body;
+		cv_span_skip(&bytes, body);
+		while (vision->inner_left == 0 && bytes.len_bytes > 0 && !vision->inner_lost) {
+			vision->inner_header[vision->inner_header_len++] = bytes.data[0];
+			cv_span_skip(&bytes, 1);
+			if (vision->inner_header_len < sizeof(vision->inner_header))
+				continue;
+			vision->inner_header_len = 0;
+			vision->inner_left = be16_at(vision->inner_header + 3);
+			vision->inner_lost = !is_record_header(vision->inner_header) ||
+					     vision->inner_left == 0;
+		}
+	}
+}
+
+/* Whole application-data records at the start of @bytes; 0 if there is none. */
+static size_t whole_records(struct cv_span bytes)
+{
+	size_t total = 0;
+
+	while (starts_application_data(bytes) && bytes.len_bytes >= 5) {
+		const size_t record_bytes = 5 + (size_t)be16_at(bytes.data + 3);
+
+		if (record_bytes == 5 || record_bytes > bytes.len_bytes)
+			break;
+		total += record_bytes;
+		cv_span_skip(&bytes, record_bytes);
+	}
+	return total;
+}
+
+size_t cv_vision_batch_len(const struct cv_vision *vision, struct cv_span bytes)
+{
+	size_t len_bytes;
+
+	if (!vision->is_tls || vision->inner_lost || vision->inner_header_len > 0)
+		return bytes.len_bytes;
+	len_bytes = vision->inner_left ? smaller(vision->inner_left, bytes.len_bytes)
+				       : whole_records(bytes);
+	return len_bytes ? len_bytes : bytes.len_bytes;
+}
+
 int cv_vision_write(struct cv_vision *vision, struct cv_span bytes, cv_vision_emit emit,
 		    void *context)
 {
@@ -403,6 +457,7 @@ int cv_vision_write(struct cv_vision *vision, struct cv_span bytes, cv_vision_em
 	if (bytes.len_bytes == 0)
 		return emit_block(&batch, COMMAND_CONTINUE, bytes, true);
 
+	follow_records(vision, bytes);
 	detect_batch(vision, bytes);
 	batch.complete = is_complete_records(bytes);
 	batch.long_padding = vision->is_tls;

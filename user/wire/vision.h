@@ -38,6 +38,11 @@ struct cv_vision {
 	/* writer, Vision 4 */
 	enum cv_vision_writer writer;
 	bool uuid_written;
+	/* where the app's own records begin and end, for cv_vision_batch_len() */
+	uint8_t inner_header[5];
+	uint8_t inner_header_len;
+	uint16_t inner_left;
+	bool inner_lost; /* not records, or no longer followed */
 };
 
 /**
@@ -67,6 +72,16 @@ int cv_vision_read_eof(const struct cv_vision *vision);
  * one call per OUTER write (a whole block, or unpadded bytes after END within the same batch).
  */
 typedef int (*cv_vision_emit)(void *context, struct cv_span bytes);
+
+/**
+ * cv_vision_batch_len() - How many of @bytes should be the next batch for cv_vision_write().
+ * A busy source hands over reads that end inside a record, and padding would never end (Vision 4.2
+ * rule a wants nothing but whole application-data records). So a batch that starts inside a record
+ * ends with it, and one that starts with application data ends with the last whole record. What
+ * starts with anything else is left as it was read, as other writers do.
+ * Returns: 1..len_bytes; 0 only if @bytes is empty.
+ */
+size_t cv_vision_batch_len(const struct cv_vision *vision, struct cv_span bytes);
 
 /**
  * cv_vision_write() - Pad one batch of app bytes (one read's result, <= 65536 bytes).
