@@ -24,7 +24,7 @@ import reality_client
 import rig
 
 ALPNS = {"none": (), "http/1.1": ("http/1.1",), "h2": ("h2", "http/1.1")}
-PORTS = {"nginx": 8701, "go": 8702, "openssl": 8703}
+PORTS = {"nginx": 8701, "go": 8702}
 TIMEOUT = 3  # the targets' own
 
 
@@ -58,24 +58,11 @@ def start_go(net, tmp, certificate, key):
     return process
 
 
-def start_openssl(net, tmp, certificate, key):
-    program = os.environ.get("CULVERT_OPENSSL") or shutil.which("openssl")
-    if not program:
-        pytest.skip("openssl is not installed")
-    process = rig.Process(net.internet, [
-        program, "s_server", "-accept", "%s:%d" % (rig.INTERNET_IP, PORTS["openssl"]), "-cert",
-        certificate, "-key", key, "-www", "-quiet", "-naccept", "100000"],
-        os.path.join(tmp, "s_server.log"))
-    rig.wait_for(lambda: rig.accepts(net.internet, rig.INTERNET_IP, PORTS["openssl"]), 10,
-                 "openssl s_server listens")
-    return process
-
-
-@pytest.fixture(scope="module", params=["nginx", "go", "openssl"])
+@pytest.fixture(scope="module", params=["nginx", "go"])
 def sides(request, net, tmp, keys, authority):
     """The bare target, seen from the server, and our server, seen from the client."""
     certificate, key = authority.issue(rig.SITE)
-    process = {"nginx": start_nginx, "go": start_go, "openssl": start_openssl}[request.param](
+    process = {"nginx": start_nginx, "go": start_go}[request.param](
         net, tmp, certificate, key)
     port = PORTS[request.param]
     daemon = rig.Culvert(net.server, tmp, rig.server_config(443, rig.reality_stream(
@@ -183,7 +170,7 @@ def test_certificate_alpn_and_page(sides, alpn):
         client.send(b"GET / HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\n\r\n")
         head, _, body = client.recv_all().partition(b"\r\n\r\n")
         names = [line.split(b":")[0] for line in head.split(b"\r\n")]
-        return client.alpn, names, body if sides.name != "openssl" else None
+        return client.alpn, names, body
     bare = fetch(sides.bare)
     for kind in ("stranger", "wrong", "replay"):
         assert fetch(sides.ours[kind]) == bare, kind
@@ -353,18 +340,13 @@ def test_half_close_after_the_request(sides):
         client.finish()
         client.send(b"GET / HTTP/1.0\r\n\r\n")
         client.connection.shutdown(socket.SHUT_WR)
-        transcript = watch(client.connection, data=client.records.buffer)
-        if sides.name == "openssl":  # its page contains what differs
-            transcript.data = b""
-        return [transcript]
+        return [watch(client.connection, data=client.records.buffer)]
     compare(sides, scenario, kinds=("stranger", "wrong", "replay"))
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_time_out(sides, stage):
     """Silence is ended by the target's own clock, also where we speak for it."""
-    if sides.name == "openssl":
-        pytest.skip("openssl s_server waits for ever and serves one at a time")
     kinds = ("stranger", "sealed") if stage != "nothing" else ("stranger",)
 
     def scenario(side):
@@ -383,9 +365,6 @@ def test_time_out(sides, stage):
 
 def test_idle_after_the_handshake(sides):
     """A stranger that only shakes hands is closed when the target closes it."""
-    if sides.name == "openssl":
-        pytest.skip("openssl s_server waits for ever")
-
     def scenario(side):
         client = side.flight(alpn=("http/1.1",))
         client.finish()
@@ -445,8 +424,6 @@ def test_malformed(sides, what):
         data = prober.malformed_hellos()[what]()
         prober.send_pieces(connection, data, len(data))
         return [watch(connection, quiet=0.3)]
-    if sides.name == "openssl" and what in ("HTTP", "zeros", "random", "SSH"):
-        pytest.skip("openssl s_server prints what it got; nginx and Go answer for this one")
     compare(sides, scenario, ("stranger",))
 
 

@@ -187,8 +187,9 @@ def socks_stages(net, internet):
                                         suppress_ragged_eofs=True)
             if read:
                 inner.sendall(b"GET /big HTTP/1.1\r\nHost: w\r\n\r\n")
-                while read > 0:
-                    read -= len(inner.recv(65536))
+                left = read
+                while left > 0:
+                    left -= len(inner.recv(65536))
             end(inner, how)
         return stage
 
