@@ -181,7 +181,8 @@ static void pair_done(struct pair *pair)
 static void move(struct cv_buffer *from, struct cv_buffer *to)
 {
 	if (cv_buffer_len(from))
-		assert_int_equal(cv_buffer_append(to, cv_buffer_bytes(from), cv_buffer_len(from)), 0);
+		assert_int_equal(cv_buffer_append(to, cv_buffer_bytes(from), cv_buffer_len(from)),
+				 0);
 	cv_buffer_consume(from, cv_buffer_len(from));
 }
 
@@ -261,7 +262,8 @@ static void send_through(struct cv_layer *from, struct cv_layer *to, struct cv_b
 
 	cv_buffer_init(&plain, 65536);
 	cv_buffer_init(&reply, 65536);
-	assert_int_equal(from->ops->encode(from, cv_span_of(text, strlen(text)), append_to, wire), 0);
+	assert_int_equal(from->ops->encode(from, cv_span_of(text, strlen(text)), append_to, wire),
+			 0);
 	span = cv_buffer_span(wire);
 	while (span.len_bytes)
 		assert_int_equal(to->ops->decode(to, &span, &plain, &reply), 0);
@@ -300,8 +302,8 @@ static void check_established(struct pair *pair)
 
 static void every_browser_group_and_suite(void **state)
 {
-	static const enum cv_fingerprint browsers[] = {CV_FINGERPRINT_CHROME, CV_FINGERPRINT_FIREFOX,
-						       CV_FINGERPRINT_SAFARI};
+	static const enum cv_fingerprint browsers[] = {
+		CV_FINGERPRINT_CHROME, CV_FINGERPRINT_FIREFOX, CV_FINGERPRINT_SAFARI};
 	static const char *const groups[] = {"X25519MLKEM768", "X25519"};
 	static const char *const suites[] = {"TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384",
 					     "TLS_CHACHA20_POLY1305_SHA256"};
