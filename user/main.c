@@ -69,7 +69,8 @@ static int start_workers(struct daemon *daemon)
 	const struct cv_daemon_settings *settings = &daemon->config->daemon;
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	const char *engine = strcmp(settings->engine, "auto") == 0 ? "splice" : settings->engine;
-	unsigned count = settings->worker_count ? settings->worker_count : (unsigned)(cpus > 0 ? cpus : 1);
+	unsigned count =
+		settings->worker_count ? settings->worker_count : (unsigned)(cpus > 0 ? cpus : 1);
 
 	if (count > MAX_WORKERS)
 		count = MAX_WORKERS;
@@ -86,7 +87,8 @@ static int start_workers(struct daemon *daemon)
 		worker->engine = cv_engine_find(engine);
 		error = cv_worker_start(worker);
 		if (error) {
-			cv_log(CV_LOG_ERROR, "worker %u: cannot start: %s", i, cv_reason_text(error));
+			cv_log(CV_LOG_ERROR, "worker %u: cannot start: %s", i,
+			       cv_reason_text(error));
 			return error;
 		}
 		daemon->worker_count++;
@@ -175,8 +177,8 @@ static int listen_everywhere(struct daemon *daemon, const struct cv_inbound *inb
 					       : cv_listen(address, BACKLOG, inbound->unix_mode);
 
 		if (fd < 0) {
-			cv_log(CV_LOG_ERROR, "inbound %s: cannot listen on %s: %s", inbound->tag, text,
-			       strerror(fd == -1 ? errno : -fd));
+			cv_log(CV_LOG_ERROR, "inbound %s: cannot listen on %s: %s", inbound->tag,
+			       text, strerror(fd == -1 ? errno : -fd));
 			return fd;
 		}
 		first = fd;

@@ -11,76 +11,77 @@
 #define CULVERT_REASON_H
 
 /* X(name, number, text for people) */
-#define CV_REASONS(X)                                                                              \
-	X(PEER_DECODE, -2001, "malformed message")                                                 \
-	X(PEER_TOO_LONG, -2002, "message longer than its limit")                                   \
-	X(PEER_TRUNCATED, -2003, "stream ended inside a message")                                  \
-	X(PEER_NOT_TLS, -2004, "first bytes are not a TLS handshake")                              \
-	X(PEER_NO_TLS13, -2005, "ClientHello does not offer TLS 1.3")                              \
-	X(PEER_SNI_NOT_LISTED, -2006, "SNI is not in serverNames")                                 \
+#define CV_REASONS(X) \
+	X(PEER_DECODE, -2001, "malformed message") \
+	X(PEER_TOO_LONG, -2002, "message longer than its limit") \
+	X(PEER_TRUNCATED, -2003, "stream ended inside a message") \
+	X(PEER_NOT_TLS, -2004, "first bytes are not a TLS handshake") \
+	X(PEER_NO_TLS13, -2005, "ClientHello does not offer TLS 1.3") \
+	X(PEER_SNI_NOT_LISTED, -2006, "SNI is not in serverNames") \
 	X(PEER_NO_AUTH_SHARE, -2007, "no X25519 or X25519MLKEM768 key share to authenticate with") \
-	X(PEER_AUTH_FAILED, -2008, "session id does not authenticate")                             \
-	X(PEER_VERSION, -2009, "client version outside minClientVer..maxClientVer")                \
-	X(PEER_CLOCK, -2010, "client clock outside maxTimeDiff")                                   \
-	X(PEER_SHORT_ID, -2011, "shortId is not listed")                                           \
-	X(PEER_REPLAY, -2012, "ClientHello was seen before")                                       \
-	X(PEER_NO_MLKEM, -2013, "no X25519MLKEM768 share ahead of X25519 (requireMLKEM)")          \
-	X(PEER_FINISHED, -2014, "client Finished does not verify")                                 \
-	X(PEER_BAD_RECORD, -2015, "TLS record does not authenticate")                              \
-	X(PEER_UNEXPECTED_MESSAGE, -2016, "message not allowed in this state")                     \
-	X(PEER_ALERT, -2017, "peer sent a TLS alert")                                              \
-	X(PEER_UNKNOWN_USER, -2018, "unknown user id")                                             \
-	X(PEER_FLOW, -2019, "flow does not match the user's flow")                                 \
-	X(PEER_COMMAND, -2020, "command not supported")                                            \
-	X(PEER_ADDRESS, -2021, "address type or address not valid")                                \
-	X(PEER_CREDENTIALS, -2022, "user name or password refused")                                \
-	X(PEER_NO_METHOD, -2023, "no acceptable authentication method")                            \
-	X(PEER_RESET, -2024, "client reset the connection")                                        \
-	X(PEER_TIMEOUT, -2025, "client did not answer in time")                                    \
-	X(PEER_CLOSED, -2026, "client closed before it was served")                                \
-	X(PEER_PROTOCOL_VERSION, -2027, "protocol version not supported")                          \
-	X(PEER_TLS_HANDSHAKE, -2028, "TLS handshake with the client failed")                       \
-	X(PEER_SESSION_ID, -2029, "session id is not 32 bytes")                                    \
-	X(TARGET_UNREACHABLE, -2101, "target cannot be dialled")                                   \
-	X(TARGET_CLOSED, -2102, "target closed the connection")                                    \
-	X(TARGET_SPEAKS_FIRST, -2103, "target spoke before the ClientHello")                       \
-	X(TARGET_NOT_TLS13, -2104, "target's answer is not a TLS 1.3 ServerHello we can use")      \
-	X(TARGET_HELLO_RETRY, -2105, "target answered with HelloRetryRequest")                     \
-	X(TARGET_GROUP, -2106, "target chose a group we cannot imitate")                           \
-	X(TARGET_TEMPLATE, -2107, "target's flight does not fit the template")                     \
-	X(TARGET_PADDING, -2108, "target's records are too small for ours")                        \
-	X(TARGET_TIMEOUT, -2109, "target ended the handshake before the client did")               \
-	X(TARGET_SESSION_ID, -2110, "target does not echo the session id")                         \
-	X(UPSTREAM_REFUSED, -2201, "upstream refused the connection")                              \
-	X(UPSTREAM_UNREACHABLE, -2202, "upstream network or host unreachable")                     \
-	X(UPSTREAM_TIMEOUT, -2203, "upstream did not answer in time")                              \
-	X(UPSTREAM_RESOLVE, -2204, "upstream name does not resolve")                               \
-	X(UPSTREAM_RESET, -2205, "upstream reset the connection")                                  \
-	X(UPSTREAM_CLOSED, -2206, "upstream closed during the handshake")                          \
-	X(UPSTREAM_DECODE, -2207, "upstream sent a malformed message")                             \
-	X(UPSTREAM_ALERT, -2208, "upstream sent a TLS alert")                                      \
-	X(UPSTREAM_CERTIFICATE, -2209, "upstream's certificate does not verify")                   \
-	X(UPSTREAM_REAL_CERTIFICATE, -2210, "upstream is the real site: REALITY did not accept us") \
-	X(UPSTREAM_NOT_TLS13, -2211, "upstream does not speak TLS 1.3")                            \
-	X(UPSTREAM_FINISHED, -2212, "upstream's Finished does not verify")                         \
-	X(UPSTREAM_BAD_RECORD, -2213, "upstream's TLS record does not authenticate")               \
+	X(PEER_AUTH_FAILED, -2008, "session id does not authenticate") \
+	X(PEER_VERSION, -2009, "client version outside minClientVer..maxClientVer") \
+	X(PEER_CLOCK, -2010, "client clock outside maxTimeDiff") \
+	X(PEER_SHORT_ID, -2011, "shortId is not listed") \
+	X(PEER_REPLAY, -2012, "ClientHello was seen before") \
+	X(PEER_NO_MLKEM, -2013, "no X25519MLKEM768 share ahead of X25519 (requireMLKEM)") \
+	X(PEER_FINISHED, -2014, "client Finished does not verify") \
+	X(PEER_BAD_RECORD, -2015, "TLS record does not authenticate") \
+	X(PEER_UNEXPECTED_MESSAGE, -2016, "message not allowed in this state") \
+	X(PEER_ALERT, -2017, "peer sent a TLS alert") \
+	X(PEER_UNKNOWN_USER, -2018, "unknown user id") \
+	X(PEER_FLOW, -2019, "flow does not match the user's flow") \
+	X(PEER_COMMAND, -2020, "command not supported") \
+	X(PEER_ADDRESS, -2021, "address type or address not valid") \
+	X(PEER_CREDENTIALS, -2022, "user name or password refused") \
+	X(PEER_NO_METHOD, -2023, "no acceptable authentication method") \
+	X(PEER_RESET, -2024, "client reset the connection") \
+	X(PEER_TIMEOUT, -2025, "client did not answer in time") \
+	X(PEER_CLOSED, -2026, "client closed before it was served") \
+	X(PEER_PROTOCOL_VERSION, -2027, "protocol version not supported") \
+	X(PEER_TLS_HANDSHAKE, -2028, "TLS handshake with the client failed") \
+	X(PEER_SESSION_ID, -2029, "session id is not 32 bytes") \
+	X(TARGET_UNREACHABLE, -2101, "target cannot be dialled") \
+	X(TARGET_CLOSED, -2102, "target closed the connection") \
+	X(TARGET_SPEAKS_FIRST, -2103, "target spoke before the ClientHello") \
+	X(TARGET_NOT_TLS13, -2104, "target's answer is not a TLS 1.3 ServerHello we can use") \
+	X(TARGET_HELLO_RETRY, -2105, "target answered with HelloRetryRequest") \
+	X(TARGET_GROUP, -2106, "target chose a group we cannot imitate") \
+	X(TARGET_TEMPLATE, -2107, "target's flight does not fit the template") \
+	X(TARGET_PADDING, -2108, "target's records are too small for ours") \
+	X(TARGET_TIMEOUT, -2109, "target ended the handshake before the client did") \
+	X(TARGET_SESSION_ID, -2110, "target does not echo the session id") \
+	X(UPSTREAM_REFUSED, -2201, "upstream refused the connection") \
+	X(UPSTREAM_UNREACHABLE, -2202, "upstream network or host unreachable") \
+	X(UPSTREAM_TIMEOUT, -2203, "upstream did not answer in time") \
+	X(UPSTREAM_RESOLVE, -2204, "upstream name does not resolve") \
+	X(UPSTREAM_RESET, -2205, "upstream reset the connection") \
+	X(UPSTREAM_CLOSED, -2206, "upstream closed during the handshake") \
+	X(UPSTREAM_DECODE, -2207, "upstream sent a malformed message") \
+	X(UPSTREAM_ALERT, -2208, "upstream sent a TLS alert") \
+	X(UPSTREAM_CERTIFICATE, -2209, "upstream's certificate does not verify") \
+	X(UPSTREAM_REAL_CERTIFICATE, -2210, \
+	  "upstream is the real site: REALITY did not accept us") \
+	X(UPSTREAM_NOT_TLS13, -2211, "upstream does not speak TLS 1.3") \
+	X(UPSTREAM_FINISHED, -2212, "upstream's Finished does not verify") \
+	X(UPSTREAM_BAD_RECORD, -2213, "upstream's TLS record does not authenticate") \
 	X(UPSTREAM_UNEXPECTED_MESSAGE, -2214, "upstream sent a message not allowed in this state") \
-	X(UPSTREAM_VERSION, -2215, "upstream answered with another protocol version")              \
-	X(UPSTREAM_GROUP, -2216, "upstream chose a group we did not offer")                        \
-	X(UPSTREAM_TRUNCATED, -2217, "upstream ended inside a message")                            \
-	X(POLICY_BLOCKED, -2301, "blocked by a routing rule")                                      \
-	X(POLICY_NO_OUTBOUND, -2302, "rule names an outbound that does not exist")                 \
-	X(POLICY_NO_FALLBACK, -2303, "no fallback configured")                                     \
-	X(POLICY_IDLE, -2304, "idle longer than the policy allows")                                \
-	X(POLICY_SESSION_LIMIT, -2305, "too many sessions")                                        \
-	X(POLICY_STOPPING, -2306, "daemon is stopping")                                            \
-	X(POLICY_USER_DISABLED, -2307, "user is disabled")                                         \
-	X(POLICY_PRIVATE_TARGET, -2308, "private target refused")                                  \
-	X(INTERNAL_MEMORY, -2401, "out of memory")                                                 \
-	X(INTERNAL_CRYPTO, -2402, "cryptographic operation failed")                                \
-	X(INTERNAL_RESOURCE, -2403, "out of descriptors, pipes or slots")                          \
-	X(INTERNAL_SYSTEM, -2404, "unexpected system error")                                       \
-	X(INTERNAL_STATE, -2405, "impossible state")                                               \
+	X(UPSTREAM_VERSION, -2215, "upstream answered with another protocol version") \
+	X(UPSTREAM_GROUP, -2216, "upstream chose a group we did not offer") \
+	X(UPSTREAM_TRUNCATED, -2217, "upstream ended inside a message") \
+	X(POLICY_BLOCKED, -2301, "blocked by a routing rule") \
+	X(POLICY_NO_OUTBOUND, -2302, "rule names an outbound that does not exist") \
+	X(POLICY_NO_FALLBACK, -2303, "no fallback configured") \
+	X(POLICY_IDLE, -2304, "idle longer than the policy allows") \
+	X(POLICY_SESSION_LIMIT, -2305, "too many sessions") \
+	X(POLICY_STOPPING, -2306, "daemon is stopping") \
+	X(POLICY_USER_DISABLED, -2307, "user is disabled") \
+	X(POLICY_PRIVATE_TARGET, -2308, "private target refused") \
+	X(INTERNAL_MEMORY, -2401, "out of memory") \
+	X(INTERNAL_CRYPTO, -2402, "cryptographic operation failed") \
+	X(INTERNAL_RESOURCE, -2403, "out of descriptors, pipes or slots") \
+	X(INTERNAL_SYSTEM, -2404, "unexpected system error") \
+	X(INTERNAL_STATE, -2405, "impossible state") \
 	X(INTERNAL_CONFIG, -2406, "configuration not valid")
 
 enum cv_reason {

@@ -3,11 +3,10 @@
  * loadgen.c - load for the benchmark: downloads through SOCKS5, REALITY handshakes, primitives.
  *
  *   loadgen download SOCKS_PORT SITE_PORT CONNECTIONS SECONDS PATH
- *       each connection: SOCKS5 CONNECT to localhost, TLS 1.3, GET, then the ciphertext is thrown away
- *       in the kernel (MSG_TRUNC), so that the generator costs as little as can be
- *   loadgen idle SOCKS_PORT SITE_PORT CONNECTIONS SECONDS PATH
- *       the same up to the first response bytes, then nothing: handed-over idle sessions
- *   loadgen reality PORT SNI PUBLIC_KEY_HEX SHORT_ID_HEX SECONDS
+ *       each connection: SOCKS5 CONNECT to localhost, TLS 1.3, GET, then the ciphertext is thrown
+ * away in the kernel (MSG_TRUNC), so that the generator costs as little as can be loadgen idle
+ * SOCKS_PORT SITE_PORT CONNECTIONS SECONDS PATH the same up to the first response bytes, then
+ * nothing: handed-over idle sessions loadgen reality PORT SNI PUBLIC_KEY_HEX SHORT_ID_HEX SECONDS
  *       REALITY handshakes one after the other, closed after the server's Finished verified
  *   loadgen primitives
  *       microseconds per operation of what one handshake consists of
@@ -108,7 +107,8 @@ static void run_tls(struct download *download)
 		fail(download);
 		return;
 	}
-	len = snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n", load.path);
+	len = snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n",
+		       load.path);
 	if (SSL_write(download->ssl, request, len) != len) {
 		fail(download);
 		return;
@@ -206,7 +206,8 @@ static int run_downloads(char **argv, bool idle)
 {
 	uint16_t socks_port = (uint16_t)atoi(argv[0]);
 	size_t count = (size_t)atoi(argv[2]);
-	uint64_t end_ms = cv_clock_ms() + (uint64_t)(atof(argv[3]) * 1000), started_ms = cv_clock_ms();
+	uint64_t end_ms = cv_clock_ms() + (uint64_t)(atof(argv[3]) * 1000),
+		 started_ms = cv_clock_ms();
 	struct download *downloads = calloc(count, sizeof(*downloads));
 	struct epoll_event events[256];
 
@@ -358,7 +359,8 @@ static int run_primitives(void)
 	keygen = time_of(do_x25519_keygen);
 	encapsulate = time_of(do_encapsulate);
 	sign = time_of(do_sign);
-	printf("{\"x25519_us\": %.1f, \"x25519_keygen_us\": %.1f, \"mlkem768_encapsulate_us\": %.1f, "
+	printf("{\"x25519_us\": %.1f, \"x25519_keygen_us\": %.1f, \"mlkem768_encapsulate_us\": "
+	       "%.1f, "
 	       "\"ed25519_sign_us\": %.1f, \"handshake_x25519_us\": %.1f, "
 	       "\"handshake_hybrid_us\": %.1f}\n",
 	       x25519, keygen, encapsulate, sign, 2 * x25519 + keygen + sign,

@@ -376,9 +376,11 @@ static void slow_reader_blocks_the_sender(void **state)
 
 	rig_open(&rig, state);
 	session_open(&rig, &session, 4);
-	assert_int_equal(setsockopt(session.server.fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
+	assert_int_equal(
+		setsockopt(session.server.fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
 	assert_int_equal(setsockopt(session.far, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
-	assert_int_equal(setsockopt(session.client.fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
+	assert_int_equal(
+		setsockopt(session.client.fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
 	assert_int_equal(setsockopt(session.near, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
 	session.client.wanted = much;
 	session_start(&session, state);
@@ -597,7 +599,8 @@ static void sink_reset_ends_a_writing_flow(void **state)
 	rig_close(&rig);
 }
 
-/* The sink said FIN long ago and nothing is to be written: only a watch can tell that it is gone. */
+/* The sink said FIN long ago and nothing is to be written: only a watch can tell that it is gone.
+ */
 static void sink_reset_ends_a_silent_flow(void **state)
 {
 	struct session session;

@@ -38,7 +38,8 @@ static int frame_decode(struct cv_layer *layer, struct cv_span *in, struct cv_bu
 	return error;
 }
 
-static int frame_encode(struct cv_layer *layer, struct cv_span bytes, cv_layer_emit emit, void *context)
+static int frame_encode(struct cv_layer *layer, struct cv_span bytes, cv_layer_emit emit,
+			void *context)
 {
 	uint8_t unit[256];
 
@@ -72,7 +73,8 @@ static int marker_decode(struct cv_layer *layer, struct cv_span *in, struct cv_b
 	return error;
 }
 
-static int marker_encode(struct cv_layer *layer, struct cv_span bytes, cv_layer_emit emit, void *context)
+static int marker_encode(struct cv_layer *layer, struct cv_span bytes, cv_layer_emit emit,
+			 void *context)
 {
 	int error = emit(context, bytes);
 
@@ -255,7 +257,8 @@ int main(void)
 						tear_down),
 		cmocka_unit_test_setup_teardown(test_received_raw_after_order, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_sent_raw_after_order, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_no_reply_into_a_raw_direction, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_no_reply_into_a_raw_direction, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(test_settle_frees_layers_when_both_ways_are_clear,
 						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_end_of_stream_unit, set_up, tear_down),

@@ -87,7 +87,8 @@ static struct cv_ring *ring_with(void **state, uint32_t entries, uint32_t buffer
 
 static void pair(int fds[2])
 {
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds),
+			 0);
 }
 
 static void close_pair(const int fds[2])
@@ -578,7 +579,8 @@ static void bad_configurations_are_refused(void **state)
 
 	(void)state;
 	assert_int_equal(cv_ring_new(&(struct cv_ring_config){8, 3, 16, false}, &ring), -EINVAL);
-	assert_int_equal(cv_ring_new(&(struct cv_ring_config){8, 65536, 16, false}, &ring), -EINVAL);
+	assert_int_equal(cv_ring_new(&(struct cv_ring_config){8, 65536, 16, false}, &ring),
+			 -EINVAL);
 	assert_int_equal(cv_ring_new(&(struct cv_ring_config){0, 4, 16, false}, &ring), -EINVAL);
 	assert_null(ring);
 	assert_null(cv_ring_free(NULL));

@@ -28,7 +28,8 @@ static int fired_count;
 
 static struct cv_ring *ring_new(void)
 {
-	const struct cv_ring_config config = {.entry_count = 8, .buffer_count = 1, .buffer_bytes = 16};
+	const struct cv_ring_config config = {
+		.entry_count = 8, .buffer_count = 1, .buffer_bytes = 16};
 	struct cv_ring *ring = NULL;
 
 	assert_int_equal(cv_ring_new(&config, &ring), 0);

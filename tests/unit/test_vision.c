@@ -411,7 +411,8 @@ static void test_batch_ends_with_a_record(void **state)
 	assert_int_equal(batch_len(&vision, "1703030001aa 1703030002bbbb 1703030004cc"), 13);
 	assert_int_equal(batch_len(&vision, "1703030001aa"), 6);
 	assert_int_equal(batch_len(&vision, "1703030004aa"), 6);	    /* not even one */
-	assert_int_equal(batch_len(&vision, "140303000101 1703030001aa 17"), 13); /* as it was read */
+	assert_int_equal(batch_len(&vision, "140303000101 1703030001aa 17"),
+			 13); /* as it was read */
 	write_hex(&vision, "140303000101 1703030004aabb");
 	assert_int_equal(batch_len(&vision, "ccdd 1703030001aa"), 2); /* the open record's rest */
 	assert_int_equal(batch_len(&vision, "cc"), 1);

@@ -99,8 +99,10 @@ static void list_session(struct cv_worker_visit *visit, struct cv_session *sessi
 	add(object, "user", session->user ? session->user->email : "");
 	peer_text(session->client.fd, text);
 	add(object, "client", text);
-	add(object, "outbound", session->is_fallback ? "fallback"
-						     : session->outbound ? session->outbound->tag : "");
+	add(object, "outbound",
+	    session->is_fallback ? "fallback"
+	    : session->outbound  ? session->outbound->tag
+				 : "");
 	add(object, "destination", session->destination_text);
 	json_object_object_add(object, "uplink", direction_json(session, CV_UPLINK));
 	json_object_object_add(object, "downlink", direction_json(session, CV_DOWNLINK));
@@ -136,7 +138,8 @@ static struct json_object *workers_json(struct cv_control *control)
 
 		json_object_object_add(object, "worker", json_object_new_int((int)i));
 		add_u64(object, "accepted", load(&c->accepted));
-		add_u64(object, "sessions", atomic_load_explicit(&c->sessions, memory_order_relaxed));
+		add_u64(object, "sessions",
+			atomic_load_explicit(&c->sessions, memory_order_relaxed));
 		add_u64(object, "uplink_bytes", load(&c->relayed_uplink_bytes));
 		add_u64(object, "downlink_bytes", load(&c->relayed_downlink_bytes));
 		add_u64(object, "uplink_handovers", load(&c->handed_over[CV_UPLINK]));

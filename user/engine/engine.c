@@ -2,13 +2,13 @@
 /*
  * engine.c - the table of engines, and what they all do: wait, deliver, notice a death, end.
  *
- * A flow has one operation at a time. Whoever wants it to end early (the owner, a watch) sets stopping
- * and cancels that operation; its completion then ends the flow. A dead socket is found by the
- * operation itself where it waits for that socket; by a watch where it waits for the other one:
+ * A flow has one operation at a time. Whoever wants it to end early (the owner, a watch) sets
+ * stopping and cancels that operation; its completion then ends the flow. A dead socket is found by
+ * the operation itself where it waits for that socket; by a watch where it waits for the other one:
  *
- *   waiting for source:  source by the poll, after its last byte;  sink by sink_watch, which the owner
- *                        asks for once nobody reads the sink (until then its reader notices first)
- *   waiting for sink:    sink by the poll;                         source by source_watch, errors only
+ *   waiting for source:  source by the poll, after its last byte;  sink by sink_watch, which the
+ * owner asks for once nobody reads the sink (until then its reader notices first) waiting for sink:
+ * sink by the poll;                         source by source_watch, errors only
  */
 #include "base/container.h"
 #include "engine/flow.h"
@@ -143,7 +143,8 @@ int cv_flow_deliver_block(struct cv_flow *flow)
 
 	if (!flow->block)
 		return 0;
-	flow->block_at = (uint32_t)send_from(flow, flow->block, flow->block_at, flow->block_end, &error);
+	flow->block_at =
+		(uint32_t)send_from(flow, flow->block, flow->block_at, flow->block_end, &error);
 	if (error)
 		return error;
 	free(flow->block);

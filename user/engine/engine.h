@@ -2,10 +2,11 @@
 /*
  * engine.h - what moves the steady-state bytes of one direction of a session.
  *
- * A flow is one direction: source socket -> sink socket, both transparent, nothing of it left in user
- * space (law 1). An engine drains what the kernel has queued, in order; at the source's FIN it sends
- * FIN to the sink after the last byte and leaves the reverse direction alone (law 2); moved_bytes is
- * live at every instant (law 3). The process must ignore SIGPIPE: splice(2) knows no MSG_NOSIGNAL.
+ * A flow is one direction: source socket -> sink socket, both transparent, nothing of it left in
+ * user space (law 1). An engine drains what the kernel has queued, in order; at the source's FIN it
+ * sends FIN to the sink after the last byte and leaves the reverse direction alone (law 2);
+ * moved_bytes is live at every instant (law 3). The process must ignore SIGPIPE: splice(2) knows no
+ * MSG_NOSIGNAL.
  */
 #ifndef CV_ENGINE_ENGINE_H
 #define CV_ENGINE_ENGINE_H
@@ -31,8 +32,8 @@ struct cv_flow {
 	uint64_t last_move_ms;  /* ring clock of the last progress */
 	/*
 	 * ended: called exactly once, when no operation of the flow is pending any more.
-	 * @result: 0 = source ended, every byte delivered, FIN sent to the sink; -ECANCELED after stop;
-	 * else -errno with @failed_side set.
+	 * @result: 0 = source ended, every byte delivered, FIN sent to the sink; -ECANCELED after
+	 * stop; else -errno with @failed_side set.
 	 */
 	void (*ended)(struct cv_flow *flow, int result);
 	enum cv_flow_side failed_side;
@@ -41,7 +42,7 @@ struct cv_flow {
 	struct cv_op op;
 	struct cv_watch source_watch, sink_watch;
 	struct cv_pipe *pipe; /* splice: held only while it holds bytes */
-	uint8_t *block;       /* what a full sink did not take of bytes that went through user space */
+	uint8_t *block; /* what a full sink did not take of bytes that went through user space */
 	uint32_t pipe_bytes;  /* bytes in the pipe */
 	uint32_t block_at, block_end;
 	uint8_t state;
@@ -55,18 +56,21 @@ struct cv_engine {
 	const char *name;
 	/** start: take over the direction; 0 or -errno (then nothing changed). */
 	int (*start)(struct cv_flow *flow);
-	/** poll_progress: refresh moved_bytes / last_move_ms from the kernel's count where it counts. */
+	/** poll_progress: refresh moved_bytes / last_move_ms from the kernel's count where it
+	 * counts. */
 	void (*poll_progress)(struct cv_flow *flow);
-	/** half_close: send FIN to the sink now that everything moved (engines call it at source EOF). */
+	/** half_close: send FIN to the sink now that everything moved (engines call it at source
+	 * EOF). */
 	int (*half_close)(struct cv_flow *flow);
-	/** stop: end the flow early; ended(-ECANCELED) follows, possibly at once. Bytes may be lost. */
+	/** stop: end the flow early; ended(-ECANCELED) follows, possibly at once. Bytes may be
+	 * lost. */
 	void (*stop)(struct cv_flow *flow);
 	/** describe: state for `culvert show session`, e.g. "splice: waiting for source". */
 	void (*describe)(const struct cv_flow *flow, char *text, size_t size_bytes);
 };
 
-/** cv_flow_watch_sink() - Nobody reads @flow's sink any more (its peer sent FIN): from now on end the
- * flow (-ECONNRESET, CV_FLOW_SINK) as soon as the sink dies, even if there is nothing to write.
+/** cv_flow_watch_sink() - Nobody reads @flow's sink any more (its peer sent FIN): from now on end
+ * the flow (-ECONNRESET, CV_FLOW_SINK) as soon as the sink dies, even if there is nothing to write.
  * Before that, whoever reads the sink notices, after the last byte. May be repeated. */
 void cv_flow_watch_sink(struct cv_flow *flow);
 

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: MIT
 /*
- * engine_copy.c - bytes through one provided buffer of the ring: recv, send until empty, recv again.
+ * engine_copy.c - bytes through one provided buffer of the ring: recv, send until empty, recv
+ * again.
  *
  *   RECEIVING --bytes, all sent--> RECEIVING
- *       |    \--sink full: the rest into a block of its own--> BLOCKED --POLLOUT, all sent--> RECEIVING
+ *       |    \--sink full: the rest into a block of its own--> BLOCKED --POLLOUT, all sent-->
+ * RECEIVING
  *       \--0--> FIN to the sink, ended(0)
  *
- * A flow that waits for its source holds no buffer, and nothing is allocated while the sink takes what
- * comes. A full sink costs its own flow a block, never the worker a provided buffer: slow receivers
- * must not be able to starve the others. Back-pressure: the next recv starts after the last byte.
+ * A flow that waits for its source holds no buffer, and nothing is allocated while the sink takes
+ * what comes. A full sink costs its own flow a block, never the worker a provided buffer: slow
+ * receivers must not be able to starve the others. Back-pressure: the next recv starts after the
+ * last byte.
  */
 #include "base/container.h"
 #include "engine/flow.h"

@@ -61,8 +61,8 @@ static int drain(struct cv_flow *flow)
 	return error;
 }
 
-/* Without a pipe, as read(2); @ret_error as cv_flow_deliver(). Not inlined: the pipe's path must not
- * pay for this frame. */
+/* Without a pipe, as read(2); @ret_error as cv_flow_deliver(). Not inlined: the pipe's path must
+ * not pay for this frame. */
 static __attribute__((noinline)) ssize_t take_by_hand(struct cv_flow *flow, int *ret_error)
 {
 	uint8_t bytes[HAND_BYTES];

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * pipe_pool.c - pipes of one worker. A flow holds one only while bytes are in it, so a few pipes serve
- * thousands of sessions. Beyond pipe-user-pages-soft the kernel grants an unprivileged user only pipes
- * of two pages: those are not worth having, and the pool asks again only after a while.
+ * pipe_pool.c - pipes of one worker. A flow holds one only while bytes are in it, so a few pipes
+ * serve thousands of sessions. Beyond pipe-user-pages-soft the kernel grants an unprivileged user
+ * only pipes of two pages: those are not worth having, and the pool asks again only after a while.
  */
 #include "engine/pipe_pool.h"
 

@@ -30,14 +30,17 @@ struct cv_layer_ops {
 	const char *name;
 	/*
 	 * decode: consume one unit from the front of @in, append what it holds to @out.
-	 * Returns 0 (consumed something; may have appended nothing); -EAGAIN: needs more bytes (nothing
-	 * consumed); CV_LAYER_EOF: orderly end of this direction (close_notify); or a reason.
-	 * @reply: bytes that must be sent back on the carrier as they are (alerts, KeyUpdate answers).
+	 * Returns 0 (consumed something; may have appended nothing); -EAGAIN: needs more bytes
+	 * (nothing consumed); CV_LAYER_EOF: orderly end of this direction (close_notify); or a
+	 * reason.
+	 * @reply: bytes that must be sent back on the carrier as they are (alerts, KeyUpdate
+	 * answers).
 	 */
 	int (*decode)(struct cv_layer *layer, struct cv_span *in, struct cv_buffer *out,
 		      struct cv_buffer *reply);
 	/* encode: transform @bytes (<= 65536), emit units downwards. */
-	int (*encode)(struct cv_layer *layer, struct cv_span bytes, cv_layer_emit emit, void *context);
+	int (*encode)(struct cv_layer *layer, struct cv_span bytes, cv_layer_emit emit,
+		      void *context);
 	/* encode_eof: what precedes FIN in the sending direction (close_notify); NULL = nothing. */
 	int (*encode_eof)(struct cv_layer *layer, cv_layer_emit emit, void *context);
 	/* decode_eof: carrier ended; 0, or a reason if that is a truncation. NULL = always fine. */

@@ -88,7 +88,8 @@ static size_t rx_active(const struct cv_stack *stack, size_t index)
 	return index;
 }
 
-/* The highest layer from @count down that a byte to be sent still has to pass, plus one; 0 if none. */
+/* The highest layer from @count down that a byte to be sent still has to pass, plus one; 0 if none.
+ */
 static size_t tx_active(const struct cv_stack *stack, size_t count)
 {
 	size_t bottom = 0;
@@ -170,9 +171,9 @@ static int decode_from(struct cv_leg *leg, size_t index, struct cv_span *in, str
 	if (index == stack->count)
 		return take_batch(in, app);
 	upper = rx_active(stack, index + 1);
-	result = stack->layers[index]->ops->decode(stack->layers[index], in,
-						   upper < stack->count ? &stack->pending[upper] : app,
-						   &leg->out);
+	result = stack->layers[index]->ops->decode(
+		stack->layers[index], in, upper < stack->count ? &stack->pending[upper] : app,
+		&leg->out);
 	if (upper == stack->count || (result < 0 && result != -EAGAIN))
 		return result;
 	upper_result = decode_pending(leg, upper, app);
@@ -209,14 +210,16 @@ int cv_leg_decode(struct cv_leg *leg, struct cv_buffer *ret_app)
 	result = leg->stack ? decode_from(leg, 0, &in, ret_app) : take_batch(&in, ret_app);
 	cv_buffer_consume(&leg->in, before - in.len_bytes);
 	cv_buffer_release_if_empty(&leg->in);
-	if (tx_clear) /* the sending direction is raw: no record of any kind may follow (Vision 5.1) */
+	if (tx_clear) /* the sending direction is raw: no record of any kind may follow (Vision 5.1)
+		       */
 		leg->out.tail = leg->out.head + queued;
 	return result;
 }
 
 int cv_leg_unread(struct cv_leg *leg, struct cv_span app)
 {
-	struct cv_buffer *place = leg->stack ? &leg->stack->pending[leg->stack->count - 1] : &leg->in;
+	struct cv_buffer *place =
+		leg->stack ? &leg->stack->pending[leg->stack->count - 1] : &leg->in;
 
 	return cv_buffer_append(place, app.data, app.len_bytes);
 }
@@ -227,8 +230,8 @@ int cv_leg_decode_eof(struct cv_leg *leg, int truncated_reason)
 
 	if (cv_leg_undecoded(leg) > 0)
 		return truncated_reason;
-	for (size_t i = leg->stack ? rx_active(leg->stack, 0) : 0; leg->stack && i < leg->stack->count;
-	     i = rx_active(leg->stack, i + 1)) {
+	for (size_t i = leg->stack ? rx_active(leg->stack, 0) : 0;
+	     leg->stack && i < leg->stack->count; i = rx_active(leg->stack, i + 1)) {
 		if (leg->stack->layers[i]->ops->decode_eof)
 			result = leg->stack->layers[i]->ops->decode_eof(leg->stack->layers[i]);
 		if (result)
@@ -255,7 +258,8 @@ static int emit_down(void *opaque, struct cv_span bytes)
 		return 0;
 	if (active == 0)
 		return cv_buffer_append(&context->leg->out, bytes.data, bytes.len_bytes);
-	return stack->layers[active - 1]->ops->encode(stack->layers[active - 1], bytes, emit_down, &next);
+	return stack->layers[active - 1]->ops->encode(stack->layers[active - 1], bytes, emit_down,
+						      &next);
 }
 
 int cv_leg_encode(struct cv_leg *leg, struct cv_span app)

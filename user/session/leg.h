@@ -5,9 +5,9 @@
  *     socket --recv--> in --decode(layers)--> app bytes --encode(layers)--> out --send--> socket
  *     \_____________ this leg _____________/             \_________ the other leg ________/
  *
- * Owned by its session. `out` grows while `sending` is with the kernel; they are swapped when a send
- * starts, so memory under an operation never moves. The stack exists only while a layer is needed: a
- * leg whose both directions are CLEAR holds none.
+ * Owned by its session. `out` grows while `sending` is with the kernel; they are swapped when a
+ * send starts, so memory under an operation never moves. The stack exists only while a layer is
+ * needed: a leg whose both directions are CLEAR holds none.
  */
 #ifndef CV_SESSION_LEG_H
 #define CV_SESSION_LEG_H
@@ -35,7 +35,8 @@ struct cv_stack {
 	struct cv_layer *layers[CV_LEG_LAYERS]; /* [0] is next to the carrier */
 	uint8_t count;
 	bool rx_released, tx_released;
-	struct cv_buffer pending[CV_LEG_LAYERS]; /* [i]: input of layer i that it could not use yet */
+	struct cv_buffer
+		pending[CV_LEG_LAYERS]; /* [i]: input of layer i that it could not use yet */
 };
 
 struct cv_leg {

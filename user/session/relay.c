@@ -2,8 +2,8 @@
 /*
  * relay.c - moving bytes, each direction for itself.
  *
- *   while layers are needed:   recv -> decode -> encode -> send     (user space, one batch at a time)
- *   source and sink are CLEAR, nothing of the direction is left in user space:  engine.start()
+ *   while layers are needed:   recv -> decode -> encode -> send     (user space, one batch at a
+ * time) source and sink are CLEAR, nothing of the direction is left in user space:  engine.start()
  *   source ended:              encode_eof, flush, FIN to the sink; the other direction goes on
  *
  * Law 1: an engine starts only when in, pending and out are empty and no recv or send is in flight.
@@ -86,7 +86,8 @@ static uint64_t limit_resume_ms(struct cv_session *session)
 	uint64_t first_ms = NO_EVENT, now_ms = cv_ring_now_ms(session->worker->ring);
 
 	for (int d = CV_UPLINK; session->limit && d <= CV_DOWNLINK; d++)
-		if (session->limit->resume_ms[d] > now_ms && session->limit->resume_ms[d] < first_ms)
+		if (session->limit->resume_ms[d] > now_ms &&
+		    session->limit->resume_ms[d] < first_ms)
 			first_ms = session->limit->resume_ms[d];
 	return first_ms;
 }
@@ -98,7 +99,8 @@ static void arm_relay(struct cv_session *session)
 
 	if (session->header_held && session->header_due_ms < due_ms)
 		due_ms = session->header_due_ms;
-	cv_timer_arm(session->worker->ring, &session->timer, resume_ms < due_ms ? resume_ms : due_ms);
+	cv_timer_arm(session->worker->ring, &session->timer,
+		     resume_ms < due_ms ? resume_ms : due_ms);
 }
 
 static void flush_header(struct cv_session *session)
@@ -252,8 +254,9 @@ static int end_of_source(struct cv_session *session, struct cv_leg *source, stru
 	int error = 0;
 
 	if (!(source->facts & CV_LEG_APP_ENDED)) {
-		error = cv_leg_decode_eof(source, source == &session->client ? CV_PEER_TRUNCATED
-									    : CV_UPSTREAM_TRUNCATED);
+		error = cv_leg_decode_eof(source, source == &session->client
+							  ? CV_PEER_TRUNCATED
+							  : CV_UPSTREAM_TRUNCATED);
 		source->facts |= CV_LEG_APP_ENDED;
 	}
 	if (!error && session->header_held && source == &session->client)

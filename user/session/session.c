@@ -4,9 +4,9 @@
  *
  * Every completion, timer and callback ends up in cv_session_event(). It runs the handler of the
  * present state, which looks at facts (bytes in a leg, FIN received, leg reset), makes progress and
- * starts the operations that it can derive from the new state. Nothing is freed while a handler is on
- * the stack (depth) or an operation is in flight (legs busy, flows active): the slot is given back by
- * the last event.
+ * starts the operations that it can derive from the new state. Nothing is freed while a handler is
+ * on the stack (depth) or an operation is in flight (legs busy, flows active): the slot is given
+ * back by the last event.
  *
  *   completion -> cv_session_event -> run(state) -> flush legs -> closed and quiet? -> free slot
  */
@@ -85,7 +85,8 @@ void cv_session_account(struct cv_session *session)
 		session->accounted_bytes[d] = bytes;
 	}
 	atomic_fetch_add_explicit(&counters->relayed_uplink_bytes, moved[0], memory_order_relaxed);
-	atomic_fetch_add_explicit(&counters->relayed_downlink_bytes, moved[1], memory_order_relaxed);
+	atomic_fetch_add_explicit(&counters->relayed_downlink_bytes, moved[1],
+				  memory_order_relaxed);
 	if (!session->user)
 		return;
 	atomic_fetch_add_explicit(&session->user->uplink_bytes, moved[0], memory_order_relaxed);
@@ -132,12 +133,15 @@ static void log_end(struct cv_session *session)
 	       "/%s downlink=%" PRIu64 "/%s ms=%" PRIu64 " reason=%s (%s)",
 	       session->worker->index, session->id, session->inbound->tag,
 	       session->user ? session->user->email : "-",
-	       session->is_fallback ? "fallback" : session->outbound ? session->outbound->tag : "-",
+	       session->is_fallback ? "fallback"
+	       : session->outbound  ? session->outbound->tag
+				    : "-",
 	       session->destination_text ? session->destination_text : "-",
 	       cv_session_bytes(session, CV_UPLINK),
 	       session->flow[CV_UPLINK].engine ? session->flow[CV_UPLINK].engine->name : "layers",
 	       cv_session_bytes(session, CV_DOWNLINK),
-	       session->flow[CV_DOWNLINK].engine ? session->flow[CV_DOWNLINK].engine->name : "layers",
+	       session->flow[CV_DOWNLINK].engine ? session->flow[CV_DOWNLINK].engine->name
+						 : "layers",
 	       age_ms, cv_reason_label(session->reason), cv_reason_text(session->reason));
 }
 
@@ -200,8 +204,8 @@ static bool leg_is_delivered(const struct cv_leg *leg)
 	return leg->fd < 0 || ioctl(leg->fd, SIOCOUTQ, &unsent) < 0 || unsent == 0;
 }
 
-/* Flush both legs; then RST if that is what the client must see, else FIN and a short linger, so that
- * unread input does not turn the close into a reset that destroys what was just sent. */
+/* Flush both legs; then RST if that is what the client must see, else FIN and a short linger, so
+ * that unread input does not turn the close into a reset that destroys what was just sent. */
 static void run_finish(struct cv_session *session)
 {
 	struct cv_leg *client = &session->client;

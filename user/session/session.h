@@ -2,9 +2,9 @@
 /*
  * session.h - one accepted client until both directions have ended.
  *
- * A session lives on one worker, in one slab slot. It owns both legs, the handshake arena (freed when
- * relaying starts), its timer and its two flows. Nothing else points to it except the worker's list
- * and operations in flight; the slot is given back only when no operation is pending.
+ * A session lives on one worker, in one slab slot. It owns both legs, the handshake arena (freed
+ * when relaying starts), its timer and its two flows. Nothing else points to it except the worker's
+ * list and operations in flight; the slot is given back only when no operation is pending.
  *
  *   server  EXPECT_SNI? -> CONNECT_TARGET -> EXPECT_HELLO -> EXPECT_FINISHED -> RETIRE_TARGET
  *                                 not ours \-> RELAY (fallback to the target)      |
@@ -64,7 +64,7 @@ struct cv_session {
 	uint8_t state;
 	uint8_t depth; /* of cv_session_run(): nobody frees the slot above 0 */
 	bool flow_active[2], flow_ended[2], flow_refused[2];
-	bool is_fallback;      /* relays to a target or fallback, not to what the client asked for */
+	bool is_fallback; /* relays to a target or fallback, not to what the client asked for */
 	bool abort_client, abort_upstream; /* close that leg with RST */
 	bool header_held;      /* VLESS client: the request header waits for the first app bytes */
 };
@@ -78,7 +78,8 @@ void cv_session_event(struct cv_session *session, struct cv_leg *leg, int error)
 
 /** cv_session_finish() - Send what is queued, then FIN, then close (deadline 5 s). */
 void cv_session_finish(struct cv_session *session, int reason);
-/** cv_session_close() - Cancel everything and close now; the slot follows when nothing is pending. */
+/** cv_session_close() - Cancel everything and close now; the slot follows when nothing is pending.
+ */
 void cv_session_close(struct cv_session *session, int reason);
 /** cv_session_relay() - Both legs are ready: free the arena and move bytes from now on. */
 void cv_session_relay(struct cv_session *session);
@@ -87,7 +88,8 @@ void cv_session_arm(struct cv_session *session, uint64_t delay_ms);
 
 /** cv_session_bytes() - Live byte count of a direction, engines included. */
 uint64_t cv_session_bytes(struct cv_session *session, enum cv_direction direction);
-/** cv_session_account() - Add what moved since the last call to the user's and worker's counters. */
+/** cv_session_account() - Add what moved since the last call to the user's and worker's counters.
+ */
 void cv_session_account(struct cv_session *session);
 /** cv_session_idle_since_ms() - When a byte last moved, kernel-moved ones included. */
 uint64_t cv_session_idle_since_ms(struct cv_session *session);

@@ -8,9 +8,10 @@
  *     FLIGHT       our flight goes to the client; what the target still says is dropped
  *     ESTABLISHED  the target is closed, the record layer goes on the client leg
  *
- * The client is not read before the target is connected (REALITY 3.1), nor between its hello and the
- * verdict. With several targets behind one listener the hello must be read first to choose one; such
- * a listener differs from its targets in when it dials. A silent client gets the default target.
+ * The client is not read before the target is connected (REALITY 3.1), nor between its hello and
+ * the verdict. With several targets behind one listener the hello must be read first to choose one;
+ * such a listener differs from its targets in when it dials. A silent client gets the default
+ * target.
  */
 #include "session/handshake.h"
 #include "session/steps.h"
@@ -31,7 +32,8 @@
 #include <unistd.h>
 
 #define SNI_WAIT_MS 5000
-#define MIRROR_CAP_MS (3600u * 1000u) /* far above any site's own time-outs, which are the real ones */
+#define MIRROR_CAP_MS \
+	(3600u * 1000u) /* far above any site's own time-outs, which are the real ones */
 
 static void target_connected(void *owner, int fd, int reason);
 
@@ -50,7 +52,8 @@ static void dial_target(struct cv_session *session, const struct cv_reality_targ
 	cv_session_name_destination(session, is_unix ? NULL : &target->destination,
 				    is_unix ? &target->unix_address : NULL);
 	cv_session_connect(session, is_unix ? NULL : &target->destination,
-			   is_unix ? &target->unix_address : NULL, CV_RESOLVE_ANY, target_connected);
+			   is_unix ? &target->unix_address : NULL, CV_RESOLVE_ANY,
+			   target_connected);
 }
 
 void cv_step_reality_begin(struct cv_session *session)
@@ -102,7 +105,8 @@ void cv_step_expect_sni(struct cv_session *session)
 
 	cv_hello_assembler_done(&handshake->assembler);
 	cv_hello_assembler_init(&handshake->assembler);
-	result = bytes.len_bytes ? cv_hello_assembler_add(&handshake->assembler, bytes, &used) : -EAGAIN;
+	result = bytes.len_bytes ? cv_hello_assembler_add(&handshake->assembler, bytes, &used)
+				 : -EAGAIN;
 	if (result == -EAGAIN && !(session->client.facts & CV_LEG_FIN_RECEIVED) &&
 	    bytes.len_bytes < CV_LEG_IN_LIMIT / 2) {
 		cv_leg_recv(&session->client);
@@ -201,7 +205,8 @@ static void go_forward(struct cv_session *session)
 	int error;
 
 	log_forward(session, cv_reality_server_reason(handshake->reality));
-	error = cv_buffer_append(&session->client.out, cv_buffer_bytes(saved), cv_buffer_len(saved));
+	error = cv_buffer_append(&session->client.out, cv_buffer_bytes(saved),
+				 cv_buffer_len(saved));
 	if (error) {
 		cv_session_close(session, error);
 		return;
@@ -350,8 +355,8 @@ static void take_target_bytes(struct cv_session *session)
 	obey(session, verdict);
 }
 
-/* Between an authenticated hello and our flight the client is not read: what follows the hello belongs
- * to a handshake that does not exist yet. */
+/* Between an authenticated hello and our flight the client is not read: what follows the hello
+ * belongs to a handshake that does not exist yet. */
 static bool wants_client(const struct cv_session *session)
 {
 	return session->state == CV_SESSION_EXPECT_FINISHED ||

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 /*
- * session_request.c - what a VLESS inbound reads first: outer TLS (libssl), then the request header.
+ * session_request.c - what a VLESS inbound reads first: outer TLS (libssl), then the request
+ * header.
  *
- *   [EXPECT_TLS] -> EXPECT_REQUEST: decrypted bytes collect in handshake.app until the header is whole
- *       user known, flow and command fit   -> VLESS layer on the client leg, bytes behind the header
- *                                             go back to it, ROUTE
- *       not VLESS, or unknown user         -> fallback with every byte read so far (VLESS 6, 7),
- *                                             or close
- *   Errors after the user is known close; only "version" and "user" lead to a fallback.
+ *   [EXPECT_TLS] -> EXPECT_REQUEST: decrypted bytes collect in handshake.app until the header is
+ * whole user known, flow and command fit   -> VLESS layer on the client leg, bytes behind the
+ * header go back to it, ROUTE not VLESS, or unknown user         -> fallback with every byte read
+ * so far (VLESS 6, 7), or close Errors after the user is known close; only "version" and "user"
+ * lead to a fallback.
  */
 #include "session/handshake.h"
 #include "session/steps.h"
@@ -59,7 +59,8 @@ static void tls_established(struct cv_session *session)
 	snprintf(handshake->alpn, sizeof(handshake->alpn), "%s",
 		 cv_tls_server_alpn(handshake->tls_server));
 	handshake->outer_is_tls13 = cv_tls_server_is_tls13(handshake->tls_server);
-	error = cv_leg_push_layer(&session->client, cv_tls_server_take_layer(handshake->tls_server));
+	error = cv_leg_push_layer(&session->client,
+				  cv_tls_server_take_layer(handshake->tls_server));
 	if (error)
 		cv_session_close(session, error);
 	else

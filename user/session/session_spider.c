@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
  * session_spider.c - the server answered with the real site's certificate: somebody stands between,
- * or our key is wrong. The VLESS request is never sent; the connection goes on as a browser's would.
+ * or our key is wrong. The VLESS request is never sent; the connection goes on as a browser's
+ * would.
  *
  *   REAL_CERTIFICATE -> record layer on the upstream leg, spider's first GET
  *        return time  -> the SOCKS client learns of the failure
@@ -129,7 +130,8 @@ void cv_step_spider_timer(struct cv_session *session)
 	uint64_t now_ms = cv_ring_now_ms(session->worker->ring);
 	struct cv_spider *spider = session->handshake->spider;
 
-	if (!(session->client.facts & CV_LEG_FIN_WANTED) && now_ms >= cv_spider_return_at_ms(spider))
+	if (!(session->client.facts & CV_LEG_FIN_WANTED) &&
+	    now_ms >= cv_spider_return_at_ms(spider))
 		report_to_client(session);
 	if (now_ms >= cv_spider_next_wake_ms(spider))
 		cv_spider_wake(spider, now_ms);

@@ -36,7 +36,8 @@ static const char forbidden_response[] = "HTTP/1.1 403 Forbidden\r\nConnection: 
 					 "Cache-Control: max-age=3600, public\r\n"
 					 "Content-Length: 0\r\n\r\n";
 
-void cv_session_name_destination(struct cv_session *session, const struct cv_destination *destination,
+void cv_session_name_destination(struct cv_session *session,
+				 const struct cv_destination *destination,
 				 const struct cv_sockaddr *address)
 {
 	char text[CV_DESTINATION_TEXT];
@@ -328,8 +329,8 @@ static void dial_outbound(struct cv_session *session)
 	}
 }
 
-static void resolved(struct cv_resolve_query *query, int result, const struct cv_sockaddr *addresses,
-		     size_t address_count)
+static void resolved(struct cv_resolve_query *query, int result,
+		     const struct cv_sockaddr *addresses, size_t address_count)
 {
 	struct cv_handshake *handshake = cv_container_of(query, struct cv_handshake, resolve);
 	struct cv_session *session = handshake->session;

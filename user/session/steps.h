@@ -30,14 +30,16 @@ void cv_socks_refuse(struct cv_session *session, int reason);
 /* session_upstream.c: route, connect, hello of a VLESS outbound */
 void cv_step_route(struct cv_session *session);
 void cv_step_upstream_hello(struct cv_session *session);
-/** cv_session_connect() - Dial @destination or @address for the upstream leg; @connected follows. */
+/** cv_session_connect() - Dial @destination or @address for the upstream leg; @connected follows.
+ */
 void cv_session_connect(struct cv_session *session, const struct cv_destination *destination,
 			const struct cv_sockaddr *address, enum cv_resolve_strategy strategy,
 			void (*connected)(void *owner, int fd, int reason));
 /** cv_session_refuse() - The request cannot be served: tell the client as its protocol allows. */
 void cv_session_refuse(struct cv_session *session, int reason);
 /** cv_session_name_destination() - Remember what `show` and the log call the destination. */
-void cv_session_name_destination(struct cv_session *session, const struct cv_destination *destination,
+void cv_session_name_destination(struct cv_session *session,
+				 const struct cv_destination *destination,
 				 const struct cv_sockaddr *address);
 
 /* session_spider.c */

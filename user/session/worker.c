@@ -34,7 +34,8 @@ void cv_worker_count(struct cv_worker *worker, int reason)
 	int index = cv_reason_index(reason);
 
 	if (index >= 0 && index < CV_WORKER_REASONS)
-		atomic_fetch_add_explicit(&worker->counters.reasons[index], 1, memory_order_relaxed);
+		atomic_fetch_add_explicit(&worker->counters.reasons[index], 1,
+					  memory_order_relaxed);
 }
 
 /* ---- sessions ----------------------------------------------------------------------------- */
@@ -142,8 +143,8 @@ static void drain_due(struct cv_timer *timer)
 	struct cv_worker *worker = cv_container_of(timer, struct cv_worker, drain_timer);
 
 	if (worker->sessions)
-		cv_log(CV_LOG_INFO, "worker %u: cutting sessions still open after %u s", worker->index,
-		       worker->config->daemon.drain_s);
+		cv_log(CV_LOG_INFO, "worker %u: cutting sessions still open after %u s",
+		       worker->index, worker->config->daemon.drain_s);
 	close_all_sessions(worker, CV_POLICY_STOPPING);
 }
 
@@ -188,7 +189,8 @@ static int set_up(struct cv_worker *worker)
 	if (error)
 		return error;
 	worker->env.ring = worker->ring;
-	worker->env.pipes = cv_pipe_pool_new(worker->config->daemon.max_pipes, PIPES_KEPT, PIPE_BYTES);
+	worker->env.pipes =
+		cv_pipe_pool_new(worker->config->daemon.max_pipes, PIPES_KEPT, PIPE_BYTES);
 	if (!worker->env.pipes)
 		return -ENOMEM;
 	cv_slab_init(&worker->slab, sizeof(struct cv_session), worker->config->daemon.max_sessions);
