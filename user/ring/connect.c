@@ -22,6 +22,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define BACKLOG_RETRY_MS 20
+
 struct attempt {
 	struct cv_connector *connector;
 	struct cv_op op;
@@ -53,6 +55,7 @@ static int reason_of(int error)
 	case -EHOSTDOWN:
 	case -EADDRNOTAVAIL:
 	case -EAFNOSUPPORT:
+	case -EINVAL: /* an address that no connection can go to */
 	case -EACCES:
 	case -EPERM:
 		return CV_UPSTREAM_UNREACHABLE;
@@ -127,6 +130,13 @@ static void attempt_done(struct cv_op *op, int result, uint32_t flags)
 		return;
 	}
 	(void)close(fd);
+	if (result == -EAGAIN && !connector->answered && connector->request.address) {
+		/* a unix listener's backlog is full, of which poll knows nothing */
+		connector->next_address = 0;
+		cv_timer_arm(connector->request.ring, &connector->stagger,
+			     cv_ring_now_ms(connector->request.ring) + BACKLOG_RETRY_MS);
+		return;
+	}
 	if (connector->answered) {
 		if (is_quiet(connector))
 			free(connector);
@@ -151,13 +161,14 @@ static bool start_one(struct cv_connector *connector)
 	struct attempt *attempt = free_attempt(connector);
 
 	while (attempt && connector->next_address < connector->address_count) {
-		const struct cv_sockaddr *address = &connector->addresses[connector->next_address++];
+		const struct cv_sockaddr *address =
+			&connector->addresses[connector->next_address++];
 
 		if (connector->request.allow &&
 		    !connector->request.allow(connector->request.owner, address))
 			continue;
-		attempt->fd = socket(address->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
-				     0);
+		attempt->fd = socket(address->any.sa_family,
+				     SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 		if (attempt->fd < 0) {
 			if (!connector->reason)
 				connector->reason = reason_of(-errno);
@@ -165,7 +176,8 @@ static bool start_one(struct cv_connector *connector)
 		}
 		attempt->address = *address;
 		attempt->op.done = attempt_done;
-		cv_ring_connect(connector->request.ring, &attempt->op, attempt->fd, &attempt->address);
+		cv_ring_connect(connector->request.ring, &attempt->op, attempt->fd,
+				&attempt->address);
 		return true;
 	}
 	return false;
@@ -181,7 +193,8 @@ static void start_next(struct cv_connector *connector)
 		return;
 	}
 	if (connector->next_address < connector->address_count)
-		cv_timer_arm(ring, &connector->stagger, cv_ring_now_ms(ring) + CV_CONNECT_STAGGER_MS);
+		cv_timer_arm(ring, &connector->stagger,
+			     cv_ring_now_ms(ring) + CV_CONNECT_STAGGER_MS);
 }
 
 static void stagger_due(struct cv_timer *timer)
@@ -197,7 +210,8 @@ static void deadline_due(struct cv_timer *timer)
 /* ---- addresses ---------------------------------------------------------------------------- */
 
 /* First family as the resolver ordered it, then by turns (RFC 8305 4). */
-static void interleave(struct cv_connector *connector, const struct cv_sockaddr *addresses, size_t count)
+static void interleave(struct cv_connector *connector, const struct cv_sockaddr *addresses,
+		       size_t count)
 {
 	size_t next[2] = {0, 0};
 	int family[2] = {addresses[0].any.sa_family,
@@ -215,8 +229,8 @@ static void interleave(struct cv_connector *connector, const struct cv_sockaddr 
 	}
 }
 
-static void resolved(struct cv_resolve_query *query, int result, const struct cv_sockaddr *addresses,
-		     size_t address_count)
+static void resolved(struct cv_resolve_query *query, int result,
+		     const struct cv_sockaddr *addresses, size_t address_count)
 {
 	struct cv_connector *connector = cv_container_of(query, struct cv_connector, query);
 

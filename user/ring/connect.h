@@ -20,13 +20,14 @@ struct cv_connect_request {
 	enum cv_resolve_strategy strategy;
 	uint32_t timeout_ms; /* for resolving and connecting together */
 	/*
-	 * done: called once, later, on the ring's thread. @fd: nonblocking, CLOEXEC, tuned as upstream;
-	 * owned by the callee. Else @fd = -1 and @reason CV_UPSTREAM_REFUSED/UNREACHABLE/TIMEOUT/
-	 * RESOLVE/RESET or CV_INTERNAL_RESOURCE.
+	 * done: called once, later, on the ring's thread. @fd: nonblocking, CLOEXEC, tuned as
+	 * upstream; owned by the callee. Else @fd = -1 and @reason
+	 * CV_UPSTREAM_REFUSED/UNREACHABLE/TIMEOUT/ RESOLVE/RESET or CV_INTERNAL_RESOURCE.
 	 */
 	void (*done)(void *owner, int fd, int reason);
 	void *owner;
-	/* optional filter: false = this address must not be dialled (private-target guard); may be NULL */
+	/* optional filter: false = this address must not be dialled (private-target guard); may be
+	 * NULL */
 	bool (*allow)(void *owner, const struct cv_sockaddr *address);
 };
 

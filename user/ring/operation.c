@@ -325,8 +325,9 @@ void cv_ops_retry(struct cv_ring *ring)
 		list_sweep(ring, &ring->paused, CV_OP_PAUSED);
 	}
 	/*
-	 * Not more than there are buffers: the others would only come back. Those that find no bytes
-	 * wait in the kernel without a buffer, so the turn does not sleep before all had their try.
+	 * Not more than there are buffers: the others would only come back. Those that find no
+	 * bytes wait in the kernel without a buffer, so the turn does not sleep before all had
+	 * their try.
 	 */
 	for (uint32_t left = ring->buffers.kernel_count + ring->buffers.spare_count;
 	     left && ring->starved.count; left--)

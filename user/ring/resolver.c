@@ -172,7 +172,8 @@ static void look_up(const char *host, struct answer *ret_answer)
 	error = getaddrinfo(host, NULL, &hints, &list);
 	if (error) {
 		ret_answer->result = CV_UPSTREAM_RESOLVE;
-		ret_answer->passing = error == EAI_AGAIN || error == EAI_MEMORY || error == EAI_SYSTEM;
+		ret_answer->passing =
+			error == EAI_AGAIN || error == EAI_MEMORY || error == EAI_SYSTEM;
 		return;
 	}
 	for (struct addrinfo *a = list; a && ret_answer->count < CV_RESOLVE_MAX; a = a->ai_next) {
@@ -342,7 +343,7 @@ void cv_resolve(struct cv_resolver *resolver, struct cv_ring *ring, struct cv_re
 	job->strategy = strategy;
 	strcpy(job->host, host);
 	query->internal = job;
-	cv_timer_arm(ring, &job->deadline, cv_ring_now_ms(ring) + QUERY_TIMEOUT_MS);
+	cv_timer_arm(ring, &job->deadline, cv_ring_now_ms(ring) + resolver->config.timeout_ms);
 	if (is_localhost(host)) {
 		struct answer localhost;
 
@@ -385,7 +386,8 @@ static void *helper_main(void *opaque)
 	while ((job = take_job(resolver)) != NULL) {
 		struct answer all;
 
-		/* Nobody waits any more: what a flood of broken-off sessions asked is not looked up. */
+		/* Nobody waits any more: what a flood of broken-off sessions asked is not looked
+		 * up. */
 		bool wanted_still = !atomic_load(&job->abandoned);
 
 		if (wanted_still) {
@@ -411,12 +413,15 @@ int cv_resolver_new(const struct cv_resolver_config *config, struct cv_resolver 
 	if (!resolver)
 		return -ENOMEM;
 	resolver->config = *config;
+	if (!resolver->config.timeout_ms)
+		resolver->config.timeout_ms = QUERY_TIMEOUT_MS;
 	pthread_mutex_init(&resolver->lock, NULL);
 	pthread_cond_init(&resolver->wake, NULL);
 	resolver->bucket_count = config->cache_entries / 4 + 1;
 	resolver->buckets = calloc(resolver->bucket_count, sizeof(struct cache_entry *));
 	resolver->threads = calloc(config->thread_count, sizeof(pthread_t));
-	while (resolver->buckets && resolver->threads && resolver->thread_count < config->thread_count) {
+	while (resolver->buckets && resolver->threads &&
+	       resolver->thread_count < config->thread_count) {
 		if (pthread_create(&resolver->threads[resolver->thread_count], NULL, helper_main,
 				   resolver) != 0)
 			break;

@@ -9,7 +9,13 @@
 
 #define CV_RESOLVE_MAX 16
 
-enum cv_resolve_strategy { CV_RESOLVE_ANY, CV_RESOLVE_V4, CV_RESOLVE_V6, CV_RESOLVE_V4V6, CV_RESOLVE_V6V4 };
+enum cv_resolve_strategy {
+	CV_RESOLVE_ANY,
+	CV_RESOLVE_V4,
+	CV_RESOLVE_V6,
+	CV_RESOLVE_V4V6,
+	CV_RESOLVE_V6V4
+};
 
 struct cv_resolver; /* one per process; thread safe */
 
@@ -19,18 +25,20 @@ struct cv_resolver_config {
 	uint32_t ttl_ms;        /* positive, 60000 */
 	uint32_t negative_ttl_ms; /* 5000 */
 	uint32_t queue_limit;   /* waiting queries, e.g. 4096; beyond: CV_INTERNAL_RESOURCE */
+	uint32_t timeout_ms;    /* per query; 0 = 10000 */
 };
 
 int cv_resolver_new(const struct cv_resolver_config *config, struct cv_resolver **ret_resolver);
-/** cv_resolver_free() - After the last turn of every asking ring and before cv_ring_free(). NULL-safe;
- * waits at most a second for lookups under way. */
+/** cv_resolver_free() - After the last turn of every asking ring and before cv_ring_free().
+ * NULL-safe; waits at most a second for lookups under way. */
 struct cv_resolver *cv_resolver_free(struct cv_resolver *resolver);
 
-/* Embedded in the asker, which must stay alive until done() or until cv_resolve_cancel() returned. */
+/* Embedded in the asker, which must stay alive until done() or until cv_resolve_cancel() returned.
+ */
 struct cv_resolve_query {
-	/* @result: 0, CV_UPSTREAM_RESOLVE, CV_UPSTREAM_TIMEOUT (10 s) or CV_INTERNAL_RESOURCE */
-	void (*done)(struct cv_resolve_query *query, int result, const struct cv_sockaddr *addresses,
-		     size_t address_count);
+	/* @result: 0, CV_UPSTREAM_RESOLVE, CV_UPSTREAM_TIMEOUT or CV_INTERNAL_RESOURCE */
+	void (*done)(struct cv_resolve_query *query, int result,
+		     const struct cv_sockaddr *addresses, size_t address_count);
 	/* the resolver's own */
 	void *internal;
 	struct cv_ring *ring;

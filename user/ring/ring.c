@@ -66,7 +66,8 @@ static void woken(struct cv_op *op, int result, uint32_t flags)
 	(void)flags;
 	if (result == -ECANCELED)
 		return;
-	/* The counter is cleared before the stack: a post in between wakes once more, none is lost. */
+	/* The counter is cleared before the stack: a post in between wakes once more, none is lost.
+	 */
 	if (read(ring->wake_fd, &count, sizeof(count)) < 0)
 		count = 0;
 	cv_ring_poll(ring, &ring->wake_op, ring->wake_fd, POLLIN);

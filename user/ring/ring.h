@@ -37,7 +37,8 @@ struct cv_timer {
 
 /* Tells that a socket died (reset, timed out) although nobody reads or writes it. */
 struct cv_watch {
-	void (*died)(struct cv_watch *watch, bool error); /* @error: a socket error, not only a hang-up */
+	void (*died)(struct cv_watch *watch,
+		     bool error); /* @error: a socket error, not only a hang-up */
 	int fd;
 	bool active;
 };
@@ -57,16 +58,18 @@ struct cv_ring_config {
 
 /* What the kernel has, found by probing (never by version number). */
 struct cv_ring_features {
-	bool single_issuer, defer_taskrun, coop_taskrun, buffer_ring, multishot_accept, multishot_recv,
-	     splice, send_zc;
+	bool single_issuer, defer_taskrun, coop_taskrun, buffer_ring, multishot_accept,
+		multishot_recv, splice, send_zc;
 };
 int cv_ring_probe(struct cv_ring_features *ret_features); /* 0, or -errno if io_uring is unusable */
 
-/** cv_ring_new() - For the calling thread (SINGLE_ISSUER). Returns 0 or -errno (-EINVAL: counts). */
+/** cv_ring_new() - For the calling thread (SINGLE_ISSUER). Returns 0 or -errno (-EINVAL: counts).
+ */
 int cv_ring_new(const struct cv_ring_config *config, struct cv_ring **ret_ring);
 /** cv_ring_free() - No operation may be pending. Posts that still wait are run here. */
 struct cv_ring *cv_ring_free(struct cv_ring *ring);
-/** cv_ring_turn() - Submit, wait for at least one event, timer or post, dispatch all. 0 or -errno. */
+/** cv_ring_turn() - Submit, wait for at least one event, timer or post, dispatch all. 0 or -errno.
+ */
 int cv_ring_turn(struct cv_ring *ring);
 /** cv_ring_now_ms() - Monotonic time, read once per turn. */
 uint64_t cv_ring_now_ms(const struct cv_ring *ring);
@@ -74,15 +77,18 @@ uint64_t cv_ring_now_ms(const struct cv_ring *ring);
 /* Operations. None may be started while op->pending. They cannot fail synchronously: errors arrive
  * in done() (a full submission queue is flushed). */
 /** cv_ring_accept() - done() for each accepted socket (nonblocking, CLOEXEC; result = fd) until the
- * cancel; out of descriptors it pauses 100 ms. A negative result is the last one (pending is false). */
+ * cancel; out of descriptors it pauses 100 ms. A negative result is the last one (pending is
+ * false). */
 void cv_ring_accept(struct cv_ring *ring, struct cv_op *op, int listener_fd);
 /** cv_ring_connect() - @address must stay until done(). */
-void cv_ring_connect(struct cv_ring *ring, struct cv_op *op, int fd, const struct cv_sockaddr *address);
+void cv_ring_connect(struct cv_ring *ring, struct cv_op *op, int fd,
+		     const struct cv_sockaddr *address);
 /** cv_ring_recv() - Into a provided buffer; in done() fetch it with cv_ring_buffer(). -ENOBUFS is
  * handled inside (retried when a buffer comes back), the owner never sees it. */
 void cv_ring_recv(struct cv_ring *ring, struct cv_op *op, int fd);
 /** cv_ring_send() - One send (MSG_NOSIGNAL); may be short. @bytes must stay until done(). */
-void cv_ring_send(struct cv_ring *ring, struct cv_op *op, int fd, const void *bytes, size_t count_bytes);
+void cv_ring_send(struct cv_ring *ring, struct cv_op *op, int fd, const void *bytes,
+		  size_t count_bytes);
 /** cv_ring_poll() - Oneshot poll; @mask as poll(2); result = revents. */
 void cv_ring_poll(struct cv_ring *ring, struct cv_op *op, int fd, uint32_t mask);
 /** cv_ring_cancel() - Ask for the end of @op; done() still comes (-ECANCELED or a real result: a
@@ -96,7 +102,8 @@ void cv_ring_buffer_give(struct cv_ring *ring, uint32_t flags);
 size_t cv_ring_buffer_bytes(const struct cv_ring *ring); /* size of one provided buffer */
 
 /**
- * cv_ring_watch() - Report error (POLLERR) and hang-up (POLLHUP: both directions are over) of @fd to
+ * cv_ring_watch() - Report error (POLLERR) and hang-up (POLLHUP: both directions are over) of @fd
+ * to
  * @watch->died, again whenever they change, until cv_ring_unwatch(), which takes effect at once and
  * must come before @fd is closed. A ring's poll cannot do this: it also ends at a peer's FIN.
  * Returns 0 (also when active already) or -errno.
@@ -105,7 +112,8 @@ int cv_ring_watch(struct cv_ring *ring, struct cv_watch *watch, int fd);
 void cv_ring_unwatch(struct cv_ring *ring, struct cv_watch *watch);
 
 #define CV_TIMER_LIMIT (1u << 22) /* armed at once on one ring; more is a bug and aborts */
-/** cv_timer_arm() - (Re)arm to @due_ms on the ring's clock. cv_timer_disarm() - no-op if not armed. */
+/** cv_timer_arm() - (Re)arm to @due_ms on the ring's clock. cv_timer_disarm() - no-op if not armed.
+ */
 void cv_timer_arm(struct cv_ring *ring, struct cv_timer *timer, uint64_t due_ms);
 void cv_timer_disarm(struct cv_ring *ring, struct cv_timer *timer);
 

@@ -35,7 +35,8 @@ static int queue_init(struct io_uring *uring, uint32_t entry_count, unsigned fla
 
 	if (error)
 		return error;
-	/* No completion may be lost, addresses are free after the submission, waits have a timeout. */
+	/* No completion may be lost, addresses are free after the submission, waits have a timeout.
+	 */
 	if (!(params.features & IORING_FEAT_NODROP) || !(params.features & IORING_FEAT_EXT_ARG) ||
 	    !(params.features & IORING_FEAT_SUBMIT_STABLE) ||
 	    !(params.features & IORING_FEAT_FAST_POLL)) {

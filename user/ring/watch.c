@@ -2,11 +2,11 @@
 /*
  * watch.c - sockets whose death must be noticed although no operation of theirs can tell.
  *
- * The peer of a half-closed socket has said all it has to say; what can still come is a reset, or the
- * keepalive's verdict. A ring's poll always ends at the peer's FIN as well (and would end again at
- * once), epoll with an empty mask does not: so the ring keeps one epoll instance for such sockets and
- * a poll on that. Few sockets are watched and few events come; they are taken one by one, so that
- * died() may end any other watch.
+ * The peer of a half-closed socket has said all it has to say; what can still come is a reset, or
+ * the keepalive's verdict. A ring's poll always ends at the peer's FIN as well (and would end again
+ * at once), epoll with an empty mask does not: so the ring keeps one epoll instance for such
+ * sockets and a poll on that. Few sockets are watched and few events come; they are taken one by
+ * one, so that died() may end any other watch.
  */
 #include "base/container.h"
 #include "ring/internal.h"
