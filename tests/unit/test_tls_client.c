@@ -35,7 +35,7 @@ struct identity {
 	struct cv_trust_store *trust;
 };
 
-static struct identity ecdsa, rsa, ed25519;
+static struct identity ecdsa, rsa, ed25519, mldsa;
 
 static X509 *self_signed(EVP_PKEY *key, const EVP_MD *digest)
 {
@@ -82,6 +82,7 @@ static int make_identities(void **state)
 	make_identity(&ecdsa, EVP_EC_gen("P-256"), EVP_sha256());
 	make_identity(&rsa, EVP_RSA_gen(2048), EVP_sha256());
 	make_identity(&ed25519, EVP_PKEY_Q_keygen(NULL, NULL, "ED25519"), NULL);
+	make_identity(&mldsa, EVP_PKEY_Q_keygen(NULL, NULL, "ML-DSA-44"), NULL);
 	return 0;
 }
 
@@ -99,6 +100,7 @@ static int free_identities(void **state)
 	free_identity(&ecdsa);
 	free_identity(&rsa);
 	free_identity(&ed25519);
+	free_identity(&mldsa);
 	return 0;
 }
 
@@ -331,17 +333,18 @@ static void retry_with_sha384(void **state)
 	peer_done(&peer);
 }
 
-static void rsa_and_ed25519_leaves(void **state)
+static void other_leaves(void **state)
 {
-	const struct identity *identities[] = {&rsa, &ed25519};
-	static const uint16_t schemes[] = {0x0804, 0x0807};
+	const struct identity *identities[] = {&rsa, &ed25519, &mldsa};
+	static const uint16_t schemes[] = {0x0804, 0x0807, 0x0904};
 
 	(void)state;
-	for (size_t i = 0; i < 2; i++) {
-		/* only the Go-like hello offers Ed25519 */
-		struct cv_tls_client_config config = {.server_name = HOST,
-						      .fingerprint = CV_FINGERPRINT_GO,
-						      .trust = identities[i]->trust};
+	for (size_t i = 0; i < 3; i++) {
+		/* only the Go-like hello offers Ed25519, only Chrome's ML-DSA */
+		struct cv_tls_client_config config = {
+			.server_name = HOST,
+			.fingerprint = i < 2 ? CV_FINGERPRINT_GO : CV_FINGERPRINT_CHROME,
+			.trust = identities[i]->trust};
 		struct peer peer;
 
 		peer_init(&peer, identities[i], NULL);
@@ -672,7 +675,7 @@ int main(void)
 		cmocka_unit_test(every_group_and_browser),
 		cmocka_unit_test(every_suite),
 		cmocka_unit_test(retry_with_sha384),
-		cmocka_unit_test(rsa_and_ed25519_leaves),
+		cmocka_unit_test(other_leaves),
 		cmocka_unit_test(certificate_request_gets_an_empty_answer),
 		cmocka_unit_test(any_segmentation),
 		cmocka_unit_test(ip_is_verified_but_not_sent),

@@ -50,6 +50,9 @@ static const struct signature_scheme {
 	{0x0809, "RSA-PSS", "SHA256", 0, true},
 	{0x080a, "RSA-PSS", "SHA384", 0, true},
 	{0x080b, "RSA-PSS", "SHA512", 0, true},
+	{0x0904, "ML-DSA-44", NULL, 0, false}, /* Chrome offers these since 150 */
+	{0x0905, "ML-DSA-65", NULL, 0, false},
+	{0x0906, "ML-DSA-87", NULL, 0, false},
 };
 
 static const char *const system_bundles[] = {
