@@ -31,7 +31,7 @@ struct fault {
 		name, true, type, bytes, sizeof(bytes) - 1, 1 \
 	}
 
-static const char zeros[100];
+#define CONTENT_MAX 100
 
 static const struct fault faults[] = {
 	RAW("forged record", "\x17\x03\x03\0\x20"
@@ -72,7 +72,7 @@ static const struct fault faults[] = {
 /* Bytes of @fault; the wrong Finished is padded with zeros to its length. */
 static void put_fault(const struct fault *fault, struct cv_tls_keys *keys, struct cv_buffer *out)
 {
-	uint8_t content[sizeof(zeros)] = {0};
+	uint8_t content[CONTENT_MAX] = {0};
 
 	assert_true(fault->len <= sizeof(content));
 	memcpy(content, fault->bytes, strcmp(fault->name, "wrong Finished") == 0 ? 4 : fault->len);
