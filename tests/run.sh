@@ -16,6 +16,7 @@ root=$PWD
 results=$root/build/test
 passed=0 failed=0 skipped=0
 failures=() skips=()
+export TSAN_OPTIONS="suppressions=$root/tests/tsan.supp print_suppressions=0"
 within=()	# command that runs another one elsewhere: a guest
 mkdir -p "$results"
 
@@ -246,6 +247,7 @@ test-long)
 	build SANITIZE=thread units && unit build/tsan/unit
 	build asan && CULVERT_LONG=1 python_suite e2e-asan build/asan 1500 tests/e2e
 	CULVERT_LONG=1 python_suite detect-asan build/asan 900 tests/detect
+	build tsan && python_suite e2e-tsan build/tsan 600 tests/e2e -k 'curl or half_close or stranger'
 	build $asan_units && guests
 	;;
 fuzz)

@@ -38,6 +38,7 @@ struct target {
 	atomic_bool silent;
 	char header[128];
 	atomic_int connections;
+	atomic_int serving; /* connection threads alive */
 };
 
 struct connection {
@@ -58,6 +59,7 @@ static void read_proxy_header(struct target *target, int fd)
 static void *serve(void *argument)
 {
 	struct connection connection = *(struct connection *)argument;
+	struct target *target = connection.target;
 	SSL *ssl = SSL_new(connection.target->context);
 	char bytes[256];
 
@@ -74,6 +76,7 @@ static void *serve(void *argument)
 	}
 	SSL_free(ssl);
 	close(connection.fd);
+	atomic_fetch_sub(&target->serving, 1);
 	return NULL;
 }
 
@@ -91,6 +94,7 @@ static void *accept_loop(void *argument)
 			return NULL;
 		}
 		atomic_fetch_add(&target->connections, 1);
+		atomic_fetch_add(&target->serving, 1);
 		*connection = (struct connection){target, fd};
 		pthread_create(&thread, NULL, serve, connection);
 		pthread_detach(thread);
@@ -150,7 +154,8 @@ static void target_stop(struct target *target)
 	shutdown(target->listener, SHUT_RDWR);
 	pthread_join(target->thread, NULL);
 	close(target->listener);
-	usleep(50000); /* connection threads end with their sockets */
+	while (atomic_load(&target->serving)) /* connection threads end with their sockets */
+		usleep(1000);
 	SSL_CTX_free(target->context);
 	free(target);
 }
