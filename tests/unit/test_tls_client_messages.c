@@ -25,6 +25,7 @@
 
 #define SUITE 0x1301
 
+static const uint8_t some_key[32] = {9};
 static EVP_PKEY *key;
 static uint8_t *certificate;
 static int certificate_len;
@@ -112,13 +113,12 @@ static int feed_protected(struct server *server, uint8_t type, const uint8_t *by
 			  size_t total_len)
 {
 	struct cv_buffer record;
-	int result;
 
 	cv_buffer_init(&record, CV_TLS_RECORD_MAX);
 	assert_int_equal(cv_tls_record_seal(&server->tx, type, bytes, len, total_len, &record), 0);
-	result = feed(server, cv_buffer_bytes(&record), cv_buffer_len(&record));
+	feed(server, cv_buffer_bytes(&record), cv_buffer_len(&record));
 	cv_buffer_done(&record);
-	return result;
+	return server->result;
 }
 
 /* The hello in the client's output; output is consumed up to its end. */
@@ -552,7 +552,6 @@ static void broken_server_hellos(void **state)
 		{{.version = 0x0304, .suite = SUITE, .retry = true}, CV_UPSTREAM_DECODE, 47},
 		{{.version = 0x0304, .suite = SUITE, .cookie = "x"}, CV_UPSTREAM_DECODE, 110},
 	};
-	static const uint8_t public_key[32] = {9};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -563,7 +562,7 @@ static void broken_server_hellos(void **state)
 
 		start(&server, CV_FINGERPRINT_CHROME);
 		hello = take_hello(&server, copy, sizeof(copy));
-		len = write_answer(&cases[i].answer, &hello, public_key, message, sizeof(message));
+		len = write_answer(&cases[i].answer, &hello, some_key, message, sizeof(message));
 		feed_plain(&server, CV_TLS_HANDSHAKE, message, len);
 		check_plain_alert(&server, cases[i].reason, cases[i].alert);
 		stop(&server);
@@ -573,7 +572,6 @@ static void broken_server_hellos(void **state)
 static void server_hello_cut_short_is_malformed(void **state)
 {
 	const struct hello_answer answer = {.version = 0x0304, .suite = SUITE};
-	static const uint8_t public_key[32] = {9};
 
 	(void)state;
 	for (size_t cut = 1; cut < 80; cut++) {
@@ -584,7 +582,7 @@ static void server_hello_cut_short_is_malformed(void **state)
 
 		start(&server, CV_FINGERPRINT_CHROME);
 		hello = take_hello(&server, copy, sizeof(copy));
-		len = write_answer(&answer, &hello, public_key, message, sizeof(message));
+		len = write_answer(&answer, &hello, some_key, message, sizeof(message));
 		message[3] = (uint8_t)(len - 4 - cut);
 		/* cut right before the extensions it is a TLS 1.2 one */
 		assert_int_equal(feed_plain(&server, CV_TLS_HANDSHAKE, message, len - cut),
