@@ -18,6 +18,9 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <sys/socket.h>
+
+#define TURN_BYTES (256u << 10) /* then the other flows have their turn */
 
 enum copy_state { COPY_RECEIVING, COPY_BLOCKED };
 
@@ -50,6 +53,23 @@ static void sink_ready(struct cv_op *op, int result, uint32_t flags)
 		go_on(flow, result < 0 ? result : cv_flow_deliver_block(flow));
 }
 
+/* A full buffer promises more: the same, still warm memory takes it without a turn in between.
+ * Returns what the last recv(2) did, with -errno; -EAGAIN: go on with the ring. */
+static int copy_on(struct cv_flow *flow, uint8_t *buffer, int got, int *ret_error)
+{
+	const size_t size_bytes = cv_ring_buffer_bytes(flow->env->ring);
+
+	for (size_t left = TURN_BYTES; got > 0; left -= (size_t)got) {
+		*ret_error = cv_flow_deliver(flow, buffer, (size_t)got);
+		if (*ret_error || (size_t)got < size_bytes || left < 2 * size_bytes)
+			return -EAGAIN;
+		got = (int)recv(flow->source_fd, buffer, size_bytes, MSG_DONTWAIT);
+		if (got < 0)
+			return -errno;
+	}
+	return got;
+}
+
 static void received(struct cv_op *op, int result, uint32_t flags)
 {
 	struct cv_flow *flow = cv_container_of(op, struct cv_flow, op);
@@ -57,16 +77,19 @@ static void received(struct cv_op *op, int result, uint32_t flags)
 	int error = 0;
 
 	if (result > 0) {
-		if (!flow->stopping)
-			error = cv_flow_deliver(flow, cv_ring_buffer(ring, flags), (size_t)result);
+		int last = flow->stopping
+				   ? -ECANCELED
+				   : copy_on(flow, cv_ring_buffer(ring, flags), result, &error);
+
 		cv_ring_buffer_give(ring, flags);
+		result = last;
 	}
 	if (flow->stopping)
 		cv_flow_end_stopped(flow);
-	else if (result <= 0)
-		cv_flow_end(flow, result, CV_FLOW_SOURCE);
-	else
+	else if (result == -EAGAIN)
 		go_on(flow, error);
+	else
+		cv_flow_end(flow, result, CV_FLOW_SOURCE);
 }
 
 static int copy_start(struct cv_flow *flow)

@@ -12,6 +12,10 @@
 #include <unistd.h>
 
 #define SMALLEST_BYTES 65536u
+/* The first pipes, which serve whenever no sink is full, have the whole size: one splice then takes what
+ * a socket has. The others wait with a slow sink most of the time and are smaller. */
+#define LARGE_COUNT 4u
+#define SMALLER 4u
 #define REFUSED_ASKS 1024 /* this many asks are answered without trying again */
 
 struct cv_pipe_pool {
@@ -57,8 +61,11 @@ struct cv_pipe_pool *cv_pipe_pool_free(struct cv_pipe_pool *pool)
 static struct cv_pipe *pipe_open(struct cv_pipe_pool *pool)
 {
 	struct cv_pipe *pipe = calloc(1, sizeof(*pipe));
+	uint32_t size_bytes = pool->size_bytes;
 	int fds[2], granted;
 
+	if (pool->count >= LARGE_COUNT && size_bytes / SMALLER >= SMALLEST_BYTES)
+		size_bytes /= SMALLER;
 	if (!pipe || pipe2(fds, O_NONBLOCK | O_CLOEXEC) < 0) {
 		free(pipe);
 		return NULL;
@@ -66,7 +73,7 @@ static struct cv_pipe *pipe_open(struct cv_pipe_pool *pool)
 	pipe->read_fd = fds[0];
 	pipe->write_fd = fds[1];
 	pool->count++;
-	granted = fcntl(pipe->write_fd, F_SETPIPE_SZ, (int)pool->size_bytes);
+	granted = fcntl(pipe->write_fd, F_SETPIPE_SZ, (int)size_bytes);
 	if (granted < 0)
 		granted = fcntl(pipe->write_fd, F_GETPIPE_SZ);
 	pipe->size_bytes = granted > 0 ? (uint32_t)granted : 0;

@@ -26,7 +26,7 @@
 #define RING_BUFFERS 256
 #define RING_BUFFER_BYTES 32768
 #define APP_LIMIT (256 * 1024)
-#define PIPE_BYTES (256 * 1024)
+#define PIPE_BYTES (1024 * 1024)
 #define PIPES_KEPT 64
 
 void cv_worker_count(struct cv_worker *worker, int reason)
