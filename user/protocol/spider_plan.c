@@ -82,7 +82,10 @@ static struct cv_spider_range *range_of(struct cv_spider_plan *plan, char key, u
 
 static void append_text(struct cv_spider_plan *plan, const char *text, size_t len)
 {
-	strncat(plan->path, text, len); /* fits: the result is never longer than spiderX */
+	size_t at = strlen(plan->path);
+
+	memcpy(plan->path + at, text, len); /* fits: the result is never longer than spiderX */
+	plan->path[at + len] = '\0';
 }
 
 /* One "key=value" of the query: ours is taken out, others are put back. */
