@@ -45,7 +45,8 @@ static struct addrinfo *fake_new(int family, const char *text, struct addrinfo *
 	fake->info.ai_addr = (struct sockaddr *)&fake->address;
 	fake->info.ai_addrlen = family == AF_INET ? sizeof(*in) : sizeof(*in6);
 	fake->info.ai_next = next;
-	if (inet_pton(family, text, family == AF_INET ? (void *)&in->sin_addr : &in6->sin6_addr) != 1)
+	if (inet_pton(family, text,
+		      family == AF_INET ? (void *)&in->sin_addr : &in6->sin6_addr) != 1)
 		abort();
 	return &fake->info;
 }
@@ -105,8 +106,8 @@ struct asker {
 static struct cv_ring *ring;
 static struct cv_resolver *resolver;
 
-static void answered(struct cv_resolve_query *query, int result, const struct cv_sockaddr *addresses,
-		     size_t address_count)
+static void answered(struct cv_resolve_query *query, int result,
+		     const struct cv_sockaddr *addresses, size_t address_count)
 {
 	struct asker *asker = cv_container_of(query, struct asker, query);
 
@@ -224,7 +225,8 @@ static void strategies_filter_and_order(void **state)
 		size_t count;
 		const char *addresses[4];
 	} rows[] = {
-		{CV_RESOLVE_ANY, 4, {"[2001:db8::1]:1", "192.0.2.1:1", "[2001:db8::2]:1", "192.0.2.2:1"}},
+		{CV_RESOLVE_ANY, 4,
+		 {"[2001:db8::1]:1", "192.0.2.1:1", "[2001:db8::2]:1", "192.0.2.2:1"}},
 		{CV_RESOLVE_V4, 2, {"192.0.2.1:1", "192.0.2.2:1"}},
 		{CV_RESOLVE_V6, 2, {"[2001:db8::1]:1", "[2001:db8::2]:1"}},
 		{CV_RESOLVE_V4V6, 4,
@@ -310,7 +312,8 @@ static void queue_is_capped(void **state)
 		assert_true(!askers[i].calls || askers[i].result == CV_INTERNAL_RESOURCE);
 	}
 	assert_int_equal(refused, 4);
-	assert_int_equal(ask("192.0.2.3", 1, CV_RESOLVE_ANY).result, 0); /* helpers are not needed */
+	/* needs no helper */
+	assert_int_equal(ask("192.0.2.3", 1, CV_RESOLVE_ANY).result, 0);
 	atomic_store(&release, true);
 	for (int i = 0; i < ASKERS; i++) {
 		turns(&askers[i].calls, 1, 3000);
@@ -327,7 +330,8 @@ static void cancel_frees_the_asker(void **state)
 
 	(void)state;
 	assert_true(working && queued && posted && second);
-	working->query.done = queued->query.done = posted->query.done = second->query.done = answered;
+	working->query.done = queued->query.done = answered;
+	posted->query.done = second->query.done = answered;
 	cv_resolve(resolver, ring, &working->query, "hang1.test", 1, CV_RESOLVE_ANY);
 	cv_resolve(resolver, ring, &second->query, "hang2.test", 1, CV_RESOLVE_ANY);
 	for (int wait = 0; wait < 1000 && atomic_load(&hanging) < 2; wait++)

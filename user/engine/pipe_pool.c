@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 #define SMALLEST_BYTES 65536u
-/* The first pipes, which serve whenever no sink is full, have the whole size: one splice then takes what
- * a socket has. The others wait with a slow sink most of the time and are smaller. */
+/* The first pipes, which serve whenever no sink is full, have the whole size: one splice then takes
+ * what a socket has. The others wait with a slow sink most of the time and are smaller. */
 #define LARGE_COUNT 4u
 #define SMALLER 4u
 #define REFUSED_ASKS 1024 /* this many asks are answered without trying again */
