@@ -12,11 +12,19 @@ struct cv_config_report {
 
 /**
  * cv_config_load() - Read, check and type a JSON configuration (comments allowed).
- * All findings are reported, not only the first. Returns 0, or CV_INTERNAL_CONFIG with nothing
- * allocated; -errno if the file cannot be read.
+ * All findings are reported, not only the first. Other files it names (users, certificates) are
+ * read too. Returns 0, or CV_INTERNAL_CONFIG with nothing allocated; -errno if the file cannot be
+ * read or memory is short.
  */
 int cv_config_load(const char *path, const struct cv_config_report *report,
 		   struct cv_config **ret_config);
+/**
+ * cv_config_load_text() - As cv_config_load(), from memory.
+ * @name: what findings call the file; a usersFile is looked for beside it
+ */
+int cv_config_load_text(const char *name, const char *text, size_t len,
+			const struct cv_config_report *report, struct cv_config **ret_config);
+/** cv_config_free() - NULL-safe; cleanses keys and passwords; returns NULL. */
 struct cv_config *cv_config_free(struct cv_config *config);
 
 #endif

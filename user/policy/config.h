@@ -2,8 +2,9 @@
 /*
  * config.h - the typed configuration: one read-only snapshot shared by all workers.
  *
- * Filled by config/ from JSON, read by session/. Owned by whoever called cv_config_load(); everything
- * inside lives as long as the snapshot. Strings are NUL terminated, never NULL ("" = absent).
+ * Filled by config/ from JSON, read by session/. Owned by whoever called cv_config_load();
+ * everything inside lives as long as the snapshot. Strings are NUL terminated, never NULL ("" =
+ * absent).
  */
 #ifndef CV_POLICY_CONFIG_H
 #define CV_POLICY_CONFIG_H
@@ -16,8 +17,10 @@
 #include "protocol/reality_server.h"
 #include "ring/resolver.h"
 
-struct cv_trust_store;
+struct cv_mldsa65;
+struct cv_replay_cache;
 struct cv_tls_server_context;
+struct cv_trust_store;
 
 enum cv_security { CV_SECURITY_NONE, CV_SECURITY_TLS, CV_SECURITY_REALITY };
 enum cv_inbound_protocol { CV_INBOUND_VLESS, CV_INBOUND_SOCKS };
@@ -29,22 +32,29 @@ struct cv_rate_limit { /* REALITY 10; bytes_per_s 0 = off */
 
 /* A site REALITY imitates; several may stand behind one listener, chosen by SNI. */
 struct cv_reality_target {
-	char *address_text;               /* as configured, for logs */
+	char *address_text;                /* as configured, for logs */
 	struct cv_destination destination; /* tcp: kind != NONE */
 	struct cv_sockaddr unix_address;   /* unix: len_bytes > 0 */
 	int xver;
 	char (*server_names)[256];
 	size_t server_name_count;
-	struct cv_reality_config reality; /* server_names point at ours; profile callback set at start */
+	struct cv_reality_config
+		reality; /* server_names point at ours; profile callback set at start */
 };
 
 struct cv_reality_inbound {
-	struct cv_reality_target *targets; /* [0] is the default: unknown SNI and non-TLS go there */
+	struct cv_reality_target
+		*targets; /* [0] is the default: unknown SNI and non-TLS go there */
 	size_t target_count;
 	struct cv_rate_limit fallback_upload, fallback_download;
 	char *key_log_path;
 	uint32_t learn_interval_s; /* re-learn, default 3600 */
 	bool show;
+	/* owned here, borrowed by each target's cv_reality_config */
+	uint8_t (*short_ids)[CV_SHORT_ID_LEN];
+	size_t short_id_count;
+	struct cv_mldsa65 *mldsa;
+	struct cv_replay_cache *replay;
 };
 
 struct cv_fallback { /* VLESS 7, inheritance already resolved by policy/fallback.c */
@@ -88,10 +98,10 @@ struct cv_outbound {
 	enum cv_security security;
 	char *server_name;
 	enum cv_fingerprint fingerprint;
-	char **alpn;                /* NULL terminated or NULL = the fingerprint's */
+	char **alpn; /* NULL terminated or NULL = the fingerprint's */
 	uint8_t reality_public[32];
 	uint8_t short_id[8];
-	uint8_t *mldsa_public;      /* 1952 bytes or NULL */
+	uint8_t *mldsa_public; /* 1952 bytes or NULL */
 	char *spider_x;
 	char *key_log_path;
 	struct cv_trust_store *trust;
@@ -100,22 +110,22 @@ struct cv_outbound {
 	char *user_email;
 };
 
-struct cv_level { /* policy.levels, milliseconds (VLESS 8: real defaults) */
-	uint32_t handshake_ms;      /* 60000 */
-	uint32_t idle_ms;           /* 300000 */
-	uint32_t uplink_only_ms;    /* 0 = as idle_ms (our default: a half-close is never widened) */
-	uint32_t downlink_only_ms;  /* 0 = as idle_ms */
+struct cv_level {                  /* policy.levels, milliseconds (VLESS 8: real defaults) */
+	uint32_t handshake_ms;     /* 60000 */
+	uint32_t idle_ms;          /* 300000 */
+	uint32_t uplink_only_ms;   /* 0 = as idle_ms (our default: a half-close is never widened) */
+	uint32_t downlink_only_ms; /* 0 = as idle_ms */
 };
 
 #define CV_LEVELS 16
 
-struct cv_daemon_settings { /* our own top-level object "culvert" */
-	uint32_t worker_count;    /* 0 = one per CPU */
-	char *engine;             /* "auto" (splice), "copy", "splice" */
-	char *control_path;       /* unix socket, "" = none; default /run/culvert/control.sock */
-	uint32_t max_sessions;    /* per worker, default 65536 */
-	uint32_t drain_s;         /* after SIGTERM, default 30 */
-	uint32_t max_pipes;       /* per worker, default 4096 */
+struct cv_daemon_settings {    /* our own top-level object "culvert" */
+	uint32_t worker_count; /* 0 = one per CPU */
+	char *engine;          /* "auto" (splice), "copy", "splice" */
+	char *control_path;    /* unix socket, "" = none; default /run/culvert/control.sock */
+	uint32_t max_sessions; /* per worker, default 65536 */
+	uint32_t drain_s;      /* after SIGTERM, default 30 */
+	uint32_t max_pipes;    /* per worker, default 4096 */
 };
 
 struct cv_config {
@@ -128,7 +138,9 @@ struct cv_config {
 	struct cv_router *router;
 	struct cv_level levels[CV_LEVELS];
 	struct cv_daemon_settings daemon;
-	struct cv_ed25519 *certificate_key; /* one per process, REALITY 6.6 */
+	struct cv_ed25519 *certificate_key;   /* one per process, REALITY 6.6 */
+	struct cv_trust_store **trust_stores; /* owned here, borrowed by outbounds */
+	size_t trust_store_count;
 };
 
 #endif

@@ -1,52 +1,58 @@
 // SPDX-License-Identifier: MIT
 /*
- * private_address.c - addresses behind which the operator's own network begins.
+ * private_address.c - the blocks of compat 7.1: what a proxied user must not reach by default,
+ * because it is the server's own inside.
  */
 #include "policy/private_address.h"
 
-#include <arpa/inet.h>
 #include <string.h>
 
-static const struct {
-	uint32_t network;
-	uint8_t prefix_bits;
-} private_v4[] = {
-	{0x00000000, 8},  {0x0a000000, 8},  {0x64400000, 10}, {0x7f000000, 8},	{0xa9fe0000, 16},
-	{0xac100000, 12}, {0xc0000000, 24}, {0xc0000200, 24}, {0xc0586300, 24}, {0xc0a80000, 16},
-	{0xc6120000, 15}, {0xc6336400, 24}, {0xcb007100, 24}, {0xe0000000, 3},
+#define IPV4(a, b, c, d, bits) \
+	{ \
+		.prefix_bits = (bits), .bytes = { a, b, c, d } \
+	}
+#define IPV6(a, b, bits) \
+	{ \
+		.is_ipv6 = true, .prefix_bits = (bits), .bytes = { a, b } \
+	}
+
+static const struct cv_cidr private_blocks[] = {
+	IPV4(0, 0, 0, 0, 8),      IPV4(10, 0, 0, 0, 8),     IPV4(100, 64, 0, 0, 10),
+	IPV4(127, 0, 0, 0, 8),    IPV4(169, 254, 0, 0, 16), IPV4(172, 16, 0, 0, 12),
+	IPV4(192, 0, 0, 0, 24),   IPV4(192, 0, 2, 0, 24),   IPV4(192, 88, 99, 0, 24),
+	IPV4(192, 168, 0, 0, 16), IPV4(198, 18, 0, 0, 15),  IPV4(198, 51, 100, 0, 24),
+	IPV4(203, 0, 113, 0, 24), IPV4(224, 0, 0, 0, 3),    IPV6(0, 0, 127),
+	IPV6(0xfc, 0, 7),         IPV6(0xfe, 0x80, 10),     IPV6(0xff, 0, 8),
 };
 
-static bool is_private_v4(uint32_t address)
+const struct cv_cidr *cv_private_blocks(size_t *ret_count)
 {
-	for (size_t i = 0; i < sizeof(private_v4) / sizeof(private_v4[0]); i++) {
-		uint32_t mask = 0xffffffffu << (32 - private_v4[i].prefix_bits);
-
-		if ((address & mask) == private_v4[i].network)
-			return true;
-	}
-	return false;
+	*ret_count = sizeof(private_blocks) / sizeof(private_blocks[0]);
+	return private_blocks;
 }
 
-static bool is_private_v6(const uint8_t address[16])
+bool cv_cidr_contains(const struct cv_cidr *cidr, const uint8_t *address)
 {
-	static const uint8_t zero[16];
+	const size_t whole = cidr->prefix_bits / 8;
+	const unsigned rest = cidr->prefix_bits % 8;
 
-	if (memcmp(address, zero, 15) == 0 && address[15] <= 1)
-		return true; /* ::/127 */
-	return (address[0] & 0xfe) == 0xfc ||			  /* fc00::/7 */
-	       (address[0] == 0xfe && (address[1] & 0xc0) == 0x80) || /* fe80::/10 */
-	       address[0] == 0xff;				  /* ff00::/8 */
+	return memcmp(cidr->bytes, address, whole) == 0 &&
+	       (rest == 0 || (cidr->bytes[whole] ^ address[whole]) >> (8 - rest) == 0);
 }
 
 bool cv_address_is_private(const struct cv_sockaddr *address)
 {
 	struct cv_destination destination;
-	uint32_t v4;
+	const uint8_t *bytes;
+	bool is_ipv6;
 
 	if (!cv_sockaddr_to_destination(address, &destination))
-		return false; /* unix sockets are named by the operator only */
-	if (destination.kind == CV_ADDRESS_IPV6)
-		return is_private_v6(destination.ipv6);
-	memcpy(&v4, destination.ipv4, sizeof(v4));
-	return is_private_v4(ntohl(v4));
+		return true;
+	is_ipv6 = destination.kind == CV_ADDRESS_IPV6;
+	bytes = is_ipv6 ? destination.ipv6 : destination.ipv4;
+	for (size_t i = 0; i < sizeof(private_blocks) / sizeof(private_blocks[0]); i++)
+		if (private_blocks[i].is_ipv6 == is_ipv6 &&
+		    cv_cidr_contains(&private_blocks[i], bytes))
+			return true;
+	return false;
 }

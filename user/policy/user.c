@@ -1,162 +1,151 @@
 // SPDX-License-Identifier: MIT
 /*
- * user.c - who may use an inbound: by UUID in a keyed hash table, or by name and password.
+ * user.c - the users of an inbound, found by id or by name and password.
  *
- * Bytes 6 and 7 of a UUID are not part of the identity (VLESS 5.2). The hash is keyed per process, so
- * nobody outside can choose UUIDs that collide. Passwords are compared in constant time, and a name
- * that does not exist costs the same as one that does.
+ * Two open-addressing indexes over one array of users; the hash is keyed, so that bucket and probe
+ * length say nothing about the ids (VLESS 5.3). An id is looked up with bytes 6 and 7 cleared
+ * (VLESS 5.2). Names and passwords are compared as padded blocks of one size, in constant time, and
+ * an unknown name is compared with a random block: how long a refusal takes does not tell a wrong
+ * password from a name that does not exist.
  */
 #include "policy/user.h"
 
-#include "base/reason.h"
 #include "crypto/crypto.h"
+#include "policy/siphash.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define PASSWORD_MAX 256
+#define UUID_LEN 16
+#define NO_USER UINT32_MAX
 
-struct cv_user_table {
-	struct cv_user *users;
-	size_t user_count;
-	uint32_t *slots; /* index + 1 into users, open addressing */
-	size_t slot_count; /* power of two, at least twice user_count */
-	uint8_t key[32];
+/* Length and bytes, zero padded. */
+struct user_text {
+	uint8_t len;
+	uint8_t bytes[CV_USER_TEXT_MAX];
 };
 
-static void mask_uuid(const uint8_t uuid[16], uint8_t masked[16])
+struct user_secret {
+	struct user_text name, password;
+};
+
+struct cv_user_table {
+	struct cv_siphash_key key;
+	struct cv_user *users;
+	struct user_secret *secrets; /* beside users */
+	struct user_secret nobody;   /* random: no name equals it */
+	size_t user_count;
+	uint32_t *by_uuid, *by_name; /* slot_count each; NO_USER = free */
+	size_t slot_count;           /* power of two, at least twice user_count */
+};
+
+static void mask_uuid(const uint8_t uuid[UUID_LEN], uint8_t ret_masked[UUID_LEN])
 {
-	memcpy(masked, uuid, 16);
-	masked[6] = masked[7] = 0;
+	memcpy(ret_masked, uuid, UUID_LEN);
+	ret_masked[6] = 0;
+	ret_masked[7] = 0;
 }
 
-static size_t slot_of(const struct cv_user_table *table, const uint8_t masked[16])
+/* False if @text does not fit. */
+static bool text_set(struct user_text *text, const char *bytes, size_t len)
 {
-	const struct cv_mac_part part = {.bytes = masked, .count_bytes = 16};
-	uint8_t mac[CV_HASH_MAX];
-	uint64_t hash = 0;
-
-	if (cv_hmac(CV_SHA256, table->key, sizeof(table->key), &part, 1, mac) == 0)
-		memcpy(&hash, mac, sizeof(hash));
-	return (size_t)hash & (table->slot_count - 1);
-}
-
-struct cv_user *cv_user_find_uuid(struct cv_user_table *table, const uint8_t uuid[16])
-{
-	uint8_t masked[16], other[16];
-	size_t slot;
-
-	if (!table || table->slot_count == 0)
-		return NULL;
-	mask_uuid(uuid, masked);
-	for (slot = slot_of(table, masked); table->slots[slot];
-	     slot = (slot + 1) & (table->slot_count - 1)) {
-		struct cv_user *user = &table->users[table->slots[slot] - 1];
-
-		mask_uuid(user->uuid, other);
-		if (cv_equal_constant_time(masked, other, sizeof(masked)))
-			return user;
-	}
-	return NULL;
-}
-
-static void insert(struct cv_user_table *table, size_t index)
-{
-	uint8_t masked[16], other[16];
-	size_t slot;
-
-	mask_uuid(table->users[index].uuid, masked);
-	for (slot = slot_of(table, masked); table->slots[slot];
-	     slot = (slot + 1) & (table->slot_count - 1)) {
-		mask_uuid(table->users[table->slots[slot] - 1].uuid, other);
-		if (memcmp(masked, other, sizeof(masked)) == 0)
-			break; /* the later one wins (VLESS 5.2) */
-	}
-	table->slots[slot] = (uint32_t)index + 1;
-}
-
-/* 1 if @text equals the stored one; takes the same time for every input of that length. */
-static bool equal_padded(const char *stored, const char *text, size_t text_len)
-{
-	uint8_t a[PASSWORD_MAX] = {0}, b[PASSWORD_MAX] = {0};
-	size_t stored_len = strlen(stored);
-	bool equal;
-
-	if (stored_len >= PASSWORD_MAX || text_len >= PASSWORD_MAX)
+	memset(text, 0, sizeof(*text));
+	if (len > CV_USER_TEXT_MAX)
 		return false;
-	memcpy(a, stored, stored_len);
-	memcpy(b, text, text_len);
-	equal = cv_equal_constant_time(a, b, sizeof(a)) & (stored_len == text_len);
-	cv_cleanse(a, sizeof(a));
-	cv_cleanse(b, sizeof(b));
-	return equal;
-}
-
-struct cv_user *cv_user_find_password(struct cv_user_table *table, const char *name, size_t name_len,
-				      const char *password, size_t password_len)
-{
-	static const struct cv_user nobody = {.name = (char *)"", .password = (char *)""};
-	const struct cv_user *candidate = &nobody;
-	struct cv_user *found = NULL;
-	bool equal;
-
-	for (size_t i = 0; table && i < table->user_count; i++) {
-		if (strlen(table->users[i].name) == name_len && name_len > 0 &&
-		    memcmp(table->users[i].name, name, name_len) == 0)
-			candidate = found = &table->users[i];
-	}
-	equal = equal_padded(candidate->password, password, password_len);
-	return equal ? found : NULL;
-}
-
-size_t cv_user_count(const struct cv_user_table *table)
-{
-	return table ? table->user_count : 0;
-}
-
-struct cv_user *cv_user_at(struct cv_user_table *table, size_t index)
-{
-	return &table->users[index];
-}
-
-static char *copy_text(const char *text)
-{
-	return strdup(text ? text : "");
+	text->len = (uint8_t)len;
+	memcpy(text->bytes, bytes, len);
+	return true;
 }
 
 static bool copy_user(struct cv_user *to, const struct cv_user *from)
 {
-	memcpy(to->uuid, from->uuid, sizeof(to->uuid));
-	memcpy(to->vision_seed, from->vision_seed, sizeof(to->vision_seed));
+	memcpy(to->uuid, from->uuid, UUID_LEN);
+	memcpy(to->short_id, from->short_id, sizeof(to->short_id));
+	to->has_short_id = from->has_short_id;
 	to->vision = from->vision;
 	to->enabled = from->enabled;
 	to->level = from->level;
-	to->name = copy_text(from->name);
-	to->email = copy_text(from->email);
-	to->password = copy_text(from->password);
+	memcpy(to->vision_seed, from->vision_seed, sizeof(to->vision_seed));
+	to->name = strdup(from->name ? from->name : "");
+	to->email = strdup(from->email ? from->email : "");
+	to->password = strdup(from->password ? from->password : "");
 	return to->name && to->email && to->password;
+}
+
+static void index_uuid(struct cv_user_table *table, uint32_t user)
+{
+	const size_t mask = table->slot_count - 1;
+	uint8_t wanted[UUID_LEN], there[UUID_LEN];
+	size_t slot;
+
+	mask_uuid(table->users[user].uuid, wanted);
+	slot = cv_siphash(&table->key, wanted, UUID_LEN) & mask;
+	for (; table->by_uuid[slot] != NO_USER; slot = (slot + 1) & mask) {
+		mask_uuid(table->users[table->by_uuid[slot]].uuid, there);
+		if (memcmp(there, wanted, UUID_LEN) == 0)
+			break;
+	}
+	table->by_uuid[slot] = user; /* the later of two that collide wins (VLESS 5.2) */
+}
+
+static void index_name(struct cv_user_table *table, uint32_t user)
+{
+	const size_t mask = table->slot_count - 1;
+	const struct user_text *name = &table->secrets[user].name;
+	size_t slot = cv_siphash(&table->key, name, sizeof(*name)) & mask;
+
+	while (table->by_name[slot] != NO_USER &&
+	       memcmp(&table->secrets[table->by_name[slot]].name, name, sizeof(*name)) != 0)
+		slot = (slot + 1) & mask;
+	table->by_name[slot] = user;
+}
+
+static bool fill(struct cv_user_table *table, const struct cv_user *users)
+{
+	for (uint32_t i = 0; i < table->user_count; i++) {
+		struct user_secret *secret = &table->secrets[i];
+		struct cv_user *user = &table->users[i];
+
+		if (!copy_user(user, &users[i]))
+			return false;
+		index_uuid(table, i);
+		if (user->password[0] && text_set(&secret->name, user->name, strlen(user->name)) &&
+		    text_set(&secret->password, user->password, strlen(user->password)))
+			index_name(table, i);
+	}
+	return true;
+}
+
+static bool make_indexes(struct cv_user_table *table)
+{
+	table->slot_count = 8;
+	while (table->slot_count < 2 * table->user_count)
+		table->slot_count *= 2;
+	table->by_uuid = malloc(table->slot_count * sizeof(*table->by_uuid));
+	table->by_name = malloc(table->slot_count * sizeof(*table->by_name));
+	if (!table->by_uuid || !table->by_name)
+		return false;
+	for (size_t i = 0; i < table->slot_count; i++)
+		table->by_uuid[i] = table->by_name[i] = NO_USER;
+	return true;
 }
 
 struct cv_user_table *cv_user_table_new(const struct cv_user *users, size_t user_count)
 {
 	struct cv_user_table *table = calloc(1, sizeof(*table));
-	bool good = table && cv_random_bytes(table->key, sizeof(table->key)) == 0;
 
-	if (!good)
+	if (!table || user_count >= NO_USER)
 		return cv_user_table_free(table);
-	table->slot_count = 4;
-	while (table->slot_count < user_count * 2)
-		table->slot_count *= 2;
 	table->users = calloc(user_count + 1, sizeof(*table->users));
-	table->slots = calloc(table->slot_count, sizeof(*table->slots));
-	good = table->users && table->slots;
-	for (size_t i = 0; good && i < user_count; i++) {
-		table->user_count = i + 1;
-		good = copy_user(&table->users[i], &users[i]);
-		if (good)
-			insert(table, i);
-	}
-	return good ? table : cv_user_table_free(table);
+	table->secrets = calloc(user_count + 1, sizeof(*table->secrets));
+	if (!table->users || !table->secrets)
+		return cv_user_table_free(table);
+	table->user_count = user_count;
+	if (cv_siphash_key_random(&table->key) != 0 ||
+	    cv_random_bytes(&table->nobody, sizeof(table->nobody)) != 0 || !make_indexes(table) ||
+	    !fill(table, users))
+		return cv_user_table_free(table);
+	return table;
 }
 
 struct cv_user_table *cv_user_table_free(struct cv_user_table *table)
@@ -164,17 +153,81 @@ struct cv_user_table *cv_user_table_free(struct cv_user_table *table)
 	if (!table)
 		return NULL;
 	for (size_t i = 0; i < table->user_count; i++) {
-		struct cv_user *user = &table->users[i];
-
-		if (user->password)
-			cv_cleanse(user->password, strlen(user->password));
-		free(user->name);
-		free(user->email);
-		free(user->password);
+		free(table->users[i].name);
+		free(table->users[i].email);
+		if (table->users[i].password)
+			cv_cleanse(table->users[i].password, strlen(table->users[i].password));
+		free(table->users[i].password);
 	}
+	if (table->secrets)
+		cv_cleanse(table->secrets, table->user_count * sizeof(*table->secrets));
 	free(table->users);
-	free(table->slots);
-	cv_cleanse(table, sizeof(*table));
+	free(table->secrets);
+	free(table->by_uuid);
+	free(table->by_name);
 	free(table);
 	return NULL;
+}
+
+struct cv_user *cv_user_find_uuid(struct cv_user_table *table, const uint8_t uuid[UUID_LEN])
+{
+	const size_t mask = table->slot_count - 1;
+	uint8_t wanted[UUID_LEN], there[UUID_LEN];
+	size_t slot;
+
+	mask_uuid(uuid, wanted);
+	slot = cv_siphash(&table->key, wanted, UUID_LEN) & mask;
+	for (; table->by_uuid[slot] != NO_USER; slot = (slot + 1) & mask) {
+		struct cv_user *user = &table->users[table->by_uuid[slot]];
+
+		mask_uuid(user->uuid, there);
+		if (cv_equal_constant_time(there, wanted, UUID_LEN))
+			return user;
+	}
+	return NULL;
+}
+
+/* Index of the user so named, or NO_USER; one comparison at least. */
+static uint32_t find_name(const struct cv_user_table *table, const struct user_text *name)
+{
+	const size_t mask = table->slot_count - 1;
+	size_t slot = cv_siphash(&table->key, name, sizeof(*name)) & mask;
+
+	do {
+		const uint32_t user = table->by_name[slot];
+		const struct user_secret *there =
+			user == NO_USER ? &table->nobody : &table->secrets[user];
+
+		if (cv_equal_constant_time(&there->name, name, sizeof(*name)))
+			return user;
+		slot = (slot + 1) & mask;
+	} while (table->by_name[slot] != NO_USER);
+	return NO_USER;
+}
+
+struct cv_user *cv_user_find_password(struct cv_user_table *table, const char *name,
+				      size_t name_len, const char *password, size_t password_len)
+{
+	struct user_secret given;
+	bool fits = text_set(&given.name, name, name_len);
+	const struct user_secret *known;
+	uint32_t user;
+	bool same;
+
+	fits &= text_set(&given.password, password, password_len);
+	user = find_name(table, &given.name);
+	known = user == NO_USER ? &table->nobody : &table->secrets[user];
+	same = cv_equal_constant_time(&known->password, &given.password, sizeof(given.password));
+	cv_cleanse(&given, sizeof(given));
+	return fits && same && user != NO_USER ? &table->users[user] : NULL;
+}
+
+size_t cv_user_count(const struct cv_user_table *table)
+{
+	return table->user_count;
+}
+
+struct cv_user *cv_user_at(struct cv_user_table *table, size_t index)
+{
+	return index < table->user_count ? &table->users[index] : NULL;
 }

@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * user.h - the users of one inbound, and how they are found.
+ */
 #ifndef CV_POLICY_USER_H
 #define CV_POLICY_USER_H
 
@@ -7,30 +10,44 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define CV_USER_TEXT_MAX 255 /* name and password: what SOCKS5 can carry */
+
 struct cv_user {
-	uint8_t uuid[16];   /* as configured */
-	char *name;         /* username, or "" */
-	char *email;        /* routing identity, or "" */
-	char *password;     /* socks, or "" */
-	bool vision;        /* flow xtls-rprx-vision demanded */
+	uint8_t uuid[16]; /* as configured */
+	char *name;       /* username, or "" */
+	char *email;      /* routing identity, or "" */
+	char *password;   /* socks, or "" = no login */
+	bool vision;      /* flow xtls-rprx-vision demanded */
 	bool enabled;
+	bool has_short_id;
+	uint8_t short_id[8]; /* the user's own REALITY short id, for its share link */
 	uint32_t level;
-	uint32_t vision_seed[4]; /* {0} = default */
+	uint32_t vision_seed[4];                       /* {0} = default */
 	_Atomic uint64_t uplink_bytes, downlink_bytes; /* live: added by workers */
 	_Atomic uint32_t session_count;
 };
 
 struct cv_user_table; /* owns its users */
 
-/** cv_user_table_new() - Takes copies of @users' fields (strings duplicated). */
+/**
+ * cv_user_table_new() - Takes copies of @users' fields (strings duplicated, NULL becomes "").
+ * Of two users with one name, or with ids that differ in bytes 6 and 7 only, the later is found.
+ * NULL: out of memory or of randomness.
+ */
 struct cv_user_table *cv_user_table_new(const struct cv_user *users, size_t user_count);
+/** cv_user_table_free() - NULL-safe, cleanses the passwords, returns NULL. */
 struct cv_user_table *cv_user_table_free(struct cv_user_table *table);
 /** cv_user_find_uuid() - Bytes 6 and 7 ignored (VLESS 5.2); keyed hash. NULL if unknown. */
 struct cv_user *cv_user_find_uuid(struct cv_user_table *table, const uint8_t uuid[16]);
-/** cv_user_find_password() - By name and password; constant time over unknown names. NULL = refused. */
-struct cv_user *cv_user_find_password(struct cv_user_table *table, const char *name, size_t name_len,
-				      const char *password, size_t password_len);
+/**
+ * cv_user_find_password() - By name and password, NULL = refused.
+ * Names and passwords are compared in constant time; an unknown name costs what a wrong password
+ * costs. A user without a password is never found.
+ */
+struct cv_user *cv_user_find_password(struct cv_user_table *table, const char *name,
+				      size_t name_len, const char *password, size_t password_len);
 size_t cv_user_count(const struct cv_user_table *table);
+/** cv_user_at() - NULL beyond the last one. */
 struct cv_user *cv_user_at(struct cv_user_table *table, size_t index);
 
 #endif

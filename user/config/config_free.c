@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MIT
+/*
+ * config_free.c - undoing what the loader made, also when it stopped half way.
+ */
+#include "config/config_load.h"
+
+#include "crypto/crypto.h"
+#include "policy/fallback.h"
+#include "policy/replay_cache.h"
+#include "protocol/tls_server.h"
+
+#include <stdlib.h>
+
+static void free_reality(struct cv_reality_inbound *reality)
+{
+	if (!reality)
+		return;
+	for (size_t i = 0; i < reality->target_count; i++) {
+		cv_cleanse(&reality->targets[i].reality, sizeof(reality->targets[i].reality));
+		free(reality->targets[i].address_text);
+		free(reality->targets[i].server_names);
+	}
+	free(reality->targets);
+	free(reality->key_log_path);
+	free(reality->short_ids);
+	cv_mldsa65_free(reality->mldsa);
+	cv_replay_cache_free(reality->replay);
+	free(reality);
+}
+
+static void free_inbound(struct cv_inbound *inbound)
+{
+	free(inbound->tag);
+	free(inbound->listen_addresses);
+	cv_user_table_free(inbound->users);
+	for (size_t i = 0; i < inbound->fallback_count; i++)
+		cv_fallback_done(&inbound->fallbacks[i]);
+	free(inbound->fallbacks);
+	free_reality(inbound->reality);
+	cv_tls_server_context_free(inbound->tls);
+}
+
+static void free_outbound(struct cv_outbound *outbound)
+{
+	free(outbound->tag);
+	free(outbound->server_name);
+	for (size_t i = 0; outbound->alpn && outbound->alpn[i]; i++)
+		free(outbound->alpn[i]);
+	free(outbound->alpn);
+	free(outbound->mldsa_public);
+	free(outbound->spider_x);
+	free(outbound->key_log_path);
+	free(outbound->user_email);
+	cv_cleanse(outbound, sizeof(*outbound));
+}
+
+struct cv_config *cv_config_free(struct cv_config *config)
+{
+	if (!config)
+		return NULL;
+	for (size_t i = 0; i < config->inbound_count; i++)
+		free_inbound(&config->inbounds[i]);
+	for (size_t i = 0; i < config->outbound_count; i++)
+		free_outbound(&config->outbounds[i]);
+	for (size_t i = 0; i < config->trust_store_count; i++)
+		cv_trust_store_free(config->trust_stores[i]);
+	free(config->inbounds);
+	free(config->outbounds);
+	free(config->trust_stores);
+	free(config->log_error_path);
+	free(config->log_access_path);
+	free(config->daemon.engine);
+	free(config->daemon.control_path);
+	cv_router_free(config->router);
+	cv_ed25519_free(config->certificate_key);
+	free(config);
+	return NULL;
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * load.h - the parts of the loader; each reads one kind of object into load->config.
+ */
+#ifndef CV_CONFIG_LOAD_H
+#define CV_CONFIG_LOAD_H
+
+#include "config/node.h"
+#include "config/schema.h"
+
+/* The users of one inbound while they are collected; owns its strings. */
+struct cv_user_list {
+	struct cv_load *load;
+	struct cv_user *users;
+	size_t count;
+	struct json_object *seen; /* "id:...", "email:...", "name:..." -> description */
+};
+
+struct cv_user_list cv_user_list_of(struct cv_load *load);
+void cv_user_list_done(struct cv_user_list *list);
+/** cv_load_clients() - VLESS: settings.clients, default flow @vision. */
+void cv_load_clients(struct cv_user_list *list, const struct cv_node *clients, bool vision);
+/** cv_load_accounts() - SOCKS: settings.accounts. */
+void cv_load_accounts(struct cv_user_list *list, const struct cv_node *accounts, uint32_t level);
+/** cv_load_users_file() - users.json at @path, for the inbound's protocol. */
+void cv_load_users_file(struct cv_user_list *list, const struct cv_node *node, const char *path,
+			bool is_strict, enum cv_inbound_protocol protocol);
+
+/* streamSettings of either direction. */
+struct cv_stream {
+	enum cv_security security;
+	int strategy; /* sockopt.domainStrategy, of cv_strategy_words */
+	struct cv_node tls, reality;
+};
+
+/* Name and value of a domain strategy: enum cv_resolve_strategy, and whether addresses are forced.
+ */
+#define CV_STRATEGY_FORCED 0x100
+#define CV_STRATEGY_AS_IS 0x200
+#define CV_STRATEGY_RESOLVE 0xff
+extern const struct cv_word cv_strategy_words[];
+
+/** cv_load_stream() - @node must outlive @ret_stream, whose nodes point at it. */
+void cv_load_stream(const struct cv_node *node, bool is_inbound, struct cv_stream *ret_stream);
+void cv_load_log(const struct cv_node *node);
+void cv_load_policy(const struct cv_node *node);
+void cv_load_culvert(const struct cv_node *node);
+void cv_load_inbounds(const struct cv_node *list);
+void cv_load_outbounds(const struct cv_node *list);
+void cv_load_routing(const struct cv_node *node);
+/** cv_load_reality_server() - realitySettings of an inbound; @users add their short ids. */
+void cv_load_reality_server(const struct cv_node *node, const struct cv_user_list *users,
+			    struct cv_inbound *inbound);
+void cv_load_reality_client(const struct cv_node *node, struct cv_outbound *outbound);
+void cv_load_tls_server(const struct cv_node *node, struct cv_inbound *inbound);
+void cv_load_tls_client(const struct cv_node *node, struct cv_outbound *outbound);
+/** cv_load_system_trust() - The roots of this machine, loaded once; NULL after a warning. */
+struct cv_trust_store *cv_load_system_trust(const struct cv_node *node);
+/** cv_load_fallbacks() - settings.fallbacks of a VLESS inbound. */
+void cv_load_fallbacks(const struct cv_node *list, struct cv_inbound *inbound);
+
+#endif

@@ -1,0 +1,376 @@
+// SPDX-License-Identifier: MIT
+/*
+ * load_users.c - who may come in: from the inbound's settings and from users.json.
+ *
+ * All users of an inbound are collected in one list, which refuses two with one identity: ids that
+ * differ in bytes 6 and 7 only are one (VLESS 5.2), emails regardless of case, and names.
+ */
+#include "config/load.h"
+#include "config/value.h"
+
+#include "crypto/crypto.h"
+#include "crypto/uuid.h"
+#include "wire/base64.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define UUID_LEN 16
+
+/* ---- the list ----------------------------------------------------------------------------- */
+
+struct cv_user_list cv_user_list_of(struct cv_load *load)
+{
+	struct cv_user_list list = {.load = load, .seen = json_object_new_object()};
+
+	load->out_of_memory |= !list.seen;
+	return list;
+}
+
+void cv_user_list_done(struct cv_user_list *list)
+{
+	for (size_t i = 0; i < list->count; i++) {
+		free(list->users[i].name);
+		free(list->users[i].email);
+		if (list->users[i].password)
+			cv_cleanse(list->users[i].password, strlen(list->users[i].password));
+		free(list->users[i].password);
+	}
+	free(list->users);
+	json_object_put(list->seen);
+	*list = (struct cv_user_list){0};
+}
+
+static const char *describe_user(const struct cv_user *user)
+{
+	return user->email[0] ? user->email : user->name[0] ? user->name : "a user without name";
+}
+
+/* False if somebody has that identity; remembers it otherwise. */
+static bool claim(struct cv_user_list *list, const struct cv_node *node, const char *kind,
+		  const char *value, const struct cv_user *user)
+{
+	struct json_object *other;
+	char key[300];
+
+	snprintf(key, sizeof(key), "%s:%.255s", kind, value);
+	for (char *c = key; *c; c++)
+		*c = (char)tolower((unsigned char)*c);
+	if (json_object_object_get_ex(list->seen, key, &other)) {
+		cv_node_error(node, "same %s as %s", kind, json_object_get_string(other));
+		return false;
+	}
+	if (json_object_object_add(list->seen, key, json_object_new_string(describe_user(user))) !=
+	    0)
+		list->load->out_of_memory = true;
+	return true;
+}
+
+static bool claim_uuid(struct cv_user_list *list, const struct cv_node *node,
+		       const struct cv_user *user)
+{
+	uint8_t masked[UUID_LEN];
+	char hex[2 * UUID_LEN + 1];
+
+	memcpy(masked, user->uuid, UUID_LEN);
+	masked[6] = masked[7] = 0;
+	cv_hex_encode(masked, UUID_LEN, hex);
+	return claim(list, node, "id", hex, user);
+}
+
+/* Takes copies of the strings. */
+static void add_user(struct cv_user_list *list, const struct cv_user *user)
+{
+	struct cv_user *users = cv_load_grow(list->load, list->users, list->count, sizeof(*users));
+
+	if (!users)
+		return;
+	list->users = users;
+	users[list->count] = *user;
+	users[list->count].name = cv_load_strdup(list->load, user->name);
+	users[list->count].email = cv_load_strdup(list->load, user->email);
+	users[list->count++].password = cv_load_strdup(list->load, user->password);
+}
+
+/* ---- VLESS: settings.clients -------------------------------------------------------------- */
+
+struct raw_client {
+	const char *id, *email, *flow;
+	uint32_t level;
+	struct cv_node seed;
+};
+
+static const struct cv_field client_fields[] = {
+	{"id", .type = CV_FIELD_TEXT, .is_required = true, .is_secret = true,
+	 CV_FIELD(struct raw_client, id)},
+	{"email", .type = CV_FIELD_TEXT, CV_FIELD(struct raw_client, email)},
+	{"flow", .type = CV_FIELD_TEXT, CV_FIELD(struct raw_client, flow)},
+	{"level", .type = CV_FIELD_U32, .max = CV_LEVELS - 1, CV_FIELD(struct raw_client, level)},
+	{"testseed", .type = CV_FIELD_ARRAY, CV_FIELD(struct raw_client, seed)},
+	{"reverse", .type = CV_FIELD_REFUSED},
+	{"encryption", .type = CV_FIELD_REFUSED, .why = "it belongs into the client's outbound"},
+	{.type = CV_FIELD_END},
+};
+
+static void set_seed(struct cv_user *user, const struct cv_node *seed)
+{
+	if (!seed->json)
+		return;
+	for (size_t i = 0; i < 4 && cv_node_count(seed) == 4; i++) {
+		const struct cv_node element = cv_node_element(seed, i);
+		const int64_t number = json_object_get_int64(element.json);
+
+		if (!json_object_is_type(element.json, json_type_int) || number < 0 ||
+		    number > UINT16_MAX)
+			cv_node_expected(&element, "a number from 0 to %d", UINT16_MAX);
+		else
+			user->vision_seed[i] = (uint32_t)number;
+	}
+	if (cv_node_count(seed) != 4)
+		cv_node_error(seed, "expected 4 numbers, found %zu", cv_node_count(seed));
+}
+
+static void load_client(struct cv_user_list *list, const struct cv_node *node, bool vision)
+{
+	const struct cv_node flow_node = cv_node_member(node, "flow");
+	const struct cv_node id_node = cv_node_member(node, "id");
+	const struct cv_node email_node = cv_node_member(node, "email");
+	struct cv_user user = {.enabled = true, .vision = vision, .name = "", .password = ""};
+	struct raw_client raw;
+
+	cv_schema_read(client_fields, node, &raw);
+	user.email = (char *)raw.email;
+	user.level = raw.level;
+	if (*raw.flow)
+		(void)cv_value_flow(&flow_node, raw.flow, &user.vision);
+	set_seed(&user, &raw.seed);
+	if (!id_node.json)
+		return;
+	if (cv_uuid_parse(raw.id, user.uuid) != 0) {
+		cv_node_expected_secret(&id_node, "a UUID or a text of 1 to 30 bytes");
+		return;
+	}
+	if (*raw.email && !claim(list, &email_node, "email", raw.email, &user))
+		return;
+	if (claim_uuid(list, &id_node, &user))
+		add_user(list, &user);
+}
+
+void cv_load_clients(struct cv_user_list *list, const struct cv_node *clients, bool vision)
+{
+	for (size_t i = 0; i < cv_node_count(clients); i++) {
+		const struct cv_node client = cv_node_element(clients, i);
+
+		load_client(list, &client, vision);
+	}
+}
+
+/* ---- SOCKS: settings.accounts ------------------------------------------------------------- */
+
+struct raw_account {
+	const char *user, *password;
+};
+
+static const struct cv_field account_fields[] = {
+	{"user", .type = CV_FIELD_TEXT, .is_required = true, CV_FIELD(struct raw_account, user)},
+	{"pass", .type = CV_FIELD_TEXT, .is_required = true, .is_secret = true,
+	 CV_FIELD(struct raw_account, password)},
+	{.type = CV_FIELD_END},
+};
+
+static bool password_fits(const struct cv_node *node, const char *password)
+{
+	if (password[0] == '$') {
+		cv_node_error(node, "hashed passwords are " CV_NOT_SUPPORTED);
+		return false;
+	}
+	if (!*password || strlen(password) > CV_USER_TEXT_MAX) {
+		cv_node_expected_secret(node, "a password of 1 to %d bytes", CV_USER_TEXT_MAX);
+		return false;
+	}
+	return true;
+}
+
+static void load_account(struct cv_user_list *list, const struct cv_node *node, uint32_t level)
+{
+	const struct cv_node name_node = cv_node_member(node, "user");
+	const struct cv_node password_node = cv_node_member(node, "pass");
+	struct cv_user user = {.enabled = true, .level = level, .email = ""};
+	struct raw_account raw;
+
+	cv_schema_read(account_fields, node, &raw);
+	user.name = (char *)raw.user;
+	user.password = (char *)raw.password;
+	if (!name_node.json || !password_node.json)
+		return;
+	if (!*raw.user || strlen(raw.user) > CV_USER_TEXT_MAX)
+		cv_node_expected(&name_node, "a name of 1 to %d bytes", CV_USER_TEXT_MAX);
+	else if (password_fits(&password_node, raw.password) &&
+		 claim(list, &name_node, "name", raw.user, &user))
+		add_user(list, &user);
+}
+
+void cv_load_accounts(struct cv_user_list *list, const struct cv_node *accounts, uint32_t level)
+{
+	for (size_t i = 0; i < cv_node_count(accounts); i++) {
+		const struct cv_node account = cv_node_element(accounts, i);
+
+		load_account(list, &account, level);
+	}
+}
+
+/* ---- users.json --------------------------------------------------------------------------- */
+
+enum connection_type { CONNECTION_BOTH, CONNECTION_VPN, CONNECTION_PROXY };
+
+struct raw_user {
+	const char *name, *uuid, *email, *flow, *socks_password, *proxy_password, *short_id;
+	int connection_type;
+	bool enabled;
+	struct cv_node external_proxy;
+};
+
+static const struct cv_word connection_types[] = {
+	{"both", CONNECTION_BOTH}, {"vpn", CONNECTION_VPN}, {"proxy", CONNECTION_PROXY}, {NULL, 0}};
+
+/* Unknown keys are kept by whoever writes the file, and are none of our business. */
+static const struct cv_field user_fields[] = {
+	{"username", .type = CV_FIELD_TEXT, .is_required = true, CV_FIELD(struct raw_user, name)},
+	{"uuid", .type = CV_FIELD_TEXT, CV_FIELD(struct raw_user, uuid)},
+	{"email", .type = CV_FIELD_TEXT, CV_FIELD(struct raw_user, email)},
+	{"flow", .type = CV_FIELD_TEXT, CV_FIELD(struct raw_user, flow)},
+	{"socks_password", .type = CV_FIELD_TEXT, .is_secret = true,
+	 CV_FIELD(struct raw_user, socks_password)},
+	{"proxy_password", .type = CV_FIELD_TEXT, .is_secret = true,
+	 CV_FIELD(struct raw_user, proxy_password)},
+	{"shortId", .type = CV_FIELD_TEXT, CV_FIELD(struct raw_user, short_id)},
+	{"connection_type", .type = CV_FIELD_WORD, .words = connection_types, .text = "both",
+	 CV_FIELD(struct raw_user, connection_type)},
+	{"enabled", .type = CV_FIELD_BOOL, .number = true, CV_FIELD(struct raw_user, enabled)},
+	{"external_proxy_id", .type = CV_FIELD_REFUSED, .why = "this user would go out directly"},
+	{.type = CV_FIELD_END, .name = "*"},
+};
+
+static bool name_is_valid(const char *name)
+{
+	const size_t len = strlen(name);
+
+	return len >= 3 && len <= 32 && name[0] >= 'a' && name[0] <= 'z' &&
+	       strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_-") == len;
+}
+
+static void set_user_short_id(const struct cv_node *node, const char *text, struct cv_user *user)
+{
+	const struct cv_node place = cv_node_member(node, "shortId");
+
+	if (place.json && cv_value_short_id(&place, text, user->short_id))
+		user->has_short_id = true;
+}
+
+/* A user who never speaks VLESS needs none. */
+static bool set_user_uuid(struct cv_user_list *list, const struct cv_node *node,
+			  const struct raw_user *raw, bool is_needed, struct cv_user *user)
+{
+	const struct cv_node place = cv_node_member(node, "uuid");
+
+	if (!*raw->uuid && !is_needed)
+		return true;
+	if (strlen(raw->uuid) >= 32 && cv_uuid_parse(raw->uuid, user->uuid) == 0)
+		return claim_uuid(list, &place, user);
+	cv_node_error(&place, "user %.32s: expected a UUID, found \"%.40s\"", raw->name, raw->uuid);
+	return false;
+}
+
+static bool add_file_user(struct cv_user_list *list, const struct cv_node *node,
+			  const struct raw_user *raw, enum cv_inbound_protocol protocol)
+{
+	const struct cv_node flow_node = cv_node_member(node, "flow");
+	const struct cv_node email_node = cv_node_member(node, "email");
+	const struct cv_node name_node = cv_node_member(node, "username");
+	const bool in_vless = raw->connection_type != CONNECTION_PROXY;
+	const bool in_socks = raw->connection_type != CONNECTION_VPN;
+	const char *password = *raw->socks_password ? raw->socks_password : raw->proxy_password;
+	struct cv_user user = {.enabled = raw->enabled, .name = (char *)raw->name};
+	char email[80];
+
+	if (!name_is_valid(raw->name)) {
+		cv_node_expected(&name_node, "a name like [a-z][a-z0-9_-]{2,31}");
+		return false;
+	}
+	snprintf(email, sizeof(email), "%s@vless.local", raw->name);
+	user.email = *raw->email ? (char *)raw->email : email;
+	user.password = protocol == CV_INBOUND_SOCKS ? (char *)password : (char *)"";
+	set_user_short_id(node, raw->short_id, &user);
+	if (!cv_value_flow(&flow_node, raw->flow, &user.vision) ||
+	    (*user.password && !password_fits(node, user.password)) ||
+	    !claim(list, &name_node, "name", raw->name, &user) ||
+	    !claim(list, &email_node, "email", user.email, &user) ||
+	    !set_user_uuid(list, node, raw, in_vless && protocol == CV_INBOUND_VLESS, &user))
+		return false;
+	if (protocol == CV_INBOUND_VLESS ? in_vless : in_socks && *password)
+		add_user(list, &user);
+	return true;
+}
+
+static void load_file_users(struct cv_user_list *list, const struct cv_document *document,
+			    enum cv_inbound_protocol protocol)
+{
+	const struct cv_node root = cv_node_root(document);
+	const struct cv_node users = cv_node_member(&root, "users");
+
+	if (!json_object_is_type(users.json, json_type_array)) {
+		cv_node_expected(&users, "a list of users");
+		return;
+	}
+	for (size_t i = 0; i < cv_node_count(&users); i++) {
+		const struct cv_node node = cv_node_element(&users, i);
+		const size_t errors = list->load->error_count;
+		struct raw_user raw;
+
+		cv_schema_read(user_fields, &node, &raw);
+		if (list->load->error_count == errors)
+			(void)add_file_user(list, &node, &raw, protocol);
+	}
+}
+
+static void check_permissions(const struct cv_node *node, const char *path, bool is_strict)
+{
+	struct stat status;
+
+	if (stat(path, &status) != 0 || (status.st_mode & (S_IRGRP | S_IROTH)) == 0)
+		return;
+	if (is_strict)
+		cv_node_error(node, "%.255s can be read by others (mode %04o)", path,
+			      status.st_mode & 07777u);
+	else
+		cv_node_warning(node, "%.255s can be read by others (mode %04o): chmod 600", path,
+				status.st_mode & 07777u);
+}
+
+void cv_load_users_file(struct cv_user_list *list, const struct cv_node *node, const char *path,
+			bool is_strict, enum cv_inbound_protocol protocol)
+{
+	struct cv_document document;
+	char *text, whole_path[4096];
+	size_t len;
+	int error;
+
+	snprintf(whole_path, sizeof(whole_path), "%s%s",
+		 path[0] == '/' ? "" : list->load->directory, path);
+	error = cv_document_read_file(whole_path, &text, &len);
+	if (error) {
+		cv_node_error(node, "cannot read %.255s: %s", whole_path, strerror(-error));
+		return;
+	}
+	check_permissions(node, whole_path, is_strict);
+	if (cv_document_open(list->load, whole_path, text, len, &document) == 0) {
+		load_file_users(list, &document, protocol);
+		cv_document_close(&document);
+	}
+	cv_cleanse(text, len);
+	free(text);
+}
