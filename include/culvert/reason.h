@@ -69,6 +69,7 @@
 	X(UPSTREAM_VERSION, -2215, "upstream answered with another protocol version") \
 	X(UPSTREAM_GROUP, -2216, "upstream chose a group we did not offer") \
 	X(UPSTREAM_TRUNCATED, -2217, "upstream ended inside a message") \
+	X(UPSTREAM_NO_ROUTE, -2218, "no route to the upstream's network")                         \
 	X(POLICY_BLOCKED, -2301, "blocked by a routing rule") \
 	X(POLICY_NO_OUTBOUND, -2302, "rule names an outbound that does not exist") \
 	X(POLICY_NO_FALLBACK, -2303, "no fallback configured") \

@@ -292,7 +292,7 @@ static void unreachable(void **state)
 	/* TCP knows no multicast */
 	(void)start(&caller, "224.0.0.1", 9, CV_RESOLVE_ANY, 2000);
 	turns(&caller.calls, 1, 3000);
-	assert_int_equal(caller.reason, CV_UPSTREAM_UNREACHABLE);
+	assert_int_equal(caller.reason, CV_UPSTREAM_NO_ROUTE);
 }
 
 static void out_of_descriptors(void **state)

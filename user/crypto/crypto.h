@@ -18,6 +18,8 @@
 
 /* ---- memory and randomness (crypto/random.c) ---- */
 /** cv_cleanse() - Overwrite a secret in a way the compiler may not drop. */
+/** cv_crypto_library() - Name and version of the library underneath, for people. */
+const char *cv_crypto_library(void);
 void cv_cleanse(void *bytes, size_t count_bytes);
 /** cv_equal_constant_time() - Compare; the time depends on @count_bytes only. */
 bool cv_equal_constant_time(const void *a, const void *b, size_t count_bytes);

@@ -43,3 +43,8 @@ uint32_t cv_random_below(uint32_t bound)
 	} while (value > unbiased_max);
 	return value % bound;
 }
+
+const char *cv_crypto_library(void)
+{
+	return OpenSSL_version(OPENSSL_VERSION);
+}

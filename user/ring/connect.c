@@ -50,11 +50,12 @@ static int reason_of(int error)
 	case -ENOENT: /* unix socket that does not exist */
 		return CV_UPSTREAM_REFUSED;
 	case -ENETUNREACH:
-	case -EHOSTUNREACH:
 	case -ENETDOWN:
-	case -EHOSTDOWN:
 	case -EADDRNOTAVAIL:
 	case -EAFNOSUPPORT:
+		return CV_UPSTREAM_NO_ROUTE;
+	case -EHOSTUNREACH:
+	case -EHOSTDOWN:
 	case -EINVAL: /* an address that no connection can go to */
 	case -EACCES:
 	case -EPERM:
