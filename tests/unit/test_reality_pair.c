@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -31,7 +32,6 @@ static struct cv_trust_store *trust;
 static struct cv_ed25519 *certificate_key;
 static struct cv_mldsa65 *mldsa;
 static uint8_t mldsa_public[CV_MLDSA65_PUBLIC];
-static char trust_file[64];
 
 /* Long names make a Certificate record with room for ML-DSA. */
 static void add_names(X509 *certificate)
@@ -53,7 +53,9 @@ static int make_target(void **state)
 	EVP_PKEY *key = EVP_EC_gen("P-256");
 	X509 *certificate = X509_new();
 	uint8_t seed[32] = {7};
+	char path[32];
 	FILE *file;
+	int fd;
 
 	(void)state;
 	X509_set_version(certificate, 2);
@@ -69,12 +71,15 @@ static int make_target(void **state)
 	target_context = SSL_CTX_new(TLS_server_method());
 	SSL_CTX_use_certificate(target_context, certificate);
 	SSL_CTX_use_PrivateKey(target_context, key);
-	strcpy(trust_file, "/tmp/test_reality_pair.XXXXXX");
-	file = fdopen(mkstemp(trust_file), "w");
+	fd = memfd_create("certificate", MFD_CLOEXEC);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	file = fopen(path, "w");
+	assert_non_null(file);
 	PEM_write_X509(file, certificate);
 	fclose(file);
-	trust = cv_trust_store_new(trust_file, false);
+	trust = cv_trust_store_new(path, false);
 	assert_non_null(trust);
+	close(fd);
 	X509_free(certificate);
 	EVP_PKEY_free(key);
 	certificate_key = cv_ed25519_from_seed(seed);
@@ -91,7 +96,6 @@ static int free_target(void **state)
 	cv_trust_store_free(trust);
 	cv_ed25519_free(certificate_key);
 	cv_mldsa65_free(mldsa);
-	unlink(trust_file);
 	return 0;
 }
 

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -31,7 +32,6 @@
 struct identity {
 	EVP_PKEY *key;
 	X509 *certificate;
-	char file[64];
 	struct cv_trust_store *trust;
 };
 
@@ -60,20 +60,22 @@ static X509 *self_signed(EVP_PKEY *key, const EVP_MD *digest)
 
 static void make_identity(struct identity *identity, EVP_PKEY *key, const EVP_MD *digest)
 {
+	char path[32];
 	FILE *file;
 	int fd;
 
 	assert_non_null(key);
 	identity->key = key;
 	identity->certificate = self_signed(key, digest);
-	strcpy(identity->file, "/tmp/test_tls_client.XXXXXX");
-	fd = mkstemp(identity->file);
+	fd = memfd_create("certificate", MFD_CLOEXEC);
 	assert_true(fd >= 0);
-	file = fdopen(fd, "w");
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	file = fopen(path, "w");
 	PEM_write_X509(file, identity->certificate);
 	fclose(file);
-	identity->trust = cv_trust_store_new(identity->file, false);
+	identity->trust = cv_trust_store_new(path, false);
 	assert_non_null(identity->trust);
+	close(fd);
 }
 
 static int make_identities(void **state)
@@ -91,7 +93,6 @@ static void free_identity(struct identity *identity)
 	EVP_PKEY_free(identity->key);
 	X509_free(identity->certificate);
 	cv_trust_store_free(identity->trust);
-	unlink(identity->file);
 }
 
 static int free_identities(void **state)
