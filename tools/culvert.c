@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: MIT
+/*
+ * culvert.c - the operator's tool: one table of commands, one file per command.
+ */
+#include "culvert.h"
+
+#include "culvert_probe.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct command {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *arguments, *description;
+} commands[] = {
+	{"keys", cv_cmd_keys, "[--mldsa] [--from PRIVATE] [--json]", "make a REALITY key pair"},
+	{"uuid", cv_cmd_uuid, "[TEXT]", "make a user id, at random or from a text"},
+	{"link", cv_cmd_link, "USER -c FILE [--host H] [--port P] [--no-qr] | --parse URL",
+	 "share link and QR code of a user; or a client's outbound from a link"},
+	{"check", cv_cmd_check, "FILE [--json]", "check a configuration without starting it"},
+	{"probe", cv_cmd_probe, "TARGET [--sni NAME] [--json]",
+	 "does this site make a good target?"},
+	{"show", cv_cmd_show,
+	 "sessions | session ID | workers | reasons | users [--control PATH] [--json]",
+	 "look into a running daemon"},
+	{"version", cv_cmd_version, "[--json]", "versions, and what this kernel has"},
+};
+
+#define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
+
+static void usage(FILE *out)
+{
+	fputs("usage: culvert COMMAND ...\n\n", out);
+	for (size_t i = 0; i < COMMAND_COUNT; i++)
+		fprintf(out, "  %-8s %s\n           %s\n", commands[i].name, commands[i].arguments,
+			commands[i].description);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc < 2) {
+		usage(stderr);
+		return CV_EXIT_USAGE;
+	}
+	if (strcmp(argv[1], "help") == 0 || strcmp(argv[1], "--help") == 0 ||
+	    strcmp(argv[1], "-h") == 0) {
+		usage(stdout);
+		return EXIT_SUCCESS;
+	}
+	for (size_t i = 0; i < COMMAND_COUNT; i++)
+		if (strcmp(argv[1], commands[i].name) == 0)
+			return commands[i].run(argc - 1, argv + 1);
+	fprintf(stderr, "culvert: no command %s; see culvert help\n", argv[1]);
+	return CV_EXIT_USAGE;
+}

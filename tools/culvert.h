@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * culvert.h - the commands of the CLI; each returns the exit status (0 good, 1 failed, 2 usage or
+ * configuration).
+ */
+#ifndef CULVERT_TOOLS_CULVERT_H
+#define CULVERT_TOOLS_CULVERT_H
+
+#define CV_EXIT_USAGE 2
+
+int cv_cmd_keys(int argc, char **argv);
+int cv_cmd_uuid(int argc, char **argv);
+int cv_cmd_link(int argc, char **argv);
+int cv_cmd_check(int argc, char **argv);
+int cv_cmd_show(int argc, char **argv);
+int cv_cmd_version(int argc, char **argv);
+
+#endif
