@@ -44,7 +44,8 @@ static void test_bad_texts(void **state)
 	static const char *const bad[] = {"",     ".",          "a b",         "a/b",
 					  "a:80", "[::1",       "[1.2.3.4]",   "[example.com]",
 					  "[]",   "fe80::1%lo", "caf\xc3\xa9", "a\nb",
-					  ":::",  "::1]",       "1.2.3.4:80",  "@unix"};
+					  ":::",  "::1]",       "1.2.3.4:80",  "@unix",
+					  "a..",  "a....",      "a.example.."};
 	struct cv_destination destination = {.kind = CV_ADDRESS_DOMAIN, .port = 7, .domain = "x"};
 
 	(void)state;

@@ -73,7 +73,8 @@ int cv_destination_set_text(struct cv_destination *destination, const char *host
 	if (!destination_set_ip(&result, host, len)) {
 		if (len > 0 && host[len - 1] == '.')
 			len--;
-		if (len == 0 || len > CV_DOMAIN_MAX)
+		/* One dot is the root's. A second one would survive and walk around every rule. */
+		if (len == 0 || len > CV_DOMAIN_MAX || host[len - 1] == '.')
 			return CV_PEER_ADDRESS;
 		for (size_t i = 0; i < len; i++)
 			if (!domain_byte_valid(host[i]))

@@ -36,8 +36,8 @@ struct cv_sockaddr {
 	};
 };
 
-/** cv_destination_set_text() - IP literal (also "[v6]") or domain [0-9A-Za-z._-]{1,255},
- * normalised. Returns 0 or CV_PEER_ADDRESS. */
+/** cv_destination_set_text() - IP literal (also "[v6]") or domain [0-9A-Za-z._-]{1,255} with at
+ * most one trailing dot, normalised. Returns 0 or CV_PEER_ADDRESS. */
 int cv_destination_set_text(struct cv_destination *destination, const char *host, uint16_t port);
 /** cv_destination_normalize() - v4-mapped IPv6 becomes IPv4, domain that is an IP literal
  * becomes IP. */
