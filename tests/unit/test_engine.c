@@ -713,6 +713,30 @@ static void stop_at_any_time(void **state)
 	}
 }
 
+/* What a stopped flow had on its way must never reach another session. */
+static void stopped_flows_leave_nothing_behind(void **state)
+{
+	struct rig rig;
+
+	rig_open(&rig, state);
+	for (uint32_t i = 0; i < 6; i++) {
+		struct session blocked, session;
+
+		session_open(&rig, &blocked, 2 * i);
+		session_start(&blocked, state);
+		block_up(&rig, &blocked);
+		session_close(&rig, &blocked);
+		session_open(&rig, &session, 2 * i + 1);
+		session.client.wanted = session.server.wanted = 300000;
+		session.client.fin_wanted = session.server.fin_wanted = true;
+		session_start(&session, state);
+		play_until_ended(&rig, &session, 2);
+		assert_all_arrived(&session);
+		session_close(&rig, &session);
+	}
+	rig_close(&rig);
+}
+
 /* ---- pipes -------------------------------------------------------------------------------- */
 
 static void pool_keeps_its_limits(void **state)
@@ -732,6 +756,7 @@ static void pool_keeps_its_limits(void **state)
 	assert_int_equal(cv_pipe_pool_used(pool), 3);
 	assert_int_equal(open_fds(), before + 6);
 	cv_pipe_give(pool, pipes[0], 1); /* dirty: closed */
+	assert_int_equal(open_fds(), before + 4);
 	cv_pipe_give(pool, pipes[1], 0);
 	cv_pipe_give(pool, pipes[2], 0);
 	cv_pipe_give(pool, NULL, 0);
@@ -782,6 +807,7 @@ int main(void)
 		EACH(source_reset_ends_a_blocked_flow),
 		EACH(fins_of_both_are_no_death),
 		EACH(stop_at_any_time),
+		EACH(stopped_flows_leave_nothing_behind),
 		cmocka_unit_test(pool_keeps_its_limits),
 		cmocka_unit_test(engines_are_found_by_name),
 	};

@@ -288,6 +288,8 @@ static void cache_is_capped(void **state)
 		assert_int_equal(ask(host, 1, CV_RESOLVE_ANY).result, 0);
 	}
 	assert_int_equal(atomic_load(&lookups), 100);
+	(void)ask("host0.test", 1, CV_RESOLVE_ANY); /* fresh, but there was no room to keep it */
+	assert_int_equal(atomic_load(&lookups), 101);
 }
 
 static void queue_is_capped(void **state)

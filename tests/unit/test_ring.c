@@ -263,6 +263,91 @@ static void starved_recv_can_be_cancelled(void **state)
 	cv_ring_free(ring);
 }
 
+/* One turn that is given much time must end as soon as there is something to do. */
+static void turn_at_once(struct cv_ring *ring)
+{
+	struct cv_timer guard = {.due = tick};
+	uint64_t started_ms = cv_clock_ms();
+
+	cv_timer_arm(ring, &guard, started_ms + 2000);
+	turn(ring);
+	cv_timer_disarm(ring, &guard);
+	assert_true(cv_clock_ms() - started_ms < 1000);
+}
+
+static void turns_do_not_sleep_over_starved_recvs(void **state)
+{
+	enum { IDLE = 5 };
+	struct cv_ring *ring = ring_with(state, 16, 1, 16);
+	struct probe holder = {.op.done = probe_done}, last = {.op.done = probe_done}, idle[IDLE];
+	int fds[IDLE + 2][2];
+
+	memset(idle, 0, sizeof(idle));
+	for (int i = 0; i < IDLE + 2; i++)
+		pair(fds[i]);
+	assert_int_equal(write(fds[0][1], "a", 1), 1);
+	assert_int_equal(write(fds[1][1], "b", 1), 1);
+	cv_ring_recv(ring, &holder.op, fds[0][0]);
+	turn_until(ring, &holder.calls, 1, 1000);
+	for (int i = 0; i < IDLE; i++) {
+		idle[i].op.done = probe_done;
+		cv_ring_recv(ring, &idle[i].op, fds[i + 2][0]);
+	}
+	cv_ring_recv(ring, &last.op, fds[1][0]);
+	turn_until(ring, &last.calls, 1, 50);
+	assert_int_equal(last.calls, 0);
+	cv_ring_buffer_give(ring, holder.flags);
+	/* one buffer, and those in front of the queue have no use for it */
+	for (int i = 0; i < IDLE + 2 && !last.calls; i++)
+		turn_at_once(ring);
+	assert_int_equal(last.calls, 1);
+	/* nor over the end of one that never was with the kernel */
+	cv_ring_recv(ring, &holder.op, fds[0][0]);
+	assert_int_equal(write(fds[0][1], "c", 1), 1);
+	turn_until(ring, &holder.calls, 2, 50);
+	assert_int_equal(holder.calls, 1);
+	cv_ring_cancel(ring, &holder.op);
+	turn_at_once(ring);
+	assert_int_equal(holder.result, -ECANCELED);
+	cv_ring_buffer_give(ring, last.flags);
+	for (int i = 0; i < IDLE; i++) {
+		cv_ring_cancel(ring, &idle[i].op);
+		turn_until(ring, &idle[i].calls, 1, 1000);
+	}
+	for (int i = 0; i < IDLE + 2; i++)
+		close_pair(fds[i]);
+	cv_ring_free(ring);
+}
+
+/* The kernel is shown few buffers at first, but all of them when that is not enough. */
+static void all_buffers_can_be_out(void **state)
+{
+	enum { FLOWS = 128 };
+	struct cv_ring *ring = ring_with(state, 256, FLOWS, 16);
+	struct probe *probes = calloc(FLOWS, sizeof(*probes));
+	int fds[FLOWS][2];
+
+	assert_non_null(probes);
+	for (int i = 0; i < FLOWS; i++) {
+		pair(fds[i]);
+		assert_int_equal(write(fds[i][1], &(uint8_t){(uint8_t)i}, 1), 1);
+		probes[i].op.done = probe_done;
+		cv_ring_recv(ring, &probes[i].op, fds[i][0]);
+	}
+	for (int i = 0; i < FLOWS; i++) {
+		turn_until(ring, &probes[i].calls, 1, 1000);
+		assert_int_equal(probes[i].result, 1);
+	}
+	for (int i = 0; i < FLOWS; i++)
+		assert_int_equal(*cv_ring_buffer(ring, probes[i].flags), (uint8_t)i);
+	for (int i = 0; i < FLOWS; i++) {
+		cv_ring_buffer_give(ring, probes[i].flags);
+		close_pair(fds[i]);
+	}
+	free(probes);
+	cv_ring_free(ring);
+}
+
 /* ---- accept ------------------------------------------------------------------------------- */
 
 static void accept_goes_on_until_cancelled(void **state)
@@ -611,6 +696,8 @@ int main(void)
 		BOTH(recv_reports_reset),
 		BOTH(recv_starves_and_recovers),
 		BOTH(starved_recv_can_be_cancelled),
+		BOTH(turns_do_not_sleep_over_starved_recvs),
+		BOTH(all_buffers_can_be_out),
 		BOTH(accept_goes_on_until_cancelled),
 		BOTH(accept_of_no_listener_ends),
 		BOTH(accept_rests_without_descriptors),
