@@ -737,37 +737,7 @@ static void stopped_flows_leave_nothing_behind(void **state)
 	rig_close(&rig);
 }
 
-/* ---- pipes -------------------------------------------------------------------------------- */
-
-static void pool_keeps_its_limits(void **state)
-{
-	struct cv_pipe_pool *pool = cv_pipe_pool_new(3, 2, 65536);
-	size_t before = open_fds();
-	struct cv_pipe *pipes[3];
-
-	(void)state;
-	assert_non_null(pool);
-	for (int i = 0; i < 3; i++) {
-		pipes[i] = cv_pipe_take(pool);
-		assert_non_null(pipes[i]);
-		assert_true(pipes[i]->size_bytes >= 65536);
-	}
-	assert_null(cv_pipe_take(pool));
-	assert_int_equal(cv_pipe_pool_used(pool), 3);
-	assert_int_equal(open_fds(), before + 6);
-	cv_pipe_give(pool, pipes[0], 1); /* dirty: closed */
-	assert_int_equal(open_fds(), before + 4);
-	cv_pipe_give(pool, pipes[1], 0);
-	cv_pipe_give(pool, pipes[2], 0);
-	cv_pipe_give(pool, NULL, 0);
-	assert_int_equal(cv_pipe_pool_used(pool), 0);
-	assert_int_equal(open_fds(), before + 4);
-	pipes[0] = cv_pipe_take(pool);
-	assert_true(pipes[0] == pipes[1] || pipes[0] == pipes[2]);
-	cv_pipe_give(pool, pipes[0], 0);
-	assert_null(cv_pipe_pool_free(pool));
-	assert_int_equal(open_fds(), before);
-}
+/* ---- table ------------------------------------------------------------------------------- */
 
 static void engines_are_found_by_name(void **state)
 {
@@ -808,7 +778,6 @@ int main(void)
 		EACH(fins_of_both_are_no_death),
 		EACH(stop_at_any_time),
 		EACH(stopped_flows_leave_nothing_behind),
-		cmocka_unit_test(pool_keeps_its_limits),
 		cmocka_unit_test(engines_are_found_by_name),
 	};
 
