@@ -113,7 +113,7 @@ def target(net, tmp, authority):
     nginx = rig.Nginx(net.internet, os.path.join(tmp, "target"), """
         server { listen %s:8443 ssl http2 backlog=4096; server_name %s; root %s;
             ssl_certificate %s; ssl_certificate_key %s; ssl_protocols TLSv1.2 TLSv1.3;
-            client_header_timeout 5; keepalive_timeout 5; }""" % (
+            client_header_timeout 8; keepalive_timeout 8; }""" % (
         rig.INTERNET_IP, rig.SITE, root, certificate, key), wait=((rig.INTERNET_IP, 8443),))
     yield types.SimpleNamespace(address="%s:8443" % rig.INTERNET_IP, certificate=certificate,
                                 key=key, ca=authority.file, root=root)
@@ -162,3 +162,9 @@ def pair(net, tmp, keys, target, internet):
                 daemon.stop(10)
             except AssertionError as error:
                 print(error)
+
+
+@pytest.fixture(autouse=True)
+def no_connection_is_left():
+    yield
+    rig.close_all()

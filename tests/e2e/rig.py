@@ -14,6 +14,7 @@ import socket
 import subprocess
 import threading
 import time
+import weakref
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from cryptography import x509
@@ -313,7 +314,8 @@ class Culvert(Process):
         return sum(worker[name] for worker in self.ask("workers")["workers"])
 
     def wait_idle(self, seconds=15):
-        """Until no session is left."""
+        """Until no session is left; first the test lets go of its own connections."""
+        close_all()
         wait_for(lambda: not self.sessions(), seconds,
                  "sessions end (%s)" % [(s["state"], s["destination"]) for s in self.sessions()])
 
@@ -410,8 +412,20 @@ def tcp(namespace, address, port, timeout=10):
         connection = socket.socket()
     connection.settimeout(timeout)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    _opened.append(weakref.ref(connection))
     connection.connect((address, port))
     return connection
+
+
+_opened = []
+
+
+def close_all():
+    """Close what tcp() opened and nobody closed; a failed test's traceback would keep it open."""
+    while _opened:
+        connection = _opened.pop()()
+        if connection is not None:
+            connection.close()
 
 
 def reset(connection):

@@ -36,7 +36,7 @@ def test_uuid(build):
 
 def test_show(net, client, server):
     """show over the control socket of both daemons."""
-    with_socket = ["--socket", server.control_path]
+    with_socket = ["--control", server.control_path]
     for what in ("sessions", "workers", "reasons", "users"):
         text = culvert("show", what, "--json", *with_socket)
         assert json.loads(text), what
@@ -44,7 +44,8 @@ def test_show(net, client, server):
 
 
 def test_probe_a_good_target(net, target):
-    text = culvert("probe", target.address, "--sni", rig.SITE, namespace=net.server)
+    text = culvert("probe", target.address, "--sni", rig.SITE, "--ca", target.ca,
+                   namespace=net.server)
     assert re.search(r"TLS 1\.3", text), text
 
 

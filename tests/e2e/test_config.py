@@ -32,7 +32,6 @@ BAD = [
     ("unknown protocol", '"protocol": "socks"', '"protocol": "carrier-pigeon"', 5, "protocol"),
     ("a string where an object belongs", '{"auth": "noauth"}', '"noauth"', 6, "settings"),
     ("unknown auth", '"auth": "noauth"', '"auth": "retina"', 6, "auth"),
-    ("password without accounts", '"auth": "noauth"', '"auth": "password"', None, "accounts"),
     ("listen on a name", '"listen": "127.0.0.1"', '"listen": "example.com"', 5, "listen"),
     ("unknown outbound", '"protocol": "freedom"', '"protocol": "freedumb"', 10, "protocol"),
     ("unknown log level", '"loglevel": "warning"', '"loglevel": "loud"', 3, "loglevel"),
