@@ -45,6 +45,9 @@ struct cv_handshake *cv_handshake_free(struct cv_handshake *handshake)
 void cv_step_deadline(struct cv_session *session)
 {
 	switch (session->state) {
+	case CV_SESSION_ROUTE:
+		cv_session_refuse(session, CV_UPSTREAM_RESOLVE);
+		break;
 	case CV_SESSION_EXPECT_UPSTREAM_HELLO:
 		cv_session_refuse(session, CV_UPSTREAM_TIMEOUT);
 		break;

@@ -183,12 +183,14 @@ static int decode_from(struct cv_leg *leg, size_t index, struct cv_span *in, str
 /* Layers above the lowest may have input of their own (bytes behind a request header). */
 static int decode_leftovers(struct cv_leg *leg, struct cv_buffer *app)
 {
+	size_t had_bytes = cv_buffer_len(app);
+
 	for (size_t i = 0; leg->stack && i < leg->stack->count; i++) {
 		int result = 0;
 
 		if (cv_buffer_len(&leg->stack->pending[i]) > 0)
 			result = decode_pending(leg, i, app);
-		if (result || cv_buffer_len(app) > 0)
+		if (result || cv_buffer_len(app) > had_bytes)
 			return result;
 	}
 	return 0;
@@ -196,12 +198,13 @@ static int decode_leftovers(struct cv_leg *leg, struct cv_buffer *app)
 
 int cv_leg_decode(struct cv_leg *leg, struct cv_buffer *ret_app)
 {
-	bool tx_clear = cv_leg_tx_clear(leg);
-	size_t queued = cv_buffer_len(&leg->out), before;
+	/* Once the sending direction is raw or over no record of any kind may follow (Vision 5.1). */
+	bool is_mute = cv_leg_tx_clear(leg) || (leg->facts & CV_LEG_FIN_WANTED);
+	size_t queued = cv_buffer_len(&leg->out), had_bytes = cv_buffer_len(ret_app), before;
 	struct cv_span in;
 	int result = decode_leftovers(leg, ret_app);
 
-	if (result || cv_buffer_len(ret_app) > 0)
+	if (result || cv_buffer_len(ret_app) > had_bytes)
 		return result;
 	in = cv_buffer_span(&leg->in);
 	before = in.len_bytes;
@@ -210,8 +213,7 @@ int cv_leg_decode(struct cv_leg *leg, struct cv_buffer *ret_app)
 	result = leg->stack ? decode_from(leg, 0, &in, ret_app) : take_batch(&in, ret_app);
 	cv_buffer_consume(&leg->in, before - in.len_bytes);
 	cv_buffer_release_if_empty(&leg->in);
-	if (tx_clear) /* the sending direction is raw: no record of any kind may follow (Vision 5.1)
-		       */
+	if (is_mute)
 		leg->out.tail = leg->out.head + queued;
 	return result;
 }
@@ -333,11 +335,24 @@ static void recv_done(struct cv_op *op, int result, uint32_t flags)
 		cv_session_event(leg->session, leg, error);
 		return;
 	}
-	if (result == 0)
-		leg->facts |= CV_LEG_FIN_RECEIVED;
-	else if (result != -ECANCELED)
+	if (result == 0) {
+		leg->facts |= leg->facts & CV_LEG_SEND_FAILED ? CV_LEG_RESET : CV_LEG_FIN_RECEIVED;
+		leg->session->last_activity_ms = cv_ring_now_ms(ring);
+	} else if (result != -ECANCELED) {
 		leg->facts |= CV_LEG_RESET;
+	}
 	cv_session_event(leg->session, leg, result == -ECANCELED ? 0 : result);
+}
+
+/* An upstream that has seen enough answers, closes and resets what still comes: the answer is in
+ * our socket and belongs to the client. What a resetting client said last is nobody's loss. */
+void cv_leg_send_failed(struct cv_leg *leg, int error)
+{
+	bool is_readable = (error == -EPIPE || error == -ECONNRESET) &&
+			   leg == &leg->session->upstream &&
+			   !(leg->facts & (CV_LEG_FIN_RECEIVED | CV_LEG_APP_ENDED));
+
+	leg->facts |= is_readable ? CV_LEG_SEND_FAILED : CV_LEG_RESET;
 }
 
 static void send_done(struct cv_op *op, int result, uint32_t flags)
@@ -353,8 +368,8 @@ static void send_done(struct cv_op *op, int result, uint32_t flags)
 		return;
 	}
 	if (result != -ECANCELED)
-		leg->facts |= CV_LEG_RESET;
-	cv_session_event(leg->session, leg, result == -ECANCELED ? 0 : result ? result : -EPIPE);
+		cv_leg_send_failed(leg, result ? result : -EPIPE);
+	cv_session_event(leg->session, leg, 0);
 }
 
 void cv_leg_recv(struct cv_leg *leg)
@@ -371,7 +386,8 @@ void cv_leg_recv(struct cv_leg *leg)
 
 void cv_leg_flush(struct cv_leg *leg)
 {
-	if (leg->fd < 0 || leg->send_op.pending || (leg->facts & CV_LEG_RESET))
+	if (leg->fd < 0 || leg->send_op.pending ||
+	    (leg->facts & (CV_LEG_RESET | CV_LEG_SEND_FAILED)))
 		return;
 	if (cv_buffer_len(&leg->sending) == 0) {
 		struct cv_buffer empty = leg->sending;

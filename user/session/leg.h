@@ -27,6 +27,7 @@ enum cv_leg_fact {
 	CV_LEG_FIN_WANTED = 4,	 /* send FIN as soon as out is empty */
 	CV_LEG_FIN_SENT = 8,
 	CV_LEG_RESET = 16,	 /* the socket failed: nothing can be sent or received */
+	CV_LEG_SEND_FAILED = 32, /* reset as well, but what it said before can still be read */
 };
 
 struct cv_session;
@@ -86,6 +87,9 @@ void cv_leg_settle(struct cv_leg *leg);
 
 /** cv_leg_recv() - Start a recv unless one is pending or the leg ended. */
 void cv_leg_recv(struct cv_leg *leg);
+/** cv_leg_send_failed() - A send failed with @error: what the other side said before its reset is
+ * still read where it matters. */
+void cv_leg_send_failed(struct cv_leg *leg, int error);
 /** cv_leg_flush() - Start a send of what is queued; send FIN when wanted and nothing is queued. */
 void cv_leg_flush(struct cv_leg *leg);
 

@@ -34,20 +34,19 @@ struct cv_fallback_limit {
 	uint64_t resume_ms[2]; /* that direction is not read before */
 };
 
-void cv_session_limit(struct cv_session *session, const struct cv_rate_limit *upload,
-		      const struct cv_rate_limit *download)
+int cv_session_limit(struct cv_session *session, const struct cv_rate_limit *upload,
+		     const struct cv_rate_limit *download)
 {
 	uint64_t now_ms = cv_ring_now_ms(session->worker->ring);
 
 	if (upload->bytes_per_s == 0 && download->bytes_per_s == 0)
-		return;
+		return 0;
 	session->limit = calloc(1, sizeof(*session->limit));
-	if (!session->limit) {
-		cv_session_close(session, CV_INTERNAL_MEMORY);
-		return;
-	}
+	if (!session->limit)
+		return CV_INTERNAL_MEMORY;
 	cv_rate_limit_init(&session->limit->bucket[CV_UPLINK], upload, now_ms);
 	cv_rate_limit_init(&session->limit->bucket[CV_DOWNLINK], download, now_ms);
+	return 0;
 }
 
 static struct cv_leg *source_of(struct cv_session *session, enum cv_direction direction)
@@ -97,33 +96,28 @@ static void arm_relay(struct cv_session *session)
 	uint64_t due_ms = cv_session_idle_since_ms(session) + idle_limit_ms(session);
 	uint64_t resume_ms = limit_resume_ms(session);
 
-	if (session->header_held && session->header_due_ms < due_ms)
-		due_ms = session->header_due_ms;
+	if (session->header_held && session->due_ms < due_ms)
+		due_ms = session->due_ms;
 	cv_timer_arm(session->worker->ring, &session->timer,
 		     resume_ms < due_ms ? resume_ms : due_ms);
 }
 
-static void flush_header(struct cv_session *session)
+static int flush_header(struct cv_session *session)
 {
-	int error;
-
 	session->header_held = false;
-	if (!session->upstream.stack)
-		return;
-	error = cv_leg_flush_header(&session->upstream, cv_vless_client_layer_flush);
-	if (error)
-		cv_session_close(session, error);
+	return cv_leg_flush_header(&session->upstream, cv_vless_client_layer_flush);
 }
 
 void cv_step_relay_timer(struct cv_session *session)
 {
 	uint64_t now_ms = cv_ring_now_ms(session->worker->ring);
+	int error = 0;
 
-	if (session->header_held && now_ms >= session->header_due_ms)
-		flush_header(session);
-	if (session->state != CV_SESSION_RELAY)
-		return;
-	if (now_ms >= cv_session_idle_since_ms(session) + idle_limit_ms(session))
+	if (session->header_held && now_ms >= session->due_ms)
+		error = flush_header(session);
+	if (error)
+		cv_session_close(session, error);
+	else if (now_ms >= cv_session_idle_since_ms(session) + idle_limit_ms(session))
 		cv_session_close(session, CV_POLICY_IDLE);
 	else
 		arm_relay(session);
@@ -138,10 +132,11 @@ static void fail(struct cv_session *session, struct cv_leg *leg, int error)
 
 	if (reset)
 		error = is_client ? CV_PEER_RESET : CV_UPSTREAM_RESET;
+	/* What broke off in the middle must not look whole to the other side. */
 	if (is_client)
-		session->abort_upstream = reset;
+		session->abort_upstream = true;
 	else
-		session->abort_client = reset;
+		session->abort_client = true;
 	if (is_client && reset)
 		cv_session_close(session, error);
 	else
@@ -160,12 +155,11 @@ static void flow_ended(struct cv_flow *flow, int result)
 	if (result == 0) {
 		source_of(session, direction)->facts |= CV_LEG_FIN_RECEIVED | CV_LEG_APP_ENDED;
 		sink_of(session, direction)->facts |= CV_LEG_FIN_WANTED | CV_LEG_FIN_SENT;
-	} else if (result != -ECANCELED && session->state == CV_SESSION_RELAY) {
-		struct cv_leg *leg = flow->failed_side == CV_FLOW_SOURCE
-					     ? source_of(session, direction)
-					     : sink_of(session, direction);
-
-		leg->facts |= CV_LEG_RESET;
+		session->last_activity_ms = cv_ring_now_ms(session->worker->ring);
+	} else if (result != -ECANCELED && flow->failed_side == CV_FLOW_SOURCE) {
+		source_of(session, direction)->facts |= CV_LEG_RESET;
+	} else if (result != -ECANCELED) {
+		cv_leg_send_failed(sink_of(session, direction), result);
 	}
 	cv_session_event(session, NULL, 0);
 }
@@ -243,24 +237,23 @@ static int move_batches(struct cv_session *session, enum cv_direction direction)
 		}
 		if (error)
 			return error;
-		if (result == CV_LAYER_EOF)
+		if (result == CV_LAYER_EOF) { /* nothing counts that comes after it */
 			source->facts |= CV_LEG_APP_ENDED;
+			cv_buffer_consume(&source->in, cv_buffer_len(&source->in));
+		}
 	}
 	return result < 0 && result != -EAGAIN ? result : 0;
 }
 
 static int end_of_source(struct cv_session *session, struct cv_leg *source, struct cv_leg *sink)
 {
-	int error = 0;
+	bool is_uplink = source == &session->client;
+	int error = cv_leg_decode_eof(source,
+				      is_uplink ? CV_PEER_TRUNCATED : CV_UPSTREAM_TRUNCATED);
 
-	if (!(source->facts & CV_LEG_APP_ENDED)) {
-		error = cv_leg_decode_eof(source, source == &session->client
-							  ? CV_PEER_TRUNCATED
-							  : CV_UPSTREAM_TRUNCATED);
-		source->facts |= CV_LEG_APP_ENDED;
-	}
-	if (!error && session->header_held && source == &session->client)
-		flush_header(session);
+	source->facts |= CV_LEG_APP_ENDED;
+	if (!error && session->header_held && is_uplink)
+		error = flush_header(session);
 	if (!error)
 		error = cv_leg_encode_eof(sink);
 	sink->facts |= CV_LEG_FIN_WANTED;
@@ -281,9 +274,11 @@ static void run_direction(struct cv_session *session, enum cv_direction directio
 	struct cv_leg *source = source_of(session, direction), *sink = sink_of(session, direction);
 	int error = 0;
 
-	if (session->flow_active[direction] && (sink->facts & CV_LEG_FIN_RECEIVED))
+	if (session->flow_active[direction] &&
+	    (sink->facts & (CV_LEG_FIN_RECEIVED | CV_LEG_APP_ENDED)))
 		cv_flow_watch_sink(&session->flow[direction]); /* its reader has left */
-	if (session->flow_active[direction] || direction_ended(session, direction))
+	if (session->flow_active[direction] || direction_ended(session, direction) ||
+	    (sink->facts & CV_LEG_SEND_FAILED))
 		return;
 	if (session->limit &&
 	    session->limit->resume_ms[direction] > cv_ring_now_ms(session->worker->ring))
@@ -309,6 +304,9 @@ static void run_direction(struct cv_session *session, enum cv_direction directio
 
 void cv_step_relay(struct cv_session *session)
 {
+	if ((session->upstream.facts & CV_LEG_SEND_FAILED) &&
+	    direction_ended(session, CV_DOWNLINK)) /* now all it said is said */
+		session->upstream.facts |= CV_LEG_RESET;
 	if (session->upstream.facts & CV_LEG_RESET) {
 		if (!session->flow_active[CV_DOWNLINK])
 			(void)move_batches(session, CV_DOWNLINK);
@@ -328,8 +326,9 @@ void cv_step_relay(struct cv_session *session)
 		cv_session_close(session, 0);
 		return;
 	}
-	if (session->limit && limit_resume_ms(session) != NO_EVENT)
-		arm_relay(session);
+	if (direction_ended(session, CV_UPLINK) || direction_ended(session, CV_DOWNLINK) ||
+	    (session->limit && limit_resume_ms(session) != NO_EVENT))
+		arm_relay(session); /* these change what the timer waits for */
 }
 
 void cv_session_relay(struct cv_session *session)
@@ -337,6 +336,6 @@ void cv_session_relay(struct cv_session *session)
 	session->state = CV_SESSION_RELAY;
 	session->handshake = cv_handshake_free(session->handshake);
 	session->last_activity_ms = cv_ring_now_ms(session->worker->ring);
-	session->header_due_ms = session->last_activity_ms + HEADER_HOLD_MS;
+	session->due_ms = session->last_activity_ms + HEADER_HOLD_MS;
 	arm_relay(session);
 }

@@ -28,7 +28,8 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-#define FINISH_MS 5000
+#define FINISH_MS 5000 /* without progress */
+#define FINISH_CAP_MS 60000
 #define LINGER_MS 2000
 #define DRAIN_POLL_MS 5
 
@@ -169,6 +170,15 @@ static void cancel_leg(struct cv_leg *leg)
 		cv_ring_cancel(ring, &leg->send_op);
 }
 
+static void stop_flows(struct cv_session *session)
+{
+	session->depth++; /* a flow may end at once */
+	for (int d = CV_UPLINK; d <= CV_DOWNLINK; d++)
+		if (session->flow_active[d])
+			session->flow[d].engine->stop(&session->flow[d]);
+	session->depth--;
+}
+
 void cv_session_close(struct cv_session *session, int reason)
 {
 	if (session->state == CV_SESSION_CLOSED)
@@ -178,22 +188,24 @@ void cv_session_close(struct cv_session *session, int reason)
 		cv_worker_count(session->worker, reason);
 	}
 	session->state = CV_SESSION_CLOSED;
-	session->depth++;
 	cv_timer_disarm(session->worker->ring, &session->timer);
 	session->handshake = cv_handshake_free(session->handshake);
 	cancel_leg(&session->client);
 	cancel_leg(&session->upstream);
-	for (int d = CV_UPLINK; d <= CV_DOWNLINK; d++)
-		if (session->flow_active[d])
-			session->flow[d].engine->stop(&session->flow[d]);
+	stop_flows(session);
 	cv_session_account(session);
-	session->depth--;
 }
 
 static bool leg_is_flushed(const struct cv_leg *leg)
 {
-	return leg->fd < 0 || (leg->facts & CV_LEG_RESET) ||
+	return leg->fd < 0 || (leg->facts & (CV_LEG_RESET | CV_LEG_SEND_FAILED)) ||
 	       (cv_leg_queued(leg) == 0 && !leg->send_op.pending);
+}
+
+static bool session_is_flushed(const struct cv_session *session)
+{
+	return leg_is_flushed(&session->client) && leg_is_flushed(&session->upstream) &&
+	       !session->flow_active[CV_UPLINK] && !session->flow_active[CV_DOWNLINK];
 }
 
 /* Everything the kernel took was acknowledged: an RST cannot swallow it any more. */
@@ -201,31 +213,31 @@ static bool leg_is_delivered(const struct cv_leg *leg)
 {
 	int unsent = 0;
 
-	return leg->fd < 0 || ioctl(leg->fd, SIOCOUTQ, &unsent) < 0 || unsent == 0;
+	return leg->fd < 0 || (leg->facts & CV_LEG_RESET) || ioctl(leg->fd, SIOCOUTQ, &unsent) < 0 || unsent == 0;
 }
 
-/* Flush both legs; then RST if that is what the client must see, else FIN and a short linger, so
- * that unread input does not turn the close into a reset that destroys what was just sent. */
+/* Flush both legs; then RST where that is what a side must see, once it has got what came before;
+ * else FIN for the client and a short linger, so that unread input does not turn the close into a
+ * reset that destroys what was just sent. */
 static void run_finish(struct cv_session *session)
 {
 	struct cv_leg *client = &session->client;
 
 	cv_buffer_consume(&client->in, cv_buffer_len(&client->in));
 	cv_buffer_consume(&session->upstream.in, cv_buffer_len(&session->upstream.in));
-	if (!leg_is_flushed(client) || !leg_is_flushed(&session->upstream))
+	if (!session_is_flushed(session))
 		return;
-	if (session->abort_client) {
-		if (leg_is_delivered(client))
-			cv_session_close(session, session->reason);
-		else
-			cv_session_arm(session, DRAIN_POLL_MS);
+	if ((session->abort_client && !leg_is_delivered(client)) ||
+	    (session->abort_upstream && !leg_is_delivered(&session->upstream))) {
+		cv_session_arm(session, DRAIN_POLL_MS);
 		return;
 	}
-	if (client->fd < 0 || (client->facts & (CV_LEG_FIN_RECEIVED | CV_LEG_RESET))) {
+	if (session->abort_client || client->fd < 0 || (client->facts & (CV_LEG_FIN_RECEIVED | CV_LEG_RESET))) {
 		cv_session_close(session, session->reason);
 		return;
 	}
-	if (!(client->facts & CV_LEG_FIN_WANTED)) {
+	if (!session->lingering) {
+		session->lingering = true;
 		client->facts |= CV_LEG_FIN_WANTED;
 		cv_session_arm(session, LINGER_MS);
 	}
@@ -242,12 +254,24 @@ void cv_session_finish(struct cv_session *session, int reason)
 		(void)cv_leg_encode_eof(&session->client); /* close_notify, where there is TLS */
 	session->state = CV_SESSION_FINISH;
 	session->handshake = cv_handshake_free(session->handshake);
-	if (session->flow_active[CV_UPLINK] || session->flow_active[CV_DOWNLINK]) {
-		cv_session_close(session, reason);
-		return;
-	}
+	session->last_activity_ms = cv_ring_now_ms(session->worker->ring);
+	session->due_ms = session->last_activity_ms + FINISH_CAP_MS;
+	stop_flows(session);
 	cv_session_arm(session, FINISH_MS);
 	run_finish(session);
+}
+
+/* Whoever takes what is queued gets time to, but neither much at once nor for ever. */
+static void finish_due(struct cv_session *session)
+{
+	uint64_t due_ms = session->last_activity_ms + FINISH_MS;
+
+	if (due_ms > session->due_ms)
+		due_ms = session->due_ms;
+	if (session->lingering || cv_ring_now_ms(session->worker->ring) >= due_ms)
+		cv_session_close(session, session->reason);
+	else
+		cv_timer_arm(session->worker->ring, &session->timer, due_ms);
 }
 
 /* ---- dispatch ----------------------------------------------------------------------------- */
@@ -340,9 +364,7 @@ static void timer_due(struct cv_timer *timer)
 		cv_step_spider_timer(session);
 		break;
 	case CV_SESSION_FINISH:
-		if (!session->abort_client || (session->client.facts & CV_LEG_RESET) ||
-		    cv_ring_now_ms(session->worker->ring) - session->last_activity_ms > FINISH_MS)
-			cv_session_close(session, session->reason);
+		finish_due(session);
 		break;
 	default:
 		cv_step_deadline(session);

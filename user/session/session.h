@@ -56,7 +56,8 @@ struct cv_session {
 	struct cv_fallback_limit *limit; /* REALITY 10; NULL = none */
 	struct cv_flow flow[2];
 	struct cv_timer timer;
-	uint64_t started_ms, last_activity_ms, header_due_ms;
+	uint64_t started_ms, last_activity_ms;
+	uint64_t due_ms; /* RELAY: of the header held back; SPIDER, FINISH: the end of it all */
 	uint64_t user_moved_bytes[2]; /* app bytes moved by user space */
 	uint64_t accounted_bytes[2];  /* already added to the user's counters */
 	char *destination_text;	      /* "" until known; owned */
@@ -66,6 +67,7 @@ struct cv_session {
 	bool flow_active[2], flow_ended[2], flow_refused[2];
 	bool is_fallback; /* relays to a target or fallback, not to what the client asked for */
 	bool abort_client, abort_upstream; /* close that leg with RST */
+	bool lingering;	       /* FINISH: FIN is sent, input is thrown away for a while */
 	bool header_held;      /* VLESS client: the request header waits for the first app bytes */
 };
 
@@ -76,7 +78,8 @@ void cv_session_start(struct cv_worker *worker, const struct cv_inbound *inbound
  * reason or -errno. Drives the session; it may be gone afterwards. */
 void cv_session_event(struct cv_session *session, struct cv_leg *leg, int error);
 
-/** cv_session_finish() - Send what is queued, then FIN, then close (deadline 5 s). */
+/** cv_session_finish() - Send what is queued, then FIN or RST, then close: at the latest 5 s after
+ * the last progress, 60 s after all. Flows are stopped. */
 void cv_session_finish(struct cv_session *session, int reason);
 /** cv_session_close() - Cancel everything and close now; the slot follows when nothing is pending.
  */

@@ -207,13 +207,14 @@ static void go_forward(struct cv_session *session)
 	log_forward(session, cv_reality_server_reason(handshake->reality));
 	error = cv_buffer_append(&session->client.out, cv_buffer_bytes(saved),
 				 cv_buffer_len(saved));
+	if (!error)
+		error = cv_session_limit(session, &session->inbound->reality->fallback_upload,
+					 &session->inbound->reality->fallback_download);
 	if (error) {
 		cv_session_close(session, error);
 		return;
 	}
 	session->is_fallback = true;
-	cv_session_limit(session, &session->inbound->reality->fallback_upload,
-			 &session->inbound->reality->fallback_download);
 	cv_session_relay(session);
 }
 
@@ -280,7 +281,12 @@ static void go_established(struct cv_session *session)
 
 void cv_step_retire_target(struct cv_session *session)
 {
-	if (cv_leg_busy(&session->upstream))
+	struct cv_leg *target = &session->upstream;
+
+	cv_buffer_consume(&target->out, cv_buffer_len(&target->out));
+	if (!target->send_op.pending)
+		cv_buffer_consume(&target->sending, cv_buffer_len(&target->sending));
+	if (cv_leg_busy(target))
 		return;
 	cv_leg_done(&session->upstream, false);
 	session->upstream.facts = 0;

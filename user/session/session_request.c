@@ -194,7 +194,6 @@ static void accept_request(struct cv_session *session, size_t header_bytes)
 		cv_session_close(session, error);
 		return;
 	}
-	atomic_fetch_add_explicit(&session->user->session_count, 1, memory_order_relaxed);
 	handshake->destination = handshake->request.destination;
 	cv_step_route(session);
 }
@@ -233,6 +232,7 @@ static void judge_request(struct cv_session *session)
 		return;
 	}
 	session->user = user;
+	atomic_fetch_add_explicit(&user->session_count, 1, memory_order_relaxed);
 	accept_request(session, header_bytes);
 }
 

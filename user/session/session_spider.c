@@ -37,6 +37,8 @@ static uint64_t next_due_ms(struct cv_session *session)
 	uint64_t wake_ms = cv_spider_next_wake_ms(spider);
 	uint64_t return_ms = cv_spider_return_at_ms(spider);
 
+	if (session->due_ms < due_ms) /* a site that never falls silent */
+		due_ms = session->due_ms;
 	if (!cv_spider_finished(spider) && wake_ms < due_ms)
 		due_ms = wake_ms;
 	if (!(session->client.facts & CV_LEG_FIN_WANTED) && return_ms < due_ms)
@@ -87,7 +89,8 @@ void cv_step_spider_begin(struct cv_session *session)
 		return;
 	}
 	session->state = CV_SESSION_SPIDER;
-	session->started_ms = session->last_activity_ms = cv_ring_now_ms(worker->ring);
+	session->last_activity_ms = cv_ring_now_ms(worker->ring);
+	session->due_ms = session->last_activity_ms + CAP_MS;
 	arm_spider(session);
 }
 
@@ -135,7 +138,6 @@ void cv_step_spider_timer(struct cv_session *session)
 		report_to_client(session);
 	if (now_ms >= cv_spider_next_wake_ms(spider))
 		cv_spider_wake(spider, now_ms);
-	if (now_ms >= session->started_ms + CAP_MS ||
-	    now_ms >= session->last_activity_ms + QUIET_MS)
+	if (now_ms >= session->due_ms || now_ms >= session->last_activity_ms + QUIET_MS)
 		cv_session_finish(session, CV_UPSTREAM_REAL_CERTIFICATE);
 }

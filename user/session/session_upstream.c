@@ -387,6 +387,7 @@ void cv_step_route(struct cv_session *session)
 		handshake->session = session;
 		handshake->resolving = true;
 		handshake->resolve.done = resolved;
+		cv_session_arm(session, CONNECT_MS); /* not the client's clock any more */
 		cv_resolve(session->worker->resolver, session->worker->ring, &handshake->resolve,
 			   handshake->destination.domain, handshake->destination.port,
 			   CV_RESOLVE_ANY);

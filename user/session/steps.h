@@ -50,9 +50,10 @@ void cv_step_spider_timer(struct cv_session *session);
 /* relay.c */
 void cv_step_relay(struct cv_session *session);
 void cv_step_relay_timer(struct cv_session *session);
-/** cv_session_limit() - Put REALITY 10's fallback rate limits on the session. */
-void cv_session_limit(struct cv_session *session, const struct cv_rate_limit *upload,
-		      const struct cv_rate_limit *download);
+/** cv_session_limit() - Put REALITY 10's fallback rate limits on the session. Returns 0 or
+ * CV_INTERNAL_MEMORY. */
+int cv_session_limit(struct cv_session *session, const struct cv_rate_limit *upload,
+		     const struct cv_rate_limit *download);
 
 /* handshake.c */
 void cv_step_deadline(struct cv_session *session);

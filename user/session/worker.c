@@ -17,6 +17,7 @@
 #include "session/session.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <time.h>
@@ -28,6 +29,7 @@
 #define APP_LIMIT (256 * 1024)
 #define PIPE_BYTES (1024 * 1024)
 #define PIPES_KEPT 64
+#define TIDY_MS 10000 /* longer than nearly every handshake */
 
 void cv_worker_count(struct cv_worker *worker, int reason)
 {
@@ -39,6 +41,26 @@ void cv_worker_count(struct cv_worker *worker, int reason)
 }
 
 /* ---- sessions ----------------------------------------------------------------------------- */
+
+/* What handshakes used is free but still ours, many times what their sessions keep. */
+static void tidy_due(struct cv_timer *timer)
+{
+	struct cv_worker *worker = cv_container_of(timer, struct cv_worker, tidy_timer);
+
+	(void)malloc_trim(0);
+	if (worker->tidy_again)
+		cv_timer_arm(worker->ring, timer, cv_ring_now_ms(worker->ring) + TIDY_MS);
+	worker->tidy_again = false;
+}
+
+static void tidy_later(struct cv_worker *worker)
+{
+	worker->tidy_again = worker->tidy_timer.heap_index != 0;
+	worker->tidy_timer.due = tidy_due;
+	if (!worker->tidy_again)
+		cv_timer_arm(worker->ring, &worker->tidy_timer,
+			     cv_ring_now_ms(worker->ring) + TIDY_MS);
+}
 
 struct cv_session *cv_worker_adopt(struct cv_worker *worker)
 {
@@ -52,6 +74,7 @@ struct cv_session *cv_worker_adopt(struct cv_worker *worker)
 	if (worker->sessions)
 		worker->sessions->previous = session;
 	worker->sessions = session;
+	tidy_later(worker);
 	atomic_fetch_add_explicit(&worker->counters.sessions, 1, memory_order_relaxed);
 	return session;
 }
@@ -209,6 +232,7 @@ static void tear_down(struct cv_worker *worker)
 		free(listener);
 	}
 	cv_timer_disarm(worker->ring, &worker->drain_timer);
+	cv_timer_disarm(worker->ring, &worker->tidy_timer);
 	cv_buffer_done(&worker->app);
 	cv_slab_done(&worker->slab);
 	worker->spider_paths = cv_spider_paths_free(worker->spider_paths);

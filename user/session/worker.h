@@ -51,6 +51,8 @@ struct cv_worker {
 	pthread_t thread;
 	struct cv_post stop_post;
 	struct cv_timer drain_timer;
+	struct cv_timer tidy_timer; /* gives the memory of past handshakes back to the system */
+	bool tidy_again;	    /* sessions came after it was armed */
 	bool stopping, listening;
 	_Atomic bool ready; /* 0 until the ring runs */
 	_Atomic int start_error;
