@@ -333,8 +333,8 @@ static void load_socks(const struct cv_node *node, struct cv_user_list *users,
 	if (*ret_open && (raw.accounts.json || *raw.users_file))
 		cv_node_error(node, "users are listed, but auth is \"noauth\": anybody could come "
 				    "in; expected auth \"password\"");
-	if (!*ret_open && users->count == 0 && users->load->error_count == 0)
-		cv_node_warning(node, "no users: nobody can come in");
+	if (!*ret_open && users->count == 0 && !*raw.users_file)
+		cv_node_error(&raw.accounts, "expected at least one account, found none");
 }
 
 static void warn_public_socks(const struct cv_node *node, const struct cv_inbound *inbound,

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: MIT
+/* test_user.c - VLESS 5.2: ids without bytes 6 and 7; names and passwords, what must be refused. */
+#include "policy/user.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define MANY 5000
+
+static struct cv_user_table *table_of(const struct cv_user *users, size_t count)
+{
+	struct cv_user_table *table = cv_user_table_new(users, count);
+
+	assert_non_null(table);
+	return table;
+}
+
+static void test_uuid_mask(void **state)
+{
+	struct cv_user users[2] = {
+		{.uuid = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}, .email = "a"},
+		{.uuid = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 17}, .email = "b"},
+	};
+	struct cv_user_table *table = table_of(users, 2);
+	uint8_t uuid[16];
+
+	(void)state;
+	memcpy(uuid, users[0].uuid, 16);
+	assert_string_equal(cv_user_find_uuid(table, uuid)->email, "a");
+	uuid[6] = 0xaa;
+	uuid[7] = 0x55;
+	assert_string_equal(cv_user_find_uuid(table, uuid)->email, "a");
+	for (int i = 0; i < 16; i++) {
+		memcpy(uuid, users[0].uuid, 16);
+		uuid[i] ^= 0x80;
+		if (i != 6 && i != 7)
+			assert_null(cv_user_find_uuid(table, uuid));
+	}
+	/* the user as configured is not masked: the client's own bytes matter to Vision */
+	assert_int_equal(cv_user_find_uuid(table, users[1].uuid)->uuid[6], 7);
+	cv_user_table_free(table);
+}
+
+static void test_later_of_two_wins(void **state)
+{
+	struct cv_user users[2] = {{.uuid = {[6] = 1}, .email = "first"},
+				   {.uuid = {[6] = 2}, .email = "second"}};
+	struct cv_user_table *table = table_of(users, 2);
+
+	(void)state;
+	assert_string_equal(cv_user_find_uuid(table, users[0].uuid)->email, "second");
+	cv_user_table_free(table);
+}
+
+static void test_copies(void **state)
+{
+	char name[] = "alice", email[] = "alice@x", password[] = "secret";
+	struct cv_user user = {.name = name,
+			       .email = email,
+			       .password = password,
+			       .vision = true,
+			       .enabled = true,
+			       .level = 3,
+			       .vision_seed = {1, 2, 3, 4}};
+	struct cv_user_table *table = table_of(&user, 1);
+	struct cv_user *copy = cv_user_at(table, 0);
+
+	(void)state;
+	memset(name, 'x', 5);
+	memset(password, 'x', 6);
+	assert_string_equal(copy->name, "alice");
+	assert_true(copy->vision && copy->enabled && copy->level == 3);
+	assert_int_equal(copy->vision_seed[3], 4);
+	assert_ptr_equal(cv_user_find_password(table, "alice", 5, "secret", 6), copy);
+	assert_int_equal(cv_user_count(table), 1);
+	assert_null(cv_user_at(table, 1));
+	cv_user_table_free(table);
+}
+
+static void test_passwords(void **state)
+{
+	struct cv_user users[] = {
+		{.name = "alice", .password = "pw"},
+		{.name = "bob", .password = "other"},
+		{.name = "mute", .password = ""},
+		{.name = "", .password = "nameless"},
+	};
+	struct cv_user_table *table = table_of(users, 4);
+	char longest[300];
+
+	(void)state;
+	assert_ptr_equal(cv_user_find_password(table, "alice", 5, "pw", 2), cv_user_at(table, 0));
+	assert_null(cv_user_find_password(table, "alice", 5, "other", 5));
+	assert_null(cv_user_find_password(table, "bob", 3, "pw", 2));
+	assert_null(cv_user_find_password(table, "carol", 5, "pw", 2));
+	assert_null(cv_user_find_password(table, "alic", 4, "pw", 2));
+	assert_null(cv_user_find_password(table, "alice\0", 6, "pw", 2));
+	assert_null(cv_user_find_password(table, "alice", 5, "pw\0", 3));
+	assert_null(cv_user_find_password(table, "alice", 5, "p", 1));
+	assert_null(cv_user_find_password(table, "mute", 4, "", 0));
+	assert_null(cv_user_find_password(table, "", 0, "", 0));
+	memset(longest, 'a', sizeof(longest));
+	assert_null(cv_user_find_password(table, longest, sizeof(longest), "pw", 2));
+	assert_null(cv_user_find_password(table, "alice", 5, longest, sizeof(longest)));
+	cv_user_table_free(table);
+}
+
+static void test_longest_password(void **state)
+{
+	char name[CV_USER_TEXT_MAX + 1], password[CV_USER_TEXT_MAX + 1];
+	struct cv_user user = {.name = name, .password = password};
+	struct cv_user_table *table;
+
+	(void)state;
+	memset(name, 'n', CV_USER_TEXT_MAX);
+	memset(password, 'p', CV_USER_TEXT_MAX);
+	name[CV_USER_TEXT_MAX] = password[CV_USER_TEXT_MAX] = '\0';
+	table = table_of(&user, 1);
+	assert_non_null(
+		cv_user_find_password(table, name, CV_USER_TEXT_MAX, password, CV_USER_TEXT_MAX));
+	password[CV_USER_TEXT_MAX - 1] = 'q';
+	assert_null(
+		cv_user_find_password(table, name, CV_USER_TEXT_MAX, password, CV_USER_TEXT_MAX));
+	cv_user_table_free(table);
+}
+
+static void test_many(void **state)
+{
+	struct cv_user *users = calloc(MANY, sizeof(*users));
+	char(*names)[16] = calloc(MANY, sizeof(*names));
+	struct cv_user_table *table;
+	uint8_t unknown[16] = {0xff};
+
+	(void)state;
+	for (unsigned i = 0; i < MANY; i++) {
+		snprintf(names[i], sizeof(names[i]), "user%u", i);
+		users[i].uuid[14] = (uint8_t)(i >> 8);
+		users[i].uuid[15] = (uint8_t)i;
+		users[i].name = users[i].password = names[i];
+	}
+	table = table_of(users, MANY);
+	for (unsigned i = 0; i < MANY; i++) {
+		const size_t len = strlen(names[i]);
+
+		assert_ptr_equal(cv_user_find_uuid(table, users[i].uuid), cv_user_at(table, i));
+		assert_ptr_equal(cv_user_find_password(table, names[i], len, names[i], len),
+				 cv_user_at(table, i));
+	}
+	assert_null(cv_user_find_uuid(table, unknown));
+	cv_user_table_free(table);
+	free(names);
+	free(users);
+}
+
+static void test_empty(void **state)
+{
+	struct cv_user_table *table = table_of(NULL, 0);
+	const uint8_t uuid[16] = {0};
+
+	(void)state;
+	assert_null(cv_user_find_uuid(table, uuid));
+	assert_null(cv_user_find_password(table, "a", 1, "b", 1));
+	assert_null(cv_user_table_free(table));
+	assert_null(cv_user_table_free(NULL));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_uuid_mask),
+		cmocka_unit_test(test_later_of_two_wins),
+		cmocka_unit_test(test_copies),
+		cmocka_unit_test(test_passwords),
+		cmocka_unit_test(test_longest_password),
+		cmocka_unit_test(test_many),
+		cmocka_unit_test(test_empty),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
