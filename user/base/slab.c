@@ -6,14 +6,16 @@
  *	free_list --> slot --> slot --> NULL   a free slot holds the pointer to the next one
  *
  * Free slots are all zero except for that pointer, so taking one is constant time and a stale
- * secret does not survive its object. Under AddressSanitizer free slots are poisoned, which turns a
- * use after cv_slab_give() into a report.
+ * secret does not survive its object. Chunks are mappings of their own: objects that live long would
+ * otherwise pin the heap around what was short-lived beside them. Under AddressSanitizer free slots
+ * are poisoned, which turns a use after cv_slab_give() into a report.
  */
 #include "base/slab.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer)
@@ -60,15 +62,16 @@ static size_t slab_chunk_slots(const struct cv_slab *slab)
 static int slab_grow(struct cv_slab *slab)
 {
 	const size_t slots = slab_chunk_slots(slab);
-	char *chunk = calloc(slots, slab->slot_bytes);
+	char *chunk = mmap(NULL, slots * slab->slot_bytes, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	if (!chunk)
+	if (chunk == MAP_FAILED)
 		return -1;
 
 	void **chunks = realloc(slab->chunks, (slab->chunk_count + 1) * sizeof(*chunks));
 
 	if (!chunks) {
-		free(chunk);
+		(void)munmap(chunk, slots * slab->slot_bytes);
 		return -1;
 	}
 	slab->chunks = chunks;
@@ -110,7 +113,7 @@ void cv_slab_done(struct cv_slab *slab)
 	for (size_t i = 0; i < slab->chunk_count; i++) {
 		ASAN_UNPOISON_MEMORY_REGION(slab->chunks[i],
 					    slab_chunk_slots(slab) * slab->slot_bytes);
-		free(slab->chunks[i]);
+		(void)munmap(slab->chunks[i], slab_chunk_slots(slab) * slab->slot_bytes);
 	}
 	free(slab->chunks);
 	cv_slab_init(slab, slab->slot_bytes, slab->max_count);
