@@ -7,7 +7,7 @@ same time. CPU seconds are the daemons' own user+system time, and beside it the 
 time from /proc/stat (kernel threads and softirq counted) less what the load generator and the site
 used. Ratios are taken round by round; median, min and max are printed.
 
-    BENCH_ROUNDS=5 BENCH_SECONDS=4 BENCH_CONNECTIONS=1,64
+    BENCH_ROUNDS=5 BENCH_SECONDS=4 BENCH_CONNECTIONS=1,64 BENCH_IDLE=1000 BENCH_ONLY=idle,bulk
 """
 import contextlib
 import json
@@ -26,6 +26,7 @@ ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
 SECONDS = float(os.environ.get("BENCH_SECONDS", "4"))
 CONNECTIONS = [int(n) for n in os.environ.get("BENCH_CONNECTIONS", "1,64").split(",")]
 IDLE_SESSIONS = int(os.environ.get("BENCH_IDLE", "1000"))
+ONLY = [part for part in os.environ.get("BENCH_ONLY", "").split(",") if part]
 LOADGEN = os.path.join(BUILD, "loadgen")
 CULVERT = os.path.join(BUILD, "culvert")
 CULVERTD = os.path.join(BUILD, "culvertd")
@@ -292,11 +293,13 @@ def main():
     try:
         bench.site()
         bench.keys()
-        bench_handshakes(bench)
-        bench_idle(bench)
-        bench_bulk(bench)
+        for name, part in (("handshakes", bench_handshakes), ("idle", bench_idle),
+                           ("bulk", bench_bulk)):
+            if not ONLY or name in ONLY:
+                part(bench)
     finally:
         bench.close()
 
 
-main()
+if __name__ == "__main__":
+    main()
