@@ -276,13 +276,10 @@ static struct json_object *parse(struct cv_load *load, const char *file, const c
 	json_tokener_free(tokener);
 	if (end > len)
 		end = len;
-	if (error == json_tokener_continue)
+	if (error == json_tokener_continue || (!root && end == len))
 		syntax_error(load, file, line_of(text, len), "the file ends inside a value");
 	else if (error != json_tokener_success)
 		syntax_error(load, file, line_of(text, end), json_tokener_error_desc(error));
-	else if (text[end + strspn(text + end, " \t\r\n")] != '\0')
-		syntax_error(load, file, line_of(text, end + strspn(text + end, " \t\r\n")),
-			     "text behind the end of the object");
 	else if (!json_object_is_type(root, json_type_object))
 		syntax_error(load, file, 1, "expected an object");
 	else

@@ -313,6 +313,7 @@ static void load_shared(const struct cv_node *node, const struct raw_server *raw
 void cv_load_reality_server(const struct cv_node *node, const struct cv_user_list *users,
 			    struct cv_inbound *inbound)
 {
+	const struct cv_node key_log = cv_node_member(node, "masterKeyLog");
 	struct cv_load *load = cv_node_load(node);
 	struct cv_reality_inbound *reality = cv_load_calloc(load, 1, sizeof(*reality));
 	struct raw_server raw;
@@ -336,7 +337,7 @@ void cv_load_reality_server(const struct cv_node *node, const struct cv_user_lis
 	reality->learn_interval_s = raw.learn_interval_s;
 	reality->show = raw.show;
 	if (*raw.key_log)
-		cv_node_warning(node, "masterKeyLog: whoever reads that file reads all traffic");
+		cv_node_warning(&key_log, "whoever reads that file can read all traffic");
 	load_shared(node, &raw, reality);
 }
 

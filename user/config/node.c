@@ -181,8 +181,8 @@ static void report(struct cv_load *load, bool is_error, char *text)
 		load->report->line(load->report->context, is_error, text);
 }
 
-__attribute__((format(printf, 3, 0)))
-static void finding(const struct cv_node *node, bool is_error, const char *format, va_list list)
+__attribute__((format(printf, 3, 0))) static void finding(const struct cv_node *node, bool is_error,
+							  const char *format, va_list list)
 {
 	char path[PATH_MAX_BYTES] = "", text[FINDING_MAX];
 	int len;
@@ -248,8 +248,8 @@ static void describe(const struct cv_node *node, bool is_secret, char *text, siz
 		snprintf(text, size, "%s", kinds[type]);
 }
 
-__attribute__((format(printf, 3, 0)))
-static void expected(const struct cv_node *node, bool is_secret, const char *format, va_list list)
+__attribute__((format(printf, 3, 0))) static void
+expected(const struct cv_node *node, bool is_secret, const char *format, va_list list)
 {
 	char wanted[FINDING_MAX / 2], value[VALUE_SHOWN * 2];
 

@@ -227,6 +227,14 @@ static void warn_unknown(const struct cv_field *fields, const struct cv_node *no
 	}
 }
 
+/* Called by its current name, not by its alias. */
+static void required(const struct cv_field *field, const struct cv_node *node)
+{
+	const struct cv_node missing = cv_node_member(node, field->name);
+
+	cv_node_error(&missing, "required, but missing");
+}
+
 void cv_schema_read(const struct cv_field *fields, const struct cv_node *node, void *target)
 {
 	const bool is_object = json_object_is_type(node->json, json_type_object);
@@ -242,7 +250,7 @@ void cv_schema_read(const struct cv_field *fields, const struct cv_node *node, v
 		if (value.json)
 			read_value(field, &value, target);
 		else if (field->is_required && (is_object || !node->json))
-			cv_node_error(&value, "required, but missing");
+			required(field, node);
 	}
 	if (is_object)
 		warn_unknown(fields, node);
