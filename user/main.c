@@ -18,6 +18,7 @@
 #include "session/worker.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
@@ -89,7 +90,7 @@ static int start_workers(struct daemon *daemon)
 		if (error) {
 			cv_log(CV_LOG_ERROR, "worker %u: cannot start: %s", i,
 			       cv_reason_text(error));
-			return error;
+			return error; /* that one is gone already */
 		}
 		daemon->worker_count++;
 	}
@@ -164,6 +165,14 @@ static int learn_targets(struct daemon *daemon)
 
 /* ---- listeners ---------------------------------------------------------------------------- */
 
+/* A path can be bound once only: the workers accept from one queue. */
+static int share_socket(int fd)
+{
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+	return copy < 0 ? -errno : copy;
+}
+
 static int listen_everywhere(struct daemon *daemon, const struct cv_inbound *inbound,
 			     const struct cv_sockaddr *address)
 {
@@ -173,17 +182,19 @@ static int listen_everywhere(struct daemon *daemon, const struct cv_inbound *inb
 
 	cv_sockaddr_format(address, text);
 	for (unsigned i = 0; i < daemon->worker_count; i++) {
-		int fd = is_unix && first >= 0 ? dup(first)
+		int fd = is_unix && first >= 0 ? share_socket(first)
 					       : cv_listen(address, BACKLOG, inbound->unix_mode);
 
 		if (fd < 0) {
 			cv_log(CV_LOG_ERROR, "inbound %s: cannot listen on %s: %s", inbound->tag,
-			       text, strerror(fd == -1 ? errno : -fd));
+			       text, strerror(-fd));
 			return fd;
 		}
 		first = fd;
-		if (cv_worker_listen(&daemon->workers[i], inbound, fd) != 0)
+		if (cv_worker_listen(&daemon->workers[i], inbound, fd) != 0) {
+			(void)close(fd);
 			return -ENOMEM;
+		}
 	}
 	cv_log(CV_LOG_INFO, "inbound %s listens on %s", inbound->tag, text);
 	return 0;

@@ -2,14 +2,17 @@
 /*
  * control_socket.c - accepts one client at a time, reads one command line, writes JSON, closes.
  *
- * Reads are bounded (256 bytes, 2 s); the answer is built before it is written, so a slow reader
- * holds nothing but this thread. Stopping wakes the thread by an eventfd.
+ * Reads are bounded (256 bytes, 2 s), writes as well; the answer is built before it is written, so a
+ * slow reader holds nothing but this thread. Stopping wakes the thread by an eventfd. A path that
+ * another daemon answers at, or that is no socket, is left alone.
  */
 #include "control/control_socket.h"
 
+#include "base/clock.h"
 #include "base/container.h"
 #include "base/log.h"
 #include "base/reason.h"
+#include "ring/listen.h"
 #include "session/session.h"
 
 #include <errno.h>
@@ -27,6 +30,7 @@
 
 #define COMMAND_MAX 256
 #define CLIENT_WAIT_MS 2000
+#define BACKLOG 16
 
 struct cv_control {
 	char *path;
@@ -215,15 +219,24 @@ static struct json_object *answer(struct cv_control *control, char *command)
 
 /* ---- socket ------------------------------------------------------------------------------- */
 
+/* False when @until_ms came first. */
+static bool wait_for(int fd, short events, uint64_t until_ms)
+{
+	struct pollfd wait = {.fd = fd, .events = events};
+	uint64_t now_ms = cv_clock_ms();
+
+	return now_ms < until_ms && poll(&wait, 1, (int)(until_ms - now_ms)) > 0;
+}
+
 static bool read_command(int fd, char command[COMMAND_MAX])
 {
+	uint64_t until_ms = cv_clock_ms() + CLIENT_WAIT_MS;
 	size_t len = 0;
 
 	while (len < COMMAND_MAX - 1) {
-		struct pollfd wait = {.fd = fd, .events = POLLIN};
 		ssize_t got;
 
-		if (poll(&wait, 1, CLIENT_WAIT_MS) <= 0)
+		if (!wait_for(fd, POLLIN, until_ms))
 			return false;
 		got = read(fd, command + len, COMMAND_MAX - 1 - len);
 		if (got <= 0)
@@ -236,27 +249,32 @@ static bool read_command(int fd, char command[COMMAND_MAX])
 	return len > 0;
 }
 
+static void write_answer(int fd, const char *text, size_t len)
+{
+	uint64_t until_ms = cv_clock_ms() + CLIENT_WAIT_MS;
+
+	while (len > 0 && wait_for(fd, POLLOUT, until_ms)) {
+		ssize_t put = send(fd, text, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+		if (put < 0 && errno != EAGAIN)
+			break;
+		text += put > 0 ? put : 0;
+		len -= put > 0 ? (size_t)put : 0;
+	}
+}
+
 static void serve(struct cv_control *control, int fd)
 {
-	const struct timeval limit = {.tv_sec = CLIENT_WAIT_MS / 1000};
 	char command[COMMAND_MAX];
 	struct json_object *root;
 	const char *text;
 	size_t len;
 
-	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
 	if (!read_command(fd, command))
 		return;
 	root = answer(control, command);
 	text = json_object_to_json_string_length(root, JSON_C_TO_STRING_PLAIN, &len);
-	while (len > 0) {
-		ssize_t put = send(fd, text, len, MSG_NOSIGNAL);
-
-		if (put <= 0)
-			break;
-		text += put;
-		len -= (size_t)put;
-	}
+	write_answer(fd, text, len);
 	json_object_put(root);
 }
 
@@ -286,11 +304,11 @@ static void *thread_main(void *opaque)
 
 static int open_socket(struct cv_control *control, const char *path)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct cv_sockaddr address = {.un.sun_family = AF_UNIX, .len_bytes = sizeof(address.un)};
 	char *slash;
 	int error;
 
-	if (strlen(path) >= sizeof(address.sun_path))
+	if (strlen(path) >= sizeof(address.un.sun_path))
 		return -ENAMETOOLONG;
 	control->path = strdup(path);
 	if (!control->path)
@@ -301,15 +319,16 @@ static int open_socket(struct cv_control *control, const char *path)
 		(void)mkdir(control->path, 0755);
 		*slash = '/';
 	}
-	strcpy(address.sun_path, path);
-	(void)unlink(path);
-	control->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	strcpy(address.un.sun_path, path);
 	control->wake_fd = eventfd(0, EFD_CLOEXEC);
-	if (control->listen_fd < 0 || control->wake_fd < 0 ||
-	    bind(control->listen_fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
-	    chmod(path, 0600) < 0 || listen(control->listen_fd, 16) < 0)
+	if (control->wake_fd < 0)
 		return -errno;
+	control->listen_fd = cv_listen(&address, BACKLOG, 0600);
+	if (control->listen_fd < 0)
+		return control->listen_fd;
 	error = pthread_create(&control->thread, NULL, thread_main, control);
+	if (error)
+		(void)unlink(path);
 	return -error;
 }
 

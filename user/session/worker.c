@@ -29,6 +29,7 @@
 #define APP_LIMIT (256 * 1024)
 #define PIPE_BYTES (1024 * 1024)
 #define PIPES_KEPT 64
+#define SETTLE_MS 10
 #define TIDY_MS 10000 /* longer than nearly every handshake */
 
 void cv_worker_count(struct cv_worker *worker, int reason)
@@ -116,8 +117,12 @@ static void accepted(struct cv_op *op, int result, uint32_t flags)
 		(void)close(result);
 		return;
 	}
-	if (result < 0)
-		return; /* the ring arms the accept again where that makes sense */
+	if (result < 0) { /* the ring arms the accept again where that makes sense */
+		if (!worker->stopping)
+			cv_log(CV_LOG_ERROR, "inbound=%s: worker %u accepts no more: %s",
+			       listener->inbound->tag, worker->index, cv_reason_text(result));
+		return;
+	}
 	atomic_fetch_add_explicit(&worker->counters.accepted, 1, memory_order_relaxed);
 	cv_session_start(worker, listener->inbound, result);
 }
@@ -251,6 +256,30 @@ static void close_quiet_listeners(struct cv_worker *worker)
 	}
 }
 
+static void turn(struct cv_worker *worker)
+{
+	int error = cv_ring_turn(worker->ring);
+
+	if (!error)
+		return;
+	cv_log(CV_LOG_ERROR, "worker %u: ring: %s", worker->index, cv_reason_text(error));
+	abort(); /* without a ring no session of this worker can even be closed */
+}
+
+static void settle_due(struct cv_timer *timer)
+{
+	cv_container_of(timer, struct cv_worker, drain_timer)->settled = true;
+}
+
+/* Dials outlive their sessions until the kernel has given up on them, which it was asked to. */
+static void settle(struct cv_worker *worker)
+{
+	worker->drain_timer.due = settle_due;
+	cv_timer_arm(worker->ring, &worker->drain_timer, cv_ring_now_ms(worker->ring) + SETTLE_MS);
+	while (!worker->settled)
+		turn(worker);
+}
+
 static void *thread_main(void *opaque)
 {
 	struct cv_worker *worker = opaque;
@@ -261,15 +290,11 @@ static void *thread_main(void *opaque)
 	if (error)
 		return NULL;
 	while (!worker->stopping || worker->sessions || !listeners_quiet(worker)) {
-		error = cv_ring_turn(worker->ring);
-		if (error) {
-			cv_log(CV_LOG_ERROR, "worker %u: ring: %s", worker->index,
-			       cv_reason_text(error));
-			abort(); /* without a ring no session of this worker can even be closed */
-		}
+		turn(worker);
 		if (worker->stopping)
 			close_quiet_listeners(worker);
 	}
+	settle(worker);
 	return NULL;
 }
 
@@ -287,7 +312,12 @@ int cv_worker_start(struct cv_worker *worker)
 		return -error;
 	while (!atomic_load(&worker->ready))
 		(void)nanosleep(&pause, NULL);
-	return atomic_load(&worker->start_error);
+	error = atomic_load(&worker->start_error);
+	if (error) {
+		cv_worker_join(worker);
+		cv_worker_done(worker);
+	}
+	return error;
 }
 
 void cv_worker_join(struct cv_worker *worker)

@@ -53,20 +53,22 @@ struct cv_worker {
 	struct cv_timer drain_timer;
 	struct cv_timer tidy_timer; /* gives the memory of past handshakes back to the system */
 	bool tidy_again;	    /* sessions came after it was armed */
-	bool stopping, listening;
+	bool stopping, settled;
 	_Atomic bool ready; /* 0 until the ring runs */
 	_Atomic int start_error;
 };
 
-/** cv_worker_start() - Start the thread: ring, engines. Listeners follow by cv_worker_listen(). */
+/** cv_worker_start() - Start the thread: ring, engines. Listeners follow by cv_worker_listen().
+ * Returns 0 or -errno; then nothing of it is left. */
 int cv_worker_start(struct cv_worker *worker);
-/** cv_worker_listen() - Thread safe: accept on @fds[i] for inbound @inbounds[i] from now on. */
 struct cv_worker_listen_post {
 	struct cv_post post;
 	struct cv_worker *worker;
 	const struct cv_inbound *inbound;
 	int fd;
 };
+/** cv_worker_listen() - Thread safe: accept on @fd for @inbound from now on. Takes @fd over, except
+ * when it returns CV_INTERNAL_MEMORY. */
 int cv_worker_listen(struct cv_worker *worker, const struct cv_inbound *inbound, int fd);
 /** cv_worker_stop() - Thread safe: stop accepting, finish or cut at daemon.drain_s. */
 void cv_worker_stop(struct cv_worker *worker);
