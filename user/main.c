@@ -200,7 +200,37 @@ static int listen_everywhere(struct daemon *daemon, const struct cv_inbound *inb
 	return 0;
 }
 
-static int listen_all(struct daemon *daemon)
+/* SO_REUSEPORT would let a second daemon take half of the first one's clients without a word, so
+ * each address is bound once without it. Before all listeners: ours may overlap. */
+static int expect_free(struct daemon *daemon, const struct cv_inbound *inbound,
+		       const struct cv_sockaddr *address)
+{
+	const int on = 1, off = 0;
+	char text[CV_DESTINATION_TEXT];
+	int fd, error = 0;
+
+	(void)daemon;
+	if (address->any.sa_family == AF_UNIX)
+		return 0;
+	fd = socket(address->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (address->any.sa_family == AF_INET6)
+		(void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
+	if (bind(fd, &address->any, address->len_bytes) < 0) {
+		error = -errno;
+		cv_sockaddr_format(address, text);
+		cv_log(CV_LOG_ERROR, "inbound %s: cannot listen on %s: %s", inbound->tag, text,
+		       strerror(-error));
+	}
+	(void)close(fd);
+	return error;
+}
+
+static int for_each_address(struct daemon *daemon,
+			    int (*visit)(struct daemon *daemon, const struct cv_inbound *inbound,
+					 const struct cv_sockaddr *address))
 {
 	int error = 0;
 
@@ -208,7 +238,7 @@ static int listen_all(struct daemon *daemon)
 		const struct cv_inbound *inbound = &daemon->config->inbounds[i];
 
 		for (size_t a = 0; a < inbound->listen_count && !error; a++)
-			error = listen_everywhere(daemon, inbound, &inbound->listen_addresses[a]);
+			error = visit(daemon, inbound, &inbound->listen_addresses[a]);
 	}
 	return error;
 }
@@ -228,11 +258,13 @@ static int start(struct daemon *daemon)
 	int error = cv_resolver_new(&resolver, &daemon->resolver);
 
 	if (!error)
+		error = for_each_address(daemon, expect_free);
+	if (!error)
 		error = start_workers(daemon);
 	if (!error)
 		error = learn_targets(daemon);
 	if (!error)
-		error = listen_all(daemon);
+		error = for_each_address(daemon, listen_everywhere);
 	if (!error && control_path[0]) {
 		int control_error = cv_control_start(control_path, daemon->config, daemon->workers,
 						     daemon->worker_count, &daemon->control);
