@@ -6,6 +6,7 @@ CULVERT_MIB (size of the large file, default 64).
 """
 
 import os
+import secrets
 import shutil
 import tempfile
 import types
@@ -43,7 +44,7 @@ def net():
     made = []
     try:
         for name in ("client", "server", "internet"):
-            made.append(netns.Namespace("cv%d-%s" % (os.getpid(), name)))
+            made.append(netns.Namespace("cv%s-%s" % (secrets.token_hex(3), name)))
         client, server, internet = made
         netns.connect(client, "10.77.1.2/24", server, "10.77.1.1/24")
         netns.connect(server, "10.77.2.1/24", internet, "10.77.2.2/24")

@@ -171,12 +171,12 @@ enum cv_reality_verdict cv_reality_server_client_bytes(struct cv_reality_server 
 enum cv_reality_verdict cv_reality_server_client_eof(struct cv_reality_server *server)
 {
 	switch (server->state) {
-	case CV_REALITY_EXPECT_HELLO: /* observable: the target sees the FIN and does what it does
-				       */
+	case CV_REALITY_EXPECT_HELLO: /* observable: the target sees the FIN and answers it */
+	case CV_REALITY_EXPECT_TEMPLATE: /* nor can this client ever send a Finished */
 		return forward(server, CV_PEER_CLOSED);
 	case CV_REALITY_EXPECT_FINISHED:
 		return close_both(server, CV_PEER_CLOSED);
-	default: /* before the flight nobody would answer a FIN either */
+	default:
 		return standing(server);
 	}
 }

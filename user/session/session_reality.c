@@ -361,13 +361,19 @@ static void take_target_bytes(struct cv_session *session)
 	obey(session, verdict);
 }
 
-/* Between an authenticated hello and our flight the client is not read: what follows the hello
- * belongs to a handshake that does not exist yet. */
-static bool wants_client(const struct cv_session *session)
+/* Between an authenticated hello and our flight what the client sends is kept: it belongs to a
+ * handshake that does not exist yet. It is still read, once, so that its leaving is noticed. */
+static bool feeds_client(const struct cv_session *session)
 {
 	return session->state == CV_SESSION_EXPECT_FINISHED ||
-	       (!cv_reality_server_hello(session->handshake->reality) &&
-		cv_leg_queued(&session->upstream) < CV_LEG_OUT_HIGH);
+	       !cv_reality_server_hello(session->handshake->reality);
+}
+
+static bool wants_client(const struct cv_session *session)
+{
+	if (!feeds_client(session))
+		return cv_buffer_len(&session->client.in) == 0;
+	return cv_leg_queued(&session->upstream) < CV_LEG_OUT_HIGH;
 }
 
 void cv_step_reality(struct cv_session *session)
@@ -377,7 +383,7 @@ void cv_step_reality(struct cv_session *session)
 
 	if (cv_buffer_len(&target->in) > 0)
 		take_target_bytes(session);
-	if (is_deciding(session) && cv_buffer_len(&client->in) > 0)
+	if (is_deciding(session) && cv_buffer_len(&client->in) > 0 && feeds_client(session))
 		take_client_bytes(session);
 	if (is_deciding(session) && (target->facts & (CV_LEG_FIN_RECEIVED | CV_LEG_RESET)))
 		obey(session, cv_reality_server_target_eof(reality));

@@ -254,7 +254,9 @@ void cv_step_request(struct cv_session *session)
 	if (result < 0 && result != -EAGAIN)
 		cv_session_finish(session, result);
 	else if (result == CV_LAYER_EOF || (client->facts & CV_LEG_FIN_RECEIVED))
-		cv_session_finish(session, CV_PEER_CLOSED);
+		cv_session_finish(session, cv_buffer_len(app) + cv_leg_undecoded(client) > 0
+						   ? CV_PEER_TRUNCATED
+						   : CV_PEER_CLOSED);
 	else
 		cv_leg_recv(client);
 }

@@ -29,6 +29,7 @@
 #define READ_CHUNK 16384
 #define RECORD_HEADER 5
 #define CCS_ROUNDS 3
+#define SILENCE_MS 1000
 
 enum probe_state { PROBE_CONNECT, PROBE_HANDSHAKE, PROBE_COLLECT, PROBE_CCS, PROBE_ENDED };
 
@@ -43,6 +44,8 @@ struct probe {
 	struct cv_tls_client *client;
 	struct cv_buffer out; /* to be written */
 	struct cv_buffer in;  /* handshake bytes, later what is collected */
+	uint64_t spoke_ms;     /* when the target last said something while we collect */
+	size_t before_silence; /* bytes collected before it fell silent; SIZE_MAX = it has not */
 	int ccs_round;
 };
 
@@ -296,18 +299,36 @@ static void start_collecting(struct probe *probe, uint64_t now_ms)
 	/* what came with the flight belongs to the template (L6), not to this list */
 	cv_buffer_consume(&probe->in, cv_buffer_len(&probe->in));
 	probe->deadline_ms = now_ms + (window_ms ? window_ms : CV_TARGET_PROBE_WINDOW_MS);
+	probe->spoke_ms = now_ms;
+	probe->before_silence = SIZE_MAX;
 	probe->state = PROBE_COLLECT;
 }
 
-static void step_collect(struct probe *probe)
+/* What a target says after a silence and then hangs up is its own time-out's farewell
+ * (close_notify), not something that belongs behind every handshake. */
+static void forget_farewell(struct probe *probe)
 {
+	if (probe->before_silence < cv_buffer_len(&probe->in))
+		probe->in.tail = probe->in.head + probe->before_silence;
+}
+
+static void step_collect(struct probe *probe, uint64_t now_ms)
+{
+	size_t had_bytes = cv_buffer_len(&probe->in);
 	int result;
 
 	do
 		result = probe_read(probe);
 	while (result > 0);
-	if (result < 0) /* EOF, reset, or more than we keep: what we have is the list */
+	if (cv_buffer_len(&probe->in) > had_bytes) {
+		if (now_ms - probe->spoke_ms >= SILENCE_MS)
+			probe->before_silence = had_bytes;
+		probe->spoke_ms = now_ms;
+	}
+	if (result < 0) { /* EOF, reset, or more than we keep: what we have is the list */
+		forget_farewell(probe);
 		finish_lengths(probe);
+	}
 }
 
 /* ---- probe B ---- */
@@ -419,7 +440,7 @@ static void probe_step(struct probe *probe, uint64_t now_ms)
 		if (probe_write(probe) < 0)
 			finish_lengths(probe);
 		else
-			step_collect(probe);
+			step_collect(probe, now_ms);
 		break;
 	case PROBE_CCS:
 		step_ccs(probe);
