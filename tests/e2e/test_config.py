@@ -91,7 +91,6 @@ BAD_VLESS = [
     ("unknown security", put("rot13", "inbounds", 0, "streamSettings", "security"), "security"),
     ("unknown network", put("carrier", "inbounds", 0, "streamSettings", "network"), "network"),
     ("rule without outbound", put({"rules": [{"port": "53"}]}, "routing"), "outboundTag"),
-    ("rule without condition", put({"rules": [{"outboundTag": "x"}]}, "routing"), "rules"),
     ("fallback without dest", put([{"path": "/x"}], "inbounds", 0, "settings", "fallbacks"), "dest"),
 ]
 
