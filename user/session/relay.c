@@ -256,7 +256,8 @@ static int end_of_source(struct cv_session *session, struct cv_leg *source, stru
 		error = flush_header(session);
 	if (!error)
 		error = cv_leg_encode_eof(sink);
-	sink->facts |= CV_LEG_FIN_WANTED;
+	if (!error) /* else the other side must not take it for the end */
+		sink->facts |= CV_LEG_FIN_WANTED;
 	return error;
 }
 
