@@ -105,7 +105,7 @@ class Bench:
         process.wait()
 
     def site(self):
-        """nginx: the target (TLS 1.3) and a site with a big and a small file."""
+        """nginx is the target (TLS 1.3); a site with a small page; one without end for bulk."""
         for name in (SNI, "localhost"):
             subprocess.run(
                 ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
@@ -113,8 +113,6 @@ class Bench:
                  f"subjectAltName=DNS:{name}", "-keyout", self.path(name + ".key"), "-out",
                  self.path(name + ".crt")], check=True, stderr=subprocess.DEVNULL)
         os.mkdir(self.path("root"))
-        with open(self.path("root/big"), "wb") as f:
-            f.truncate(8 << 30)
         with open(self.path("root/small"), "wb") as f:
             f.write(b"x" * 1000)
         os.chmod(self.dir, 0o755)
@@ -133,6 +131,26 @@ class Bench:
         self.nginx = self.start("nginx", "-p", self.dir, "-c", self.path("nginx.conf"), "-e",
                                 self.path("nginx.log"))
         wait_port(self.target_port)
+        self.endless_port = free_port()
+        self.endless = self.start(LOADGEN, "site", str(self.endless_port),
+                                  self.path(SNI + ".crt"), self.path(SNI + ".key"))
+        wait_port(self.endless_port)
+
+    @contextlib.contextmanager
+    def daemon(self, name, engine, port, inbounds):
+        conf = {
+            "log": {"loglevel": "none"},
+            "culvert": {"engine": engine, "controlSocket": self.path(name + ".sock")},
+            "inbounds": inbounds,
+            "outbounds": [{"protocol": "freedom", "settings": {"allowPrivate": True}}]}
+        with open(self.path(name + ".json"), "w") as f:
+            json.dump(conf, f)
+        process = self.start(CULVERTD, "-c", self.path(name + ".json"))
+        wait_port(port)
+        try:
+            yield process
+        finally:
+            self.stop(process)
 
     def keys(self):
         keys = json.loads(subprocess.check_output([CULVERT, "keys", "--json"]))
@@ -177,8 +195,15 @@ class Bench:
             for process in processes:
                 self.stop(process)
 
-    def load(self, *arguments):
-        return json.loads(subprocess.check_output([LOADGEN, *map(str, arguments)]))
+    def load(self, *arguments, ready=None):
+        """The generator's result; ready() is called once its connections are up and have asked."""
+        with subprocess.Popen([LOADGEN, *map(str, arguments)], stdout=subprocess.PIPE) as load:
+            line = load.stdout.readline()
+            if line == b"ready\n":
+                if ready:
+                    ready(load.pid)
+                line = load.stdout.readline()
+            return json.loads(line)
 
 
 def spread(values):
@@ -186,44 +211,166 @@ def spread(values):
             if values else "-")
 
 
-def bulk_round(bench, engine, flow, connections):
+def tree_of(pids):
+    """The processes and all they started."""
+    found = list(pids)
+    for pid in found:
+        found.extend(children_of(pid))
+    return found
+
+
+def bulk_round(bench, row, connections):
     """Returns GB/s, the daemons' CPU s/GB and the relay's share of the machine's CPU s/GB."""
-    with bench.daemons(engine, flow) as (processes, _, socks_port):
-        pids = [p.pid for p in processes]
-        site = [bench.nginx.pid, *children_of(bench.nginx.pid)]
-        before = cpu_of(pids), cpu_of(site), machine_busy(), os.times()
-        result = bench.load("download", socks_port, bench.site_port, connections, SECONDS, "/big")
-        after = cpu_of(pids), cpu_of(site), machine_busy(), os.times()
-        gigabytes = result["bytes"] / 1e9
-        if gigabytes == 0:
-            raise RuntimeError(f"nothing was downloaded: {result}")
-        generator = (after[3].children_user + after[3].children_system -
-                     before[3].children_user - before[3].children_system)
-        busy = after[2] - before[2]
-        rest = busy - generator - (after[1] - before[1])
-        return (gigabytes / result["seconds"], (after[0] - before[0]) / gigabytes,
-                rest / gigabytes)
+    with row(bench) as (processes, arguments):
+        snapshots = []
+
+        def snapshot(generator):
+            relays = tree_of(p.pid for p in processes)
+            snapshots.append((cpu_of(relays), machine_busy(),
+                              cpu_of([generator, bench.endless.pid])))
+
+        def ready(generator):
+            snapshot(generator)
+            time.sleep(SECONDS * 0.9)
+            snapshot(generator)
+
+        result = bench.load(*arguments, connections, SECONDS, "/big", ready=ready)
+        if result["bytes"] == 0 or result["established"] < connections:
+            raise RuntimeError(f"not everything was established: {result}")
+        rate = result["bytes"] / 1e9 / result["seconds"]
+        gigabytes = rate * SECONDS * 0.9
+        relays, busy, load = (b - a for a, b in zip(*snapshots))
+        return rate, relays / gigabytes, (busy - load) / gigabytes
+
+
+def vision(engine, flow="xtls-rprx-vision"):
+    @contextlib.contextmanager
+    def row(bench):
+        with bench.daemons(engine, flow) as (processes, _, socks_port):
+            yield processes, ("download", socks_port, bench.endless_port)
+    return row
+
+
+def socks(engine):
+    @contextlib.contextmanager
+    def row(bench):
+        port = free_port()
+        with bench.daemon("socks", engine, port, [{
+                "listen": "127.0.0.1", "port": port, "protocol": "socks"}]) as process:
+            yield [process], ("download", port, bench.endless_port)
+    return row
+
+
+def passthrough(engine):
+    """TLS to a REALITY server by somebody without its key: goes to the target as it is."""
+    @contextlib.contextmanager
+    def row(bench):
+        port = free_port()
+        with bench.daemon("passthrough", engine, port, [{
+                "listen": "127.0.0.1", "port": port, "protocol": "vless",
+                "settings": {"clients": [{"id": bench.uuid}], "decryption": "none"},
+                "streamSettings": {"network": "raw", "security": "reality", "realitySettings": {
+                    "target": f"127.0.0.1:{bench.endless_port}", "serverNames": [SNI],
+                    "privateKey": bench.private, "shortIds": [SHORT_ID]}}}]) as process:
+            yield [process], ("tls", port, SNI)
+    return row
+
+
+@contextlib.contextmanager
+def haproxy(bench):
+    port = free_port()
+    with open(bench.path("haproxy.cfg"), "w") as f:
+        f.write(f"""
+global
+    nbthread {os.cpu_count()}
+    maxconn 4000
+defaults
+    mode tcp
+    option splice-auto
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+frontend front
+    bind 127.0.0.1:{port}
+    tcp-request inspect-delay 5s
+    tcp-request content accept if {{ req_ssl_hello_type 1 }}
+    use_backend site if {{ req_ssl_sni -i {SNI} }}
+backend site
+    server site 127.0.0.1:{bench.endless_port}
+""")
+    process = bench.start("haproxy", "-db", "-f", bench.path("haproxy.cfg"))
+    wait_port(port)
+    try:
+        yield [process], ("tls", port, SNI)
+    finally:
+        bench.stop(process)
+
+
+@contextlib.contextmanager
+def dante(bench):
+    port = free_port()
+    with open(bench.path("danted.conf"), "w") as f:
+        f.write(f"""
+logoutput: {bench.path("danted.log")}
+internal: 127.0.0.1 port = {port}
+external: lo
+socksmethod: none
+clientmethod: none
+user.privileged: root
+user.unprivileged: nobody
+client pass {{ from: 0.0.0.0/0 to: 0.0.0.0/0 }}
+socks pass {{ from: 0.0.0.0/0 to: 0.0.0.0/0 }}
+""")
+    process = bench.start("danted", "-f", bench.path("danted.conf"), "-p", bench.path("danted.pid"))
+    wait_port(port)
+    try:
+        yield [process], ("download", port, bench.endless_port)
+    finally:
+        bench.stop(process)
+
+
+GROUPS = (
+    ("REALITY+VLESS, client and server together", (
+        ("Vision, splice", None, vision("splice")),
+        ("Vision, copy", None, vision("copy")),
+        ("no flow: re-encrypted", None, vision("splice", "")))),
+    ("TLS passed through by SNI", (
+        ("culvert, splice", None, passthrough("splice")),
+        ("culvert, copy", None, passthrough("copy")),
+        ("HAProxy, splice-auto", "haproxy", haproxy))),
+    ("SOCKS5 to a plain destination", (
+        ("culvert, splice", None, socks("splice")),
+        ("culvert, copy", None, socks("copy")),
+        ("dante", "danted", dante))),
+)
+
+
+def bench_group(bench, title, rows, connections):
+    missing = [name for name, program, _ in rows if program and not shutil.which(program)]
+    rows = [(name, row) for name, program, row in rows if name not in missing]
+    results = {name: [] for name, _ in rows}
+    for _ in range(ROUNDS):
+        for name, row in rows:
+            results[name].append(bulk_round(bench, row, connections))
+    print(f"\nbulk: {title}, {connections} connection(s), {ROUNDS} rounds of {SECONDS:g} s\n"
+          f"  {'':24s} {'GB/s':30s} {'their CPU s/GB':30s} with kernel threads, CPU s/GB")
+    first = rows[0][0]
+    for name, _ in rows:
+        print(f"  {name:24s} " + " ".join(f"{spread([r[i] for r in results[name]]):30s}"
+                                          for i in range(3)))
+    for name, _ in rows[1:]:
+        for what, i in (("GB/s", 0), ("CPU s/GB", 1)):
+            ratios = [a[i] / b[i] for a, b in zip(results[first], results[name]) if b[i]]
+            print(f"  {first} / {name}, {what}: {spread(ratios)}")
+    for name in missing:
+        print(f"  {name}: not installed, not measured")
+    sys.stdout.flush()
 
 
 def bench_bulk(bench):
-    rows = (("splice", "xtls-rprx-vision"), ("copy", "xtls-rprx-vision"), ("splice", ""))
     for connections in CONNECTIONS:
-        print(f"\nbulk download through client and server, {connections} connection(s), "
-              f"{ROUNDS} rounds of {SECONDS:g} s\n"
-              "  row                        GB/s                        daemons' CPU s/GB"
-              "           relay incl. kernel threads, CPU s/GB")
-        results = {row: [] for row in rows}
-        for _ in range(ROUNDS):
-            for row in rows:
-                results[row].append(bulk_round(bench, *row, connections))
-        for engine, flow in rows:
-            name = f"Vision, {engine}" if flow else "no flow (re-encrypted)"
-            columns = [spread([r[i] for r in results[engine, flow]]) for i in range(3)]
-            print(f"  {name:24s} {columns[0]}  {columns[1]}  {columns[2]}")
-        for title, index in (("daemons' CPU", 1), ("relay CPU, kernel threads counted", 2)):
-            ratios = [s[index] / c[index] for s, c in zip(results[rows[0]], results[rows[1]])]
-            print(f"  splice / copy, {title}: {spread(ratios)}")
-        sys.stdout.flush()
+        for title, rows in GROUPS:
+            bench_group(bench, title, rows, connections)
 
 
 def bench_handshakes(bench):
@@ -271,13 +418,13 @@ def bench_idle(bench):
         bench.load("idle", socks_port, bench.site_port, 50, 2, "/small")
         time.sleep(1)
         empty = [memory_of(pid) for pid in pids]
-        arguments = [LOADGEN, "idle", socks_port, bench.site_port, IDLE_SESSIONS, 12, "/small"]
+        arguments = [LOADGEN, "idle", socks_port, bench.site_port, IDLE_SESSIONS, 16, "/small"]
         with subprocess.Popen([str(a) for a in arguments], stdout=subprocess.PIPE) as load:
-            time.sleep(9)
+            time.sleep(13)
             full = [memory_of(pid) for pid in pids]
             workers = json.loads(subprocess.check_output(
                 [CULVERT, "show", "workers", "--control", bench.path("server.sock"), "--json"]))
-            result = json.loads(load.communicate()[0])
+            result = json.loads(load.communicate()[0].split(b"\n")[-2])
         print(f"  established {result['established']}, failed {result['failed']}; "
               f"a session's slot is {workers['workers'][0]['session_slot_bytes']} bytes")
         for name, before, after in zip(("server", "client"), empty, full):

@@ -1,17 +1,24 @@
 // SPDX-License-Identifier: MIT
 /*
- * loadgen.c - load for the benchmark: downloads through SOCKS5, REALITY handshakes, primitives.
+ * loadgen.c - load for the benchmark: a site, downloads, REALITY handshakes, primitives.
  *
+ *   loadgen site PORT CERTIFICATE KEY
+ *       TLS 1.3 server until SIGTERM. "GET /small": a small response. Anything else: records without
+ *       end, the same bytes again and again (nobody decrypts them), so that the site costs next to
+ *       nothing beside what is measured
  *   loadgen download SOCKS_PORT SITE_PORT CONNECTIONS SECONDS PATH
  *       each connection: SOCKS5 CONNECT to localhost, TLS 1.3, GET, then the ciphertext is thrown
- * away in the kernel (MSG_TRUNC), so that the generator costs as little as can be loadgen idle
- * SOCKS_PORT SITE_PORT CONNECTIONS SECONDS PATH the same up to the first response bytes, then
- * nothing: handed-over idle sessions loadgen reality PORT SNI PUBLIC_KEY_HEX SHORT_ID_HEX SECONDS
+ *       away in the kernel (MSG_TRUNC), so that the generator costs as little as can be
+ *   loadgen tls PORT SNI CONNECTIONS SECONDS PATH
+ *       the same without SOCKS5: TLS straight to PORT
+ *   loadgen idle SOCKS_PORT SITE_PORT CONNECTIONS SECONDS PATH
+ *       as download up to the first response bytes, then nothing: handed-over idle sessions
+ *   loadgen reality PORT SNI PUBLIC_KEY_HEX SHORT_ID_HEX SECONDS
  *       REALITY handshakes one after the other, closed after the server's Finished verified
  *   loadgen primitives
  *       microseconds per operation of what one handshake consists of
  *
- * Prints one JSON object. One thread, epoll.
+ * Prints one JSON object (downloads: after "ready", when all have asked). One thread, epoll.
  */
 #include "base/clock.h"
 #include "crypto/crypto.h"
@@ -33,6 +40,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define SETUP_MS 20000
+
 enum stage { EXPECT_CONNECT, EXPECT_METHOD, EXPECT_REPLY, EXPECT_TLS, EXPECT_BODY, IDLE, FAILED };
 
 struct download {
@@ -45,7 +54,7 @@ struct download {
 static struct {
 	uint64_t bytes, failed, established;
 	uint16_t site_port;
-	const char *path;
+	const char *path, *sni; /* sni: no SOCKS5 */
 	bool idle;
 	SSL_CTX *tls;
 	int epoll;
@@ -97,9 +106,7 @@ static void send_all(struct download *download, const void *bytes, size_t len)
 
 static void run_tls(struct download *download)
 {
-	char request[256];
 	int result = SSL_do_handshake(download->ssl);
-	int len;
 
 	if (result != 1) {
 		if (SSL_get_error(download->ssl, result) == SSL_ERROR_WANT_READ)
@@ -107,14 +114,21 @@ static void run_tls(struct download *download)
 		fail(download);
 		return;
 	}
-	len = snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n",
-		       load.path);
-	if (SSL_write(download->ssl, request, len) != len) {
-		fail(download);
-		return;
-	}
 	load.established++;
 	download->stage = EXPECT_BODY;
+}
+
+/* Nothing flows before all have shaken hands: the first ones would starve the others. */
+static void ask_all(struct download *downloads, size_t count)
+{
+	char request[256];
+	int len = snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n",
+			   load.path);
+
+	for (size_t i = 0; i < count; i++)
+		if ((downloads[i].stage == EXPECT_BODY || downloads[i].stage == IDLE) &&
+		    SSL_write(downloads[i].ssl, request, len) != len)
+			fail(&downloads[i]);
 }
 
 static void start_tls(struct download *download)
@@ -122,6 +136,8 @@ static void start_tls(struct download *download)
 	download->ssl = SSL_new(load.tls);
 	SSL_set_fd(download->ssl, download->fd);
 	SSL_set_connect_state(download->ssl);
+	if (load.sni)
+		(void)SSL_set_tlsext_host_name(download->ssl, load.sni);
 	download->stage = EXPECT_TLS;
 	run_tls(download);
 }
@@ -181,6 +197,10 @@ static void event(struct download *download, uint32_t events)
 			break;
 		}
 		watch(download, EPOLLIN, EPOLL_CTL_MOD);
+		if (load.sni) {
+			start_tls(download);
+			break;
+		}
 		download->stage = EXPECT_METHOD;
 		send_all(download, "\005\001", 3); /* the literal's NUL is method 00 */
 		break;
@@ -202,14 +222,24 @@ static void event(struct download *download, uint32_t events)
 	}
 }
 
+static void run_until(uint64_t end_ms, size_t established)
+{
+	struct epoll_event events[256];
+
+	while (cv_clock_ms() < end_ms && load.established + load.failed < established) {
+		int ready = epoll_wait(load.epoll, events, 256, 100);
+
+		for (int i = 0; i < ready; i++)
+			event(events[i].data.ptr, events[i].events);
+	}
+}
+
 static int run_downloads(char **argv, bool idle)
 {
 	uint16_t socks_port = (uint16_t)atoi(argv[0]);
 	size_t count = (size_t)atoi(argv[2]);
-	uint64_t end_ms = cv_clock_ms() + (uint64_t)(atof(argv[3]) * 1000),
-		 started_ms = cv_clock_ms();
 	struct download *downloads = calloc(count, sizeof(*downloads));
-	struct epoll_event events[256];
+	uint64_t started_ms;
 
 	load.site_port = (uint16_t)atoi(argv[1]);
 	load.path = argv[4];
@@ -223,16 +253,144 @@ static int run_downloads(char **argv, bool idle)
 			return EXIT_FAILURE;
 		watch(&downloads[i], EPOLLOUT, EPOLL_CTL_ADD);
 	}
-	while (cv_clock_ms() < end_ms) {
-		int ready = epoll_wait(load.epoll, events, 256, 100);
-
-		for (int i = 0; i < ready; i++)
-			event(events[i].data.ptr, events[i].events);
-	}
+	run_until(cv_clock_ms() + SETUP_MS, count);
+	ask_all(downloads, count);
+	started_ms = cv_clock_ms();
+	load.bytes = 0;
+	printf("ready\n");
+	(void)fflush(stdout);
+	run_until(started_ms + (uint64_t)(atof(argv[3]) * 1000), SIZE_MAX);
 	printf("{\"bytes\": %llu, \"seconds\": %.3f, \"established\": %llu, \"failed\": %llu}\n",
 	       (unsigned long long)load.bytes, (double)(cv_clock_ms() - started_ms) / 1000,
 	       (unsigned long long)load.established, (unsigned long long)load.failed);
 	return EXIT_SUCCESS;
+}
+
+/* ---- the site ------------------------------------------------------------------------------ */
+
+enum { RECORD_BYTES = 16384 + 256, RECORDS = 64, BURST = 4 };
+
+struct visitor {
+	int fd;
+	SSL *ssl;
+	bool answered, endless;
+	size_t at; /* in endless_records */
+};
+
+static uint8_t endless_records[RECORDS * (5 + RECORD_BYTES)];
+
+static void make_endless_records(void)
+{
+	uint8_t *at = endless_records;
+	uint32_t x = 1;
+
+	for (int i = 0; i < RECORDS; i++) {
+		memcpy(at, "\x17\x03\x03", 3);
+		at[3] = RECORD_BYTES >> 8;
+		at[4] = RECORD_BYTES & 0xff;
+		for (int b = 0; b < RECORD_BYTES; b++)
+			at[5 + b] = (uint8_t)((x = x * 1664525 + 1013904223) >> 24);
+		at += 5 + RECORD_BYTES;
+	}
+}
+
+static void visitor_leave(struct visitor *visitor)
+{
+	SSL_free(visitor->ssl);
+	(void)close(visitor->fd);
+	free(visitor);
+}
+
+/* False when the visitor is gone. */
+static bool visitor_pour(struct visitor *visitor)
+{
+	for (int i = 0; i < BURST; i++) {
+		ssize_t sent = send(visitor->fd, endless_records + visitor->at,
+				    sizeof(endless_records) - visitor->at, MSG_NOSIGNAL);
+
+		if (sent < 0)
+			return errno == EAGAIN;
+		visitor->at = (visitor->at + (size_t)sent) % sizeof(endless_records);
+	}
+	return true;
+}
+
+static bool visitor_event(struct visitor *visitor)
+{
+	static const char small[] = "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n";
+	char text[2048] = "";
+	int got;
+
+	if (visitor->endless)
+		return visitor_pour(visitor);
+	got = SSL_read(visitor->ssl, text, sizeof(text) - 1);
+	if (got <= 0)
+		return SSL_get_error(visitor->ssl, got) == SSL_ERROR_WANT_READ;
+	if (strncmp(text, "GET /small", 10) == 0) {
+		memcpy(text, small, sizeof(small) - 1);
+		return SSL_write(visitor->ssl, text, sizeof(small) - 1 + 1000) > 0;
+	}
+	visitor->endless = true;
+	(void)epoll_ctl(load.epoll, EPOLL_CTL_MOD, visitor->fd,
+			&(struct epoll_event){.events = EPOLLOUT, .data.ptr = visitor});
+	return true;
+}
+
+static void visitor_arrive(int listener)
+{
+	struct visitor *visitor = calloc(1, sizeof(*visitor));
+	const int one = 1;
+
+	if (!visitor)
+		return;
+	visitor->fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	visitor->ssl = SSL_new(load.tls);
+	if (visitor->fd < 0 || !visitor->ssl) {
+		visitor_leave(visitor);
+		return;
+	}
+	(void)setsockopt(visitor->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	SSL_set_fd(visitor->ssl, visitor->fd);
+	SSL_set_accept_state(visitor->ssl);
+	(void)epoll_ctl(load.epoll, EPOLL_CTL_ADD, visitor->fd,
+			&(struct epoll_event){.events = EPOLLIN, .data.ptr = visitor});
+}
+
+static int run_site(char **argv)
+{
+	struct sockaddr_in address = {
+		.sin_family = AF_INET,
+		.sin_port = htons((uint16_t)atoi(argv[0])),
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+	};
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	struct epoll_event events[256];
+	const int one = 1;
+
+	make_endless_records();
+	load.tls = SSL_CTX_new(TLS_server_method());
+	load.epoll = epoll_create1(EPOLL_CLOEXEC);
+	(void)setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (bind(listener, (struct sockaddr *)&address, sizeof(address)) < 0 ||
+	    listen(listener, 4096) < 0 ||
+	    SSL_CTX_use_certificate_chain_file(load.tls, argv[1]) != 1 ||
+	    SSL_CTX_use_PrivateKey_file(load.tls, argv[2], SSL_FILETYPE_PEM) != 1)
+		return EXIT_FAILURE;
+	SSL_CTX_set_min_proto_version(load.tls, TLS1_3_VERSION);
+	(void)epoll_ctl(load.epoll, EPOLL_CTL_ADD, listener,
+			&(struct epoll_event){.events = EPOLLIN, .data.ptr = NULL});
+	for (;;) {
+		int ready = epoll_wait(load.epoll, events, 256, -1);
+
+		for (int i = 0; i < ready; i++) {
+			struct visitor *visitor = events[i].data.ptr;
+
+			if (!visitor)
+				visitor_arrive(listener);
+			else if (!visitor_event(visitor))
+				visitor_leave(visitor);
+		}
+	}
 }
 
 /* ---- REALITY handshakes ------------------------------------------------------------------- */
@@ -373,6 +531,12 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	if (argc == 7 && strcmp(argv[1], "download") == 0)
 		return run_downloads(argv + 2, false);
+	if (argc == 7 && strcmp(argv[1], "tls") == 0) {
+		load.sni = argv[3];
+		return run_downloads(argv + 2, false);
+	}
+	if (argc == 5 && strcmp(argv[1], "site") == 0)
+		return run_site(argv + 2);
 	if (argc == 7 && strcmp(argv[1], "idle") == 0)
 		return run_downloads(argv + 2, true);
 	if (argc == 7 && strcmp(argv[1], "reality") == 0)
