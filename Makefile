@@ -223,8 +223,8 @@ install: products
 		$(DESTDIR)$(PREFIX)/share/doc/culvert/examples
 	$(Q)install -m 755 $(B)/culvertd $(DESTDIR)$(PREFIX)/sbin/culvertd
 	$(Q)install -m 755 $(B)/culvert $(DESTDIR)$(PREFIX)/bin/culvert
-	$(Q)sed 's|@SBINDIR@|$(PREFIX)/sbin|g; s|@BINDIR@|$(PREFIX)/bin|g; \
-		s|@SYSCONFDIR@|$(SYSCONFDIR)|g' \
+	$(Q)sed -e 's|@SBINDIR@|$(PREFIX)/sbin|g' -e 's|@BINDIR@|$(PREFIX)/bin|g' \
+		-e 's|@SYSCONFDIR@|$(SYSCONFDIR)|g' \
 		conf/systemd/culvert.service >$(DESTDIR)$(SYSTEMDUNITDIR)/culvert.service
 	$(Q)install -m 644 conf/sysctl.d/60-culvert.conf $(DESTDIR)$(SYSCTLDIR)/
 	$(Q)install -m 644 README.md $(wildcard conf/*.json) \
