@@ -3,9 +3,9 @@
  * loadgen.c - load for the benchmark: a site, downloads, REALITY handshakes, primitives.
  *
  *   loadgen site PORT CERTIFICATE KEY
- *       TLS 1.3 server until SIGTERM. "GET /small": a small response. Anything else: records without
- *       end, the same bytes again and again (nobody decrypts them), so that the site costs next to
- *       nothing beside what is measured
+ *       TLS 1.3 server until SIGTERM. "GET /small": a small response. Anything else: records
+ *       without end, the same bytes again and again (nobody decrypts them), so that the site costs
+ *       next to nothing beside what is measured
  *   loadgen download SOCKS_PORT SITE_PORT CONNECTIONS SECONDS PATH
  *       each connection: SOCKS5 CONNECT to localhost, TLS 1.3, GET, then the ciphertext is thrown
  *       away in the kernel (MSG_TRUNC), so that the generator costs as little as can be

@@ -5,9 +5,9 @@
  *   asker's ring: cv_resolve --> job --> queue --> helper thread: getaddrinfo --> cache
  *                 done() <------ post <-------------------------------------------/
  *
- * Literals and cache hits take the same way back (a post), so done() is never called from inside
- * cv_resolve(). A job belongs to the helper while it works and to the asker's ring afterwards; a
- * cancelled or expired query only forgets its job, which frees itself when its post runs.
+ * Literals and cache hits come back by a timer that is due at once, so done() is never called from
+ * inside cv_resolve(). Any other job belongs to the helper while it works and to the asker's ring
+ * afterwards; a cancelled or expired query only forgets it, and it is freed when its post runs.
  */
 #include "ring/resolver.h"
 
@@ -238,9 +238,8 @@ static void finish_answer(struct job *job, const struct answer *all)
 
 /* ---- ring side ---------------------------------------------------------------------------- */
 
-static void answered(struct cv_post *post)
+static void answer(struct job *job)
 {
-	struct job *job = cv_container_of(post, struct job, post);
 	struct cv_resolve_query *query = job->query;
 
 	cv_timer_disarm(job->ring, &job->deadline);
@@ -249,6 +248,17 @@ static void answered(struct cv_post *post)
 		query->done(query, job->answer.result, job->answer.addresses, job->answer.count);
 	}
 	free(job);
+}
+
+static void answered(struct cv_post *post)
+{
+	answer(cv_container_of(post, struct job, post));
+}
+
+/* What needed no helper: a timer that is due is a post without system calls. */
+static void answered_at_once(struct cv_timer *timer)
+{
+	answer(cv_container_of(timer, struct job, deadline));
 }
 
 static void expired(struct cv_timer *timer)
@@ -272,9 +282,14 @@ void cv_resolve_cancel(struct cv_resolve_query *query)
 		cv_timer_disarm(query->ring, &query->refused);
 	if (!job)
 		return;
+	query->internal = NULL;
+	if (job->deadline.due == answered_at_once) { /* no helper has it */
+		cv_timer_disarm(job->ring, &job->deadline);
+		free(job);
+		return;
+	}
 	atomic_store(&job->abandoned, true);
 	job->query = NULL;
-	query->internal = NULL;
 }
 
 static void refused_due(struct cv_timer *timer)
@@ -354,8 +369,10 @@ void cv_resolve(struct cv_resolver *resolver, struct cv_ring *ring, struct cv_re
 		needs_helper = enqueue(resolver, job);
 		pthread_mutex_unlock(&resolver->lock);
 	}
-	if (!needs_helper)
-		cv_ring_post(ring, &job->post);
+	if (!needs_helper) {
+		job->deadline.due = answered_at_once;
+		cv_timer_arm(ring, &job->deadline, cv_ring_now_ms(ring));
+	}
 }
 
 /* ---- helper threads ----------------------------------------------------------------------- */
