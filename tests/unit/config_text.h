@@ -71,7 +71,7 @@ static inline void config_finds(const char *text, bool is_error, const char *wan
 {
 	struct findings *findings = malloc(sizeof(*findings));
 	struct cv_config *config = config_parse(text, findings);
-	char line[512];
+	char line[768];
 
 	snprintf(line, sizeof(line), "%s: %s", is_error ? "error" : "warning", wanted);
 	if (!strstr(findings->text, line))

@@ -2,7 +2,7 @@
 /*
  * session_stage.h - a real worker on loopback between a client and an upstream that a test plays.
  *
- *   test as client --> inbound (SOCKS5; a test may make it another) --> freedom --> test as upstream
+ *   test as client --> inbound (SOCKS5, or a test's own) --> freedom --> test as upstream
  */
 #ifndef CV_TESTS_SESSION_STAGE_H
 #define CV_TESTS_SESSION_STAGE_H
@@ -26,7 +26,7 @@ struct session_pair {
 	int client, upstream;
 };
 
-/** stage_init() - Defaults and the upstream's listener; change stage->config before stage_start(). */
+/** stage_init() - Defaults and the upstream's listener; change ->config before stage_start(). */
 void stage_init(struct session_stage *stage);
 /** stage_start() - @engine: "copy", "splice" or NULL (nothing is ever handed over). */
 void stage_start(struct session_stage *stage, const char *engine);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * test_session_reality.c - a REALITY inbound on a real worker: what a stranger, a client of ours and
- * the target see of each other's ends, and Vision on the way out of user space.
+ * test_session_reality.c - a REALITY inbound on a real worker: what a stranger, a client of ours
+ * and the target see of each other's ends, and Vision on the way out of user space.
  */
 #include "session_stage.h"
 

@@ -6,9 +6,9 @@
  *	free_list --> slot --> slot --> NULL   a free slot holds the pointer to the next one
  *
  * Free slots are all zero except for that pointer, so taking one is constant time and a stale
- * secret does not survive its object. Chunks are mappings of their own: objects that live long would
- * otherwise pin the heap around what was short-lived beside them. Under AddressSanitizer free slots
- * are poisoned, which turns a use after cv_slab_give() into a report.
+ * secret does not survive its object. Chunks are mappings of their own: objects that live long
+ * would otherwise pin the heap around what was short-lived beside them. Under AddressSanitizer free
+ * slots are poisoned, which turns a use after cv_slab_give() into a report.
  */
 #include "base/slab.h"
 

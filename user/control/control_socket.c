@@ -2,8 +2,8 @@
 /*
  * control_socket.c - accepts one client at a time, reads one command line, writes JSON, closes.
  *
- * Reads are bounded (256 bytes, 2 s), writes as well; the answer is built before it is written, so a
- * slow reader holds nothing but this thread. Stopping wakes the thread by an eventfd. A path that
+ * Reads are bounded (256 bytes, 2 s), writes as well; the answer is built before it is written, so
+ * a slow reader holds nothing but this thread. Stopping wakes the thread by an eventfd. A path that
  * another daemon answers at, or that is no socket, is left alone.
  */
 #include "control/control_socket.h"

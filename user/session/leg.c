@@ -198,7 +198,7 @@ static int decode_leftovers(struct cv_leg *leg, struct cv_buffer *app)
 
 int cv_leg_decode(struct cv_leg *leg, struct cv_buffer *ret_app)
 {
-	/* Once the sending direction is raw or over no record of any kind may follow (Vision 5.1). */
+	/* Once the sending direction is raw or over, no record may follow (Vision 5.1). */
 	bool is_mute = cv_leg_tx_clear(leg) || (leg->facts & CV_LEG_FIN_WANTED);
 	size_t queued = cv_buffer_len(&leg->out), had_bytes = cv_buffer_len(ret_app), before;
 	struct cv_span in;

@@ -213,7 +213,8 @@ static bool leg_is_delivered(const struct cv_leg *leg)
 {
 	int unsent = 0;
 
-	return leg->fd < 0 || (leg->facts & CV_LEG_RESET) || ioctl(leg->fd, SIOCOUTQ, &unsent) < 0 || unsent == 0;
+	return leg->fd < 0 || (leg->facts & CV_LEG_RESET) ||
+	       ioctl(leg->fd, SIOCOUTQ, &unsent) < 0 || unsent == 0;
 }
 
 /* Flush both legs; then RST where that is what a side must see, once it has got what came before;
@@ -232,7 +233,8 @@ static void run_finish(struct cv_session *session)
 		cv_session_arm(session, DRAIN_POLL_MS);
 		return;
 	}
-	if (session->abort_client || client->fd < 0 || (client->facts & (CV_LEG_FIN_RECEIVED | CV_LEG_RESET))) {
+	if (session->abort_client || client->fd < 0 ||
+	    (client->facts & (CV_LEG_FIN_RECEIVED | CV_LEG_RESET))) {
 		cv_session_close(session, session->reason);
 		return;
 	}
