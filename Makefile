@@ -227,6 +227,10 @@ install: products
 		-e 's|@SYSCONFDIR@|$(SYSCONFDIR)|g' \
 		conf/systemd/culvert.service >$(DESTDIR)$(SYSTEMDUNITDIR)/culvert.service
 	$(Q)install -m 644 conf/sysctl.d/60-culvert.conf $(DESTDIR)$(SYSCTLDIR)/
+	$(Q)for page in $(wildcard tools/man/*.[1-8]); do \
+		install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man$${page##*.} $$page; done
+	$(Q)for file in $(wildcard tools/completion/*); do install -D -m 644 -t \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions $$file; done
 	$(Q)install -m 644 README.md $(wildcard conf/*.json) \
 		$(DESTDIR)$(PREFIX)/share/doc/culvert/examples/
 	$(Q)install -d -m 750 $(DESTDIR)$(SYSCONFDIR)/culvert
