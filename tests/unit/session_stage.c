@@ -54,9 +54,12 @@ void stage_init(struct session_stage *stage)
 	signal(SIGPIPE, SIG_IGN);
 	assert_int_equal(cv_log_open("", CV_LOG_NONE), 0);
 	stage->inbound = (struct cv_inbound){.tag = tag_in, .protocol = CV_INBOUND_SOCKS};
-	stage->outbound = (struct cv_outbound){.tag = tag_out, .protocol = CV_OUTBOUND_FREEDOM,
-					     .server_name = empty, .spider_x = empty,
-					     .key_log_path = empty, .user_email = empty};
+	stage->outbound = (struct cv_outbound){.tag = tag_out,
+					       .protocol = CV_OUTBOUND_FREEDOM,
+					       .server_name = empty,
+					       .spider_x = empty,
+					       .key_log_path = empty,
+					       .user_email = empty};
 	stage->config.inbounds = &stage->inbound;
 	stage->config.inbound_count = 1;
 	stage->config.outbounds = &stage->outbound;

@@ -110,8 +110,9 @@ static void test_upstream_ends_first(void **state)
 static void play_client_that_said_all_at_once(struct session_stage *stage)
 {
 	const uint16_t port = cv_sockaddr_port(&stage->upstream_address);
-	const uint8_t all[] = {5, 1, 0, 5, 1, 0, 1, 127, 0, 0, 1, (uint8_t)(port >> 8),
-			       (uint8_t)port, 'e', 'a', 'r', 'l', 'y'};
+	const uint8_t all[] = {
+		5,   1,   0,   5,   1,  0, 1, 127, 0, 0, 1, (uint8_t)(port >> 8), (uint8_t)port,
+		'e', 'a', 'r', 'l', 'y'};
 	struct session_pair pair = {.client = stage_dial(stage)};
 
 	stage_send(pair.client, all, sizeof(all));
@@ -305,7 +306,8 @@ static void test_short_after_half_close(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(engines) / sizeof(engines[0]); i++)
 		with_level(engines[i],
-			   (struct cv_level){.handshake_ms = 5000, .idle_ms = STAGE_WAIT_MS,
+			   (struct cv_level){.handshake_ms = 5000,
+					     .idle_ms = STAGE_WAIT_MS,
 					     .downlink_only_ms = 400},
 			   play_short_after_half_close);
 }

@@ -46,8 +46,11 @@ static void pause_ms(long ms)
 
 static void play_init(struct play *play, bool vision)
 {
-	struct cv_user user = {.name = no_text, .email = no_text, .password = no_text,
-			       .vision = vision, .enabled = true};
+	struct cv_user user = {.name = no_text,
+			       .email = no_text,
+			       .password = no_text,
+			       .vision = vision,
+			       .enabled = true};
 	struct cv_inbound *inbound = &play->stage.inbound;
 
 	memset(play, 0, sizeof(*play));
@@ -301,9 +304,9 @@ static void test_wrong_finished(void **state)
 
 static void seal(struct play *play, uint8_t type, const void *bytes, size_t count_bytes)
 {
-	assert_int_equal(cv_tls_record_seal(&play->keys.app_tx, type, bytes, count_bytes, 0,
-					    &play->bytes),
-			 0);
+	assert_int_equal(
+		cv_tls_record_seal(&play->keys.app_tx, type, bytes, count_bytes, 0, &play->bytes),
+		0);
 }
 
 /* Request for the stage's upstream; what is sealed before the send goes with it. */
@@ -318,9 +321,9 @@ static void open_upstream(struct play *play, const void *app, size_t app_bytes)
 	cv_buffer_init(&request, 4096);
 	assert_int_equal(cv_buffer_append(&request, none, 1), 0);
 	assert_int_equal(cv_buffer_append(&request, play->uuid, sizeof(play->uuid)), 0);
-	assert_int_equal(cv_buffer_append(&request, vision ? addons : none,
-					  vision ? sizeof(addons) - 1 : 1),
-			 0);
+	assert_int_equal(
+		cv_buffer_append(&request, vision ? addons : none, vision ? sizeof(addons) - 1 : 1),
+		0);
 	assert_int_equal(cv_buffer_append(&request, tail, sizeof(tail)), 0);
 	assert_int_equal(cv_buffer_append(&request, app, app_bytes), 0);
 	seal(play, CV_TLS_APPLICATION, cv_buffer_bytes(&request), cv_buffer_len(&request));

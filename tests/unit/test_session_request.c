@@ -38,7 +38,10 @@ static void pause_ms(long ms)
 static void play_init(struct play *play, int xver)
 {
 	struct cv_user users[2] = {
-		{.uuid = {1}, .name = nothing, .email = nothing, .password = nothing,
+		{.uuid = {1},
+		 .name = nothing,
+		 .email = nothing,
+		 .password = nothing,
 		 .enabled = true},
 		{.uuid = {2}, .name = nothing, .email = nothing, .password = nothing},
 	};
