@@ -131,7 +131,7 @@ static const struct {
 	 "bytes"},
 	{true,
 	 "{" VLESS ", \"settings\": {\"decryption\": \"none\", \"clients\": [{\"id\": \"a\", "
-		   "\"flow\": \"x\"}]}}",
+	 "\"flow\": \"x\"}]}}",
 	 "settings.clients[0].flow: expected \"\" or \"xtls-rprx-vision\", found \"x\""},
 	{true,
 	 "{" VLESS ", \"settings\": {\"decryption\": \"none\", \"clients\": [" USER ","
@@ -143,7 +143,7 @@ static const struct {
 	 "settings.clients[1].id: same id as a@x"},
 	{true,
 	 "{" VLESS ", \"settings\": {\"decryption\": \"none\", \"clients\": [{\"id\": \"a\", "
-		   "\"level\": 16}]}}",
+	 "\"level\": 16}]}}",
 	 "settings.clients[0].level: expected a number from 0 to 15, found 16"},
 	{true,
 	 "{" VLESS ", \"settings\": {\"decryption\": \"none\", \"clients\": [{\"id\": \"a\","
@@ -159,7 +159,7 @@ static const struct {
 	 "settings.fallbacks[0].dest: required, but missing"},
 	{true,
 	 "{" VLESS ", \"settings\": {\"decryption\": \"none\", \"fallbacks\": [{\"path\": \"x\", "
-		   "\"dest\": 1}]}}",
+	 "\"dest\": 1}]}}",
 	 "settings.fallbacks[0].path: expected a path that starts with \"/\", found \"x\""},
 	{true,
 	 "{" VLESS
@@ -408,6 +408,27 @@ static void test_rules(void **state)
 	}
 }
 
+/* The winner of two names for one key, and that the loser is not lost silently. */
+static void test_two_names(void **state)
+{
+	static const char text[] =
+		"{" OUT
+		", \"inbounds\": [{\"listen\": \"@a\", \"protocol\": \"socks\", \"settings\": {"
+		"\"auth\": \"password\", \"accounts\": [{\"user\": \"wins\", \"pass\": \"a\"}],\n"
+		"\"users\": [{\"user\": \"loses\", \"pass\": \"b\"}]}}]}";
+	struct findings *findings = malloc(sizeof(*findings));
+	struct cv_config *config = config_parse(text, findings);
+
+	(void)state;
+	assert_non_null(config);
+	assert_non_null(strstr(findings->text, "warning: f.json:2: inbounds[0].settings.users: "
+					       "ignored: \"accounts\" is given too"));
+	assert_int_equal(cv_user_count(config->inbounds[0].users), 1);
+	assert_string_equal(cv_user_at(config->inbounds[0].users, 0)->name, "wins");
+	cv_config_free(config);
+	free(findings);
+}
+
 static void test_tags(void **state)
 {
 	(void)state;
@@ -474,11 +495,11 @@ static void test_deep_and_binary(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_files),           cmocka_unit_test(test_inbounds),
-		cmocka_unit_test(test_realities),       cmocka_unit_test(test_outbounds),
-		cmocka_unit_test(test_rules),           cmocka_unit_test(test_tags),
-		cmocka_unit_test(test_all_findings),    cmocka_unit_test(test_shown_values),
-		cmocka_unit_test(test_deep_and_binary),
+		cmocka_unit_test(test_files),        cmocka_unit_test(test_inbounds),
+		cmocka_unit_test(test_realities),    cmocka_unit_test(test_outbounds),
+		cmocka_unit_test(test_rules),        cmocka_unit_test(test_tags),
+		cmocka_unit_test(test_two_names),    cmocka_unit_test(test_all_findings),
+		cmocka_unit_test(test_shown_values), cmocka_unit_test(test_deep_and_binary),
 	};
 
 	unsetenv("CV_TEST_UNSET");

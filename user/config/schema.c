@@ -227,6 +227,16 @@ static void warn_unknown(const struct cv_field *fields, const struct cv_node *no
 	}
 }
 
+/* Two names of one key that say different things: one of them is not heard. */
+static void warn_both(const struct cv_field *field, const struct cv_node *node,
+		      const struct cv_node *value)
+{
+	const struct cv_node other = cv_node_member(node, field->alias);
+
+	if (other.json && value->json && !json_object_equal(other.json, value->json))
+		cv_node_warning(&other, "ignored: \"%s\" is given too", value->key);
+}
+
 /* Called by its current name, not by its alias. */
 static void required(const struct cv_field *field, const struct cv_node *node)
 {
@@ -245,6 +255,8 @@ void cv_schema_read(const struct cv_field *fields, const struct cv_node *node, v
 		struct cv_node value = cv_node_member(node, field->name);
 
 		set_default(field, node, target);
+		if (field->alias)
+			warn_both(field, node, &value);
 		if (!value.json && field->alias)
 			value = cv_node_member(node, field->alias);
 		if (value.json)
