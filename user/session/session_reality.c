@@ -28,10 +28,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #define SNI_WAIT_MS 5000
+#define TARGET_READ_BYTES 17408 /* what servers' TLS stacks read at once: a record and some */
 #define MIRROR_CAP_MS \
 	(3600u * 1000u) /* far above any site's own time-outs, which are the real ones */
 
@@ -294,6 +296,17 @@ void cv_step_retire_target(struct cv_session *session)
 	cv_step_request_begin(session);
 }
 
+/* observable: a kernel answers with RST when a socket is closed that holds unread bytes. The target
+ * would have read about one record and left the rest; so must it look here, where more was read. */
+static bool leaves_bytes_unread(struct cv_session *session)
+{
+	struct cv_buffer *leftover = cv_reality_server_leftover(session->handshake->reality);
+	int waiting_bytes = 0;
+
+	(void)ioctl(session->client.fd, FIONREAD, &waiting_bytes);
+	return waiting_bytes > 0 || cv_buffer_len(leftover) > TARGET_READ_BYTES;
+}
+
 static void obey(struct cv_session *session, enum cv_reality_verdict verdict)
 {
 	int reason, error = 0;
@@ -313,6 +326,7 @@ static void obey(struct cv_session *session, enum cv_reality_verdict verdict)
 		break;
 	case CV_REALITY_CLOSE:
 		reason = cv_reality_server_reason(session->handshake->reality);
+		session->abort_client = leaves_bytes_unread(session);
 		error = move_output(session);
 		if (!error && cv_leg_queued(&session->client) > 0)
 			cv_session_finish(session, reason);
