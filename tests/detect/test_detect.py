@@ -10,6 +10,7 @@ record types and lengths, plain alerts, FIN or RST, and when. Against our server
                                                          makes of a genuine client's connection
 """
 
+import concurrent.futures
 import os
 import shutil
 import socket
@@ -25,7 +26,7 @@ import rig
 
 ALPNS = {"none": (), "http/1.1": ("http/1.1",), "h2": ("h2", "http/1.1")}
 PORTS = {"nginx": 8701, "go": 8702}
-TIMEOUT = 3  # the targets' own
+TIMEOUT = 7  # the targets' own; longer than what the server watches them for at its start
 
 
 # ---- targets ------------------------------------------------------------------------------------
@@ -115,18 +116,35 @@ class Side:
         return client
 
 
-def compare(sides, scenario, kinds=("stranger", "wrong", "replay", "sealed"), seconds=0.7):
-    """scenario(side) -> list of Transcript; shapes and ends must be equal, times close."""
-    bare = scenario(sides.bare)
+def differs(bare, ours, seconds):
+    """None, or the first step in which shape, end or time are not alike."""
+    assert len(bare) == len(ours)
+    for theirs, mine in zip(bare, ours):
+        if mine.shape() != theirs.shape() or abs(mine.seconds - theirs.seconds) > seconds:
+            return "bare target %s\nours        %s" % (theirs, mine)
+    return None
+
+
+def compare(sides, scenario, kinds=("stranger", "wrong", "replay", "sealed"), seconds=0.7, tries=5):
+    """scenario(side) -> list of Transcript; shapes and ends must be equal, times close.
+
+    Whether a peer that closes early ends in FIN or RST is a race of the bare target too: what it
+    does in any of some tries is what it does. A difference in every try is one.
+    """
+    bare = [scenario(sides.bare)]
     for kind in kinds:
-        ours = scenario(sides.ours[kind])
-        for number, (theirs, mine) in enumerate(zip(bare, ours)):
-            assert mine.shape() == theirs.shape(), "%s, %s, step %d:\nbare target %s\nours        %s" \
-                % (sides.name, kind, number, theirs, mine)
-            assert abs(mine.seconds - theirs.seconds) < seconds, \
-                "%s, %s, step %d: bare target %s, ours %s" % (sides.name, kind, number, theirs, mine)
-        assert len(bare) == len(ours)
-    return bare
+        for attempt in range(tries):
+            ours = scenario(sides.ours[kind])
+            found = [differs(one, ours, seconds) for one in bare]
+            if None in found:
+                break
+            bare.append(scenario(sides.bare))
+            found.append(differs(bare[-1], ours, seconds))
+            if found[-1] is None:
+                break
+        else:
+            raise AssertionError("%s, %s:\n%s" % (sides.name, kind, found[-1]))
+    return bare[0]
 
 
 def watch(connection, seconds=2.0, quiet=0.4, data=b""):
@@ -275,7 +293,10 @@ def test_wrong_finished(sides):
 
 
 def test_encrypted_but_not_finished(sides):
-    """Handshake keys, wrong message: Certificate, application data, close_notify, a fatal alert."""
+    """Handshake keys, wrong message: Certificate, application data, close_notify, a fatal alert.
+
+    Not with a sealed hello: who has the keys of a connection that is let in is no prober.
+    """
     for kind, data in ((22, b"\x0b\0\0\4\0\0\0\0"), (23, b"GET / HTTP/1.1\r\n\r\n"), (21, b"\1\0"),
                        (21, b"\2\x28"), (22, b"\x18\0\0\1\0"), (20, b"\1"), (24, b"x")):
         def scenario(side):
@@ -283,7 +304,7 @@ def test_encrypted_but_not_finished(sides):
             keys = reality_client.Keys(client.suite, client.client_secret)
             client.connection.sendall(reality_client.CCS_RECORD + keys.seal(kind, data))
             return rest(client)
-        compare(sides, scenario, kinds=("stranger", "sealed"))
+        compare(sides, scenario, kinds=("stranger", "wrong"))
 
 
 def test_finished_in_pieces(sides):
@@ -344,32 +365,35 @@ def test_half_close_after_the_request(sides):
     compare(sides, scenario, kinds=("stranger", "wrong", "replay"))
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_time_out(sides, stage):
-    """Silence is ended by the target's own clock, also where we speak for it."""
-    kinds = ("stranger", "sealed") if stage != "nothing" else ("stranger",)
-
-    def scenario(side):
-        reached = STAGES[stage](side)
-        connection = getattr(reached, "connection", reached)
-        start = time.monotonic()
-        if connection is reached:
-            found = [watch(connection, TIMEOUT + 2.5, None)]
-        else:
-            found = rest(reached, TIMEOUT + 2.5, None)
-        print("%s, %s, %s: %s after %.2f s" % (sides.name, side.kind, stage, found[-1],
-                                               time.monotonic() - start))
-        return found
-    compare(sides, scenario, kinds, seconds=1.2)
+def until_the_end(reached):
+    connection = getattr(reached, "connection", reached)
+    if connection is reached:
+        return [watch(connection, TIMEOUT + 3, None)]
+    return rest(reached, TIMEOUT + 3, None)
 
 
-def test_idle_after_the_handshake(sides):
-    """A stranger that only shakes hands is closed when the target closes it."""
-    def scenario(side):
-        client = side.flight(alpn=("http/1.1",))
-        client.finish()
-        return rest(client, TIMEOUT + 2.5, None)
-    compare(sides, scenario, ("stranger", "wrong", "replay"), seconds=1.2)
+def shaken_hands(side):
+    client = side.flight(alpn=("http/1.1",))
+    client.finish()
+    return client
+
+
+def test_time_outs(sides):
+    """Silence is ended by the target's own clock, also where we speak for it. All at once."""
+    stages = dict(STAGES, **{"the handshake done": shaken_hands})
+    kinds = {stage: ["stranger", "sealed"] for stage in STAGES}
+    kinds["nothing"] = ["stranger"]
+    kinds["the handshake done"] = ["stranger", "wrong", "replay"]
+    with concurrent.futures.ThreadPoolExecutor(40) as pool:
+        jobs = {(stage, side.kind): pool.submit(lambda s, v: until_the_end(stages[s](v)), stage, side)
+                for stage in stages
+                for side in [sides.bare] + [sides.ours[kind] for kind in kinds[stage]]}
+    for (stage, kind), job in jobs.items():
+        bare, ours = jobs[(stage, "bare")].result(), job.result()
+        print("%s, %s, %s: %s" % (sides.name, kind, stage, ours[-1]))
+        for theirs, mine in zip(bare, ours):
+            assert mine.shape() == theirs.shape() and abs(mine.seconds - theirs.seconds) < 1.2, \
+                "%s, %s, %s:\nbare target %s\nours        %s" % (sides.name, stage, kind, theirs, mine)
 
 
 # ---- other hellos -------------------------------------------------------------------------------

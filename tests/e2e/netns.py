@@ -11,6 +11,7 @@ namespace it was created in, so `with namespace:` around socket() is enough.
 import ctypes
 import os
 import subprocess
+import threading
 
 CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -33,7 +34,7 @@ class Namespace:
         self.name = name
         _run("ip", "netns", "add", name)
         self.fd = os.open("/run/netns/" + name, os.O_RDONLY | os.O_CLOEXEC)
-        self._outside = []
+        self._outside = threading.local()
         self.ip("link", "set", "lo", "up")
 
     def ip(self, *arguments):
@@ -44,14 +45,13 @@ class Namespace:
         _setns(self.fd)
 
     def __enter__(self):
-        self._outside.append(os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC))
+        self._outside.fd = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         _setns(self.fd)
         return self
 
     def __exit__(self, *_):
-        outside = self._outside.pop()
-        _setns(outside)
-        os.close(outside)
+        _setns(self._outside.fd)
+        os.close(self._outside.fd)
 
     def close(self):
         os.close(self.fd)

@@ -113,6 +113,8 @@ def rude_upstream(net):
 
     def serve(port, connection):
         try:
+            if port in (8091, 8093):
+                connection.recv(1)  # unread bytes would turn the FIN into a RST
             if port in (8090, 8091):
                 connection.sendall(bytes(300000))
             if port == 8094:

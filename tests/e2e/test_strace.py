@@ -87,7 +87,7 @@ def judge(lines, moved_bytes, name):
     payload_calls = set(names) - {"splice"}
     allowed = {"io_uring_enter", "poll", "ppoll", "epoll_wait", "epoll_pwait", "getsockopt", "ioctl",
                "fcntl", "read", "write", "recvfrom", "sendto", "recvmsg", "sendmsg", "accept",
-               "accept4", "close", "restart_syscall", "futex", "clock_gettime", "madvise", "mmap",
+               "accept4", "epoll_ctl", "epoll_wait", "close", "restart_syscall", "futex", "clock_gettime", "madvise", "mmap",
                "munmap", "brk", "getpeername", "openat", "pipe2", "shutdown", "setsockopt",
                "clock_nanosleep", "nanosleep", "mprotect", "gettid", "getpid", "newfstatat", "fstat",
                "rt_sigprocmask", "rt_sigreturn", "eventfd2", "io_uring_register", "getsockname"}

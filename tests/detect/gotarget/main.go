@@ -15,8 +15,8 @@ import (
 func main() {
 	server := &http.Server{
 		Addr:              os.Args[1],
-		ReadHeaderTimeout: 3 * time.Second,
-		IdleTimeout:       3 * time.Second,
+		ReadHeaderTimeout: 7 * time.Second,
+		IdleTimeout:       7 * time.Second,
 		ErrorLog:          log.New(io.Discard, "", 0),
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			fmt.Fprintln(w, "<html><body>camouflage site</body></html>")
