@@ -32,6 +32,7 @@ CULVERT = os.path.join(BUILD, "culvert")
 CULVERTD = os.path.join(BUILD, "culvertd")
 SNI = "camouflage.test"
 SHORT_ID = "0123456789abcdef"
+TIDY_SECONDS = 22  # by then a daemon has given back what handshakes used
 TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -416,11 +417,12 @@ def bench_idle(bench):
     with bench.daemons("splice", workers=1) as (processes, _, socks_port):
         pids = [p.pid for p in processes]
         bench.load("idle", socks_port, bench.site_port, 50, 2, "/small")
-        time.sleep(1)
+        time.sleep(TIDY_SECONDS)
         empty = [memory_of(pid) for pid in pids]
-        arguments = [LOADGEN, "idle", socks_port, bench.site_port, IDLE_SESSIONS, 16, "/small"]
+        arguments = [LOADGEN, "idle", socks_port, bench.site_port, IDLE_SESSIONS,
+                     TIDY_SECONDS + 8, "/small"]
         with subprocess.Popen([str(a) for a in arguments], stdout=subprocess.PIPE) as load:
-            time.sleep(13)
+            time.sleep(TIDY_SECONDS + 3)
             full = [memory_of(pid) for pid in pids]
             workers = json.loads(subprocess.check_output(
                 [CULVERT, "show", "workers", "--control", bench.path("server.sock"), "--json"]))

@@ -155,7 +155,7 @@ static void session_free(struct cv_session *session)
 	cv_leg_done(&session->upstream, session->abort_upstream);
 	if (session->user)
 		atomic_fetch_sub_explicit(&session->user->session_count, 1, memory_order_relaxed);
-	free(session->destination_text);
+	cv_worker_forget_text(worker, session->destination_text);
 	free(session->limit);
 	cv_worker_forget(worker, session);
 }

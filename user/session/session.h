@@ -60,7 +60,7 @@ struct cv_session {
 	uint64_t due_ms; /* RELAY: of the header held back; SPIDER, FINISH: the end of it all */
 	uint64_t user_moved_bytes[2]; /* app bytes moved by user space */
 	uint64_t accounted_bytes[2];  /* already added to the user's counters */
-	char *destination_text;	      /* "" until known; owned */
+	char *destination_text;	      /* NULL until known; kept by the worker */
 	int reason;		      /* why it ended; 0 = both sides finished */
 	uint8_t state;
 	uint8_t depth; /* of cv_session_run(): nobody frees the slot above 0 */

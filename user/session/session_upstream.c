@@ -46,8 +46,8 @@ void cv_session_name_destination(struct cv_session *session,
 		cv_destination_format(destination, text);
 	else
 		cv_sockaddr_format(address, text);
-	free(session->destination_text);
-	session->destination_text = strdup(text);
+	cv_worker_forget_text(session->worker, session->destination_text);
+	session->destination_text = cv_worker_keep_text(session->worker, text);
 }
 
 void cv_session_refuse(struct cv_session *session, int reason)

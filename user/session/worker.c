@@ -20,6 +20,7 @@
 #include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -30,6 +31,7 @@
 #define PIPE_BYTES (1024 * 1024)
 #define PIPES_KEPT 64
 #define SETTLE_MS 10
+#define TEXT_BYTES 48 /* nearly every destination fits */
 #define TIDY_MS 10000 /* longer than nearly every handshake */
 
 void cv_worker_count(struct cv_worker *worker, int reason)
@@ -90,6 +92,27 @@ void cv_worker_forget(struct cv_worker *worker, struct cv_session *session)
 		worker->sessions = session->next;
 	cv_slab_give(&worker->slab, session);
 	atomic_fetch_sub_explicit(&worker->counters.sessions, 1, memory_order_relaxed);
+}
+
+/* In slots: a block of the heap would pin its page when the handshake around it is gone. */
+char *cv_worker_keep_text(struct cv_worker *worker, const char *text)
+{
+	char *kept;
+
+	if (strlen(text) >= TEXT_BYTES)
+		return strdup(text);
+	kept = cv_slab_take(&worker->texts);
+	if (kept)
+		strcpy(kept, text);
+	return kept;
+}
+
+void cv_worker_forget_text(struct cv_worker *worker, char *text)
+{
+	if (text && strlen(text) >= TEXT_BYTES)
+		free(text);
+	else
+		cv_slab_give(&worker->texts, text);
 }
 
 static void close_all_sessions(struct cv_worker *worker, int reason)
@@ -222,6 +245,7 @@ static int set_up(struct cv_worker *worker)
 	if (!worker->env.pipes)
 		return -ENOMEM;
 	cv_slab_init(&worker->slab, sizeof(struct cv_session), worker->config->daemon.max_sessions);
+	cv_slab_init(&worker->texts, TEXT_BYTES, worker->config->daemon.max_sessions);
 	cv_buffer_init(&worker->app, APP_LIMIT);
 	return 0;
 }
@@ -240,6 +264,7 @@ static void tear_down(struct cv_worker *worker)
 	cv_timer_disarm(worker->ring, &worker->tidy_timer);
 	cv_buffer_done(&worker->app);
 	cv_slab_done(&worker->slab);
+	cv_slab_done(&worker->texts);
 	worker->spider_paths = cv_spider_paths_free(worker->spider_paths);
 	cv_pipe_pool_free(worker->env.pipes);
 	worker->ring = cv_ring_free(worker->ring);

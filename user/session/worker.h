@@ -42,6 +42,7 @@ struct cv_worker {
 	struct cv_ring *ring;
 	struct cv_engine_env env;
 	struct cv_slab slab;
+	struct cv_slab texts; /* short ones that live as long as their session */
 	struct cv_session *sessions; /* list */
 	struct cv_listener *listeners;
 	struct cv_spider_paths *spider_paths; /* NULL until a spider needs them */
@@ -81,6 +82,9 @@ void cv_worker_done(struct cv_worker *worker);
 struct cv_session *cv_worker_adopt(struct cv_worker *worker);
 /** cv_worker_forget() - Take @session out of the list and give its slot back. */
 void cv_worker_forget(struct cv_worker *worker, struct cv_session *session);
+/** cv_worker_keep_text() - A long-lived copy or NULL; given back by cv_worker_forget_text(). */
+char *cv_worker_keep_text(struct cv_worker *worker, const char *text);
+void cv_worker_forget_text(struct cv_worker *worker, char *text);
 /** cv_worker_count() - Add one to the counter of @reason. */
 void cv_worker_count(struct cv_worker *worker, int reason);
 
