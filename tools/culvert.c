@@ -15,12 +15,13 @@ static const struct command {
 	int (*run)(int argc, char **argv);
 	const char *arguments, *description;
 } commands[] = {
-	{"keys", cv_cmd_keys, "[--mldsa] [--from PRIVATE] [--json]", "make a REALITY key pair"},
-	{"uuid", cv_cmd_uuid, "[TEXT]", "make a user id, at random or from a text"},
-	{"link", cv_cmd_link, "USER -c FILE [--host H] [--port P] [--no-qr] | --parse URL",
+	{"keys", cv_cmd_keys, "[--mldsa | --from PRIVATE] [--json]", "make a REALITY key pair"},
+	{"uuid", cv_cmd_uuid, "[TEXT] [--json]", "make a user id, at random or from a text"},
+	{"link", cv_cmd_link, "USER -c FILE [--host H] [--port P] [--no-qr] [--json] | --parse URL",
 	 "share link and QR code of a user; or a client's outbound from a link"},
-	{"check", cv_cmd_check, "FILE [--json]", "check a configuration without starting it"},
-	{"probe", cv_cmd_probe, "TARGET [--sni NAME] [--json]",
+	{"check", cv_cmd_check, "FILE [--offline] [--json]",
+	 "check a configuration without starting it"},
+	{"probe", cv_cmd_probe, "TARGET [--sni NAME] [--ca FILE] [--json]",
 	 "does this site make a good target?"},
 	{"show", cv_cmd_show,
 	 "sessions | session ID | workers | reasons | users [--control PATH] [--json]",

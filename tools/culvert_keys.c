@@ -21,7 +21,7 @@ static bool read_private(const char *text, uint8_t private_key[32])
 
 	if (cv_base64url_decode(text, private_key, &len) == 0 && len == 32)
 		return true;
-	fprintf(stderr, "culvert keys: --from: expected 32 bytes in base64, found \"%s\"\n", text);
+	fputs("culvert keys: --from: expected 32 bytes in base64\n", stderr);
 	return false;
 }
 
@@ -105,20 +105,28 @@ int cv_cmd_keys(int argc, char **argv)
 
 int cv_cmd_uuid(int argc, char **argv)
 {
+	static const struct option options[] = {{"json", no_argument, NULL, 'j'},
+						{NULL, 0, NULL, 0}};
 	char text[CV_UUID_TEXT];
 	uint8_t uuid[16];
-	int error;
+	bool json = false;
+	int option, error;
 
-	if (argc > 2) {
-		fputs("usage: culvert uuid [TEXT]\n", stderr);
+	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (option != 'j')
+			return CV_EXIT_USAGE;
+		json = true;
+	}
+	if (argc - optind > 1) {
+		fputs("usage: culvert uuid [TEXT] [--json]\n", stderr);
 		return CV_EXIT_USAGE;
 	}
-	error = argc == 2 ? cv_uuid_parse(argv[1], uuid) : cv_uuid_random(uuid);
+	error = optind < argc ? cv_uuid_parse(argv[optind], uuid) : cv_uuid_random(uuid);
 	if (error) {
-		fputs("culvert uuid: expected a UUID or a text of 1..30 bytes\n", stderr);
+		fputs("culvert uuid: expected a UUID or a text of 1 to 30 bytes\n", stderr);
 		return CV_EXIT_USAGE;
 	}
 	cv_uuid_format(uuid, text);
-	puts(text);
+	printf(json ? "{\"id\": \"%s\"}\n" : "%s\n", text);
 	return EXIT_SUCCESS;
 }

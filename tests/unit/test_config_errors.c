@@ -6,7 +6,7 @@
 #include <culvert/reason.h>
 
 #define ID "b831381d-6324-4d53-ad4f-8cda48b30811"
-#define KEY "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA"
+#define KEY "AgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4fICE"
 #define SOCKS "{\"listen\": \"127.0.0.1\", \"port\": 1080, \"protocol\": \"socks\"}"
 #define OUT "\"outbounds\": [{\"protocol\": \"freedom\"}]"
 #define IN "\"inbounds\": [" SOCKS "]"
@@ -228,6 +228,8 @@ static const struct {
 	{false, REALITY ", \"serverNames\": [\"A.test\"]", "serverNames[0]: clients send"},
 	{true, REALITY ", \"privateKey\": \"AAAA\"",
 	 "privateKey: expected base64 (raw URL) of 32 bytes, found a string of 4 bytes"},
+	{false, REALITY ", \"privateKey\": \"AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA\"",
+	 "privateKey: this key is the example's"},
 	{true, REALITY ", \"privateKey\": 5", "privateKey: expected a string"},
 	{true, REALITY ", \"shortIds\": [\"abc\"]",
 	 "shortIds[0]: expected an even number of hex digits"},

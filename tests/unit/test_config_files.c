@@ -13,7 +13,7 @@
 #define UUID_A "b831381d-6324-4d53-ad4f-8cda48b30811"
 #define UUID_B "b831381d-6324-4d53-ad4f-8cda48b30812"
 #define UUID_C "b831381d-6324-4d53-ad4f-8cda48b30813"
-#define KEY "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA"
+#define KEY "AgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4fICE"
 #define OUT "\"outbounds\": [{\"protocol\": \"freedom\"}]"
 
 static char directory[] = "/tmp/culvert-test-XXXXXX";

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #define ID "b831381d-6324-4d53-ad4f-8cda48b30811"
-#define KEY "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA"
+#define KEY "AgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4fICE"
 #define PUBLIC "B6N8vBQgk8i3VdwbEOhstCY3StFqqFPtC9_AsrhtHHw"
 #define SOCKS "{\"listen\": \"127.0.0.1\", \"port\": 1080, \"protocol\": \"socks\"}"
 #define FREEDOM "{\"protocol\": \"freedom\"}"
@@ -240,8 +240,8 @@ static void test_reality_server(void **state)
 	is_destination(&target->destination, "127.0.0.1:8443");
 	assert_string_equal(target->address_text, "127.0.0.1:8443");
 	assert_int_equal(target->xver, 1);
-	assert_int_equal(server->private_key[0], 1);
-	assert_int_equal(server->private_key[31], 32);
+	assert_int_equal(server->private_key[0], 2);
+	assert_int_equal(server->private_key[31], 33);
 	assert_int_equal(server->server_name_count, 1);
 	assert_string_equal(server->server_names[0], "a.test");
 	assert_int_equal(server->short_id_count, 1);
@@ -283,7 +283,7 @@ static void test_reality_targets(void **state)
 		assert_ptr_equal(reality->targets[i].reality.short_ids, reality->short_ids);
 		assert_ptr_equal(reality->targets[i].reality.server_names,
 				 reality->targets[i].server_names);
-		assert_int_equal(reality->targets[i].reality.private_key[0], 1);
+		assert_int_equal(reality->targets[i].reality.private_key[0], 2);
 		assert_non_null(reality->targets[i].reality.certificate_key);
 	}
 	assert_int_equal(reality->targets[2].reality.server_name_count, 1);

@@ -206,6 +206,8 @@ static void test_of_user(void **state)
 	assert_int_equal(of_user("0.0.0.0", "reality", "", "Alice@x", "my.test", 443, &link), 0);
 	assert_string_equal(link.host, "my.test");
 	assert_int_equal(link.port, 443);
+	assert_int_equal(of_user("::", "reality", "", "Alice@x", "[2001:db8::1]", 0, &link), 0);
+	assert_string_equal(link.host, "2001:db8::1");
 	assert_int_equal(of_user("127.0.0.1", "none", "", "Alice@x", NULL, 0, &link), 0);
 	assert_string_equal(link.security, "none");
 	assert_string_equal(link.public_key, "");

@@ -284,6 +284,16 @@ static void share(struct cv_reality_inbound *inbound, const struct cv_reality_co
 	}
 }
 
+/* Whoever copies the example's key shares it with everybody. */
+static void warn_example_key(const struct cv_node *node, const uint8_t key[CV_X25519_LEN])
+{
+	for (unsigned i = 0; i < CV_X25519_LEN; i++)
+		if (key[i] != i + 1)
+			return;
+	cv_node_warning(node,
+			"this key is the example's, everybody knows it: culvert keys makes one");
+}
+
 static void load_shared(const struct cv_node *node, const struct raw_server *raw,
 			struct cv_reality_inbound *inbound)
 {
@@ -296,9 +306,9 @@ static void load_shared(const struct cv_node *node, const struct raw_server *raw
 		.seen_before = cv_replay_cache_seen,
 	};
 
-	if (key.json)
-		(void)cv_value_key(&key, raw->private_key, common.private_key,
-				   sizeof(common.private_key));
+	if (key.json &&
+	    cv_value_key(&key, raw->private_key, common.private_key, sizeof(common.private_key)))
+		warn_example_key(&key, common.private_key);
 	load_versions(node, raw, &common);
 	load_mldsa(node, raw, inbound);
 	common.mldsa = inbound->mldsa;

@@ -341,9 +341,12 @@ static int set_place(const struct cv_inbound *inbound, const struct cv_share_pla
 	if (link->port == 0)
 		return fail(error_text, "this inbound has no port: give --port", "");
 	if (place->host) {
+		const bool bracketed = place->host[0] == '[';
+
 		if (cv_destination_set_text(&any, place->host, 1) != 0)
 			return fail(error_text, "no IP address or domain", place->host);
-		snprintf(link->host, sizeof(link->host), "%s", place->host);
+		snprintf(link->host, sizeof(link->host), "%.*s",
+			 (int)strlen(place->host) - 2 * bracketed, place->host + bracketed);
 		return 0;
 	}
 	if (listen.kind == CV_ADDRESS_NONE ||
