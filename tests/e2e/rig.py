@@ -59,10 +59,15 @@ class Authority:
 
     def __init__(self, directory):
         self.directory = directory
+        self.issued = 0
         self.key = ec.generate_private_key(ec.SECP256R1())
         self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "e2e CA")])
         builder = self._builder(self.name, self.key.public_key())
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
+        builder = builder.add_extension(x509.KeyUsage(
+            digital_signature=False, content_commitment=False, key_encipherment=False,
+            data_encipherment=False, key_agreement=False, key_cert_sign=True, crl_sign=True,
+            encipher_only=False, decipher_only=False), True)
         self.certificate = builder.sign(self.key, hashes.SHA256())
         self.file = os.path.join(directory, "ca.pem")
         with open(self.file, "wb") as file:
@@ -70,10 +75,14 @@ class Authority:
 
     def _builder(self, subject, public_key):
         now = datetime.datetime.utcnow()
+        # both key identifiers: Python 3.13 verifies strictly by RFC 5280
+        subject_id = x509.SubjectKeyIdentifier.from_public_key(public_key)
+        issuer_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
         return (x509.CertificateBuilder().subject_name(subject).issuer_name(self.name)
                 .public_key(public_key).serial_number(x509.random_serial_number())
                 .not_valid_before(now - datetime.timedelta(hours=1))
-                .not_valid_after(now + datetime.timedelta(days=2)))
+                .not_valid_after(now + datetime.timedelta(days=2))
+                .add_extension(subject_id, False).add_extension(issuer_id, False))
 
     def issue(self, *names, padding_names=0):
         """Files (certificate, key); padding_names makes the certificate larger.
@@ -86,7 +95,9 @@ class Authority:
                                 key.public_key())
         builder = builder.add_extension(
             x509.SubjectAlternativeName([x509.DNSName(n) for n in list(names) + more]), False)
-        stem = os.path.join(self.directory, "%s-%d" % (names[0], padding_names))
+        # files of their own: another test's program may still read the last ones for this name
+        self.issued += 1
+        stem = os.path.join(self.directory, "%s-%d" % (names[0], self.issued))
         with open(stem + ".crt", "wb") as file:
             file.write(builder.sign(self.key, hashes.SHA256())
                        .public_bytes(serialization.Encoding.PEM))
