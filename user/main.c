@@ -8,6 +8,7 @@
  * Listeners open only after the targets were learned: a client must never meet a server that does
  * not yet know what its target says after the handshake (observable).
  */
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/reason.h"
 #include "config/config_load.h"
@@ -28,7 +29,8 @@
 
 #define EXIT_CONFIG 2
 #define BACKLOG 4096
-#define LEARN_WAIT_MS 60000
+#define LEARN_WAIT_MS 60000 /* for all targets together */
+#define LEARN_LOOK_MS 200   /* how often that wait looks for a signal */
 #define MAX_WORKERS 256
 
 #ifndef CULVERT_VERSION
@@ -141,6 +143,35 @@ static int learn_target(struct daemon *daemon, const struct cv_reality_inbound *
 	return 0;
 }
 
+/* The signals are blocked, in every thread, until wait_for_stop(). */
+static bool stop_is_pending(void)
+{
+	sigset_t pending;
+
+	return sigpending(&pending) == 0 &&
+	       (sigismember(&pending, SIGTERM) || sigismember(&pending, SIGINT));
+}
+
+/* 0 also when the time is over; -EINTR when the daemon is to stop. */
+static int wait_for_learners(struct daemon *daemon)
+{
+	uint64_t until_ms = cv_clock_ms() + LEARN_WAIT_MS;
+
+	for (size_t i = 0; i < daemon->learner_count; i++) {
+		struct cv_target_learner *learner = daemon->learners[i];
+
+		while (cv_target_learner_wait_ready(learner, LEARN_LOOK_MS) != 0) {
+			if (stop_is_pending())
+				return -EINTR;
+			if (cv_clock_ms() < until_ms)
+				continue;
+			cv_log(CV_LOG_WARNING, "a target is not learned yet; it will be, later");
+			break;
+		}
+	}
+	return 0;
+}
+
 static int learn_targets(struct daemon *daemon)
 {
 	struct cv_config *config = daemon->config;
@@ -157,10 +188,7 @@ static int learn_targets(struct daemon *daemon)
 	}
 	if (!error && daemon->learner_count)
 		cv_log(CV_LOG_INFO, "learning %zu targets before listening", daemon->learner_count);
-	for (size_t i = 0; i < daemon->learner_count && !error; i++)
-		if (cv_target_learner_wait_ready(daemon->learners[i], LEARN_WAIT_MS) != 0)
-			cv_log(CV_LOG_WARNING, "a target is not learned yet; it will be, later");
-	return error;
+	return error ? error : wait_for_learners(daemon);
 }
 
 /* ---- listeners ---------------------------------------------------------------------------- */
@@ -316,10 +344,11 @@ static int run_daemon(struct daemon *daemon)
 		cv_notify("READY=1");
 		wait_for_stop(&signals);
 		cv_notify("STOPPING=1");
+		sigdelset(&signals, SIGHUP);
 		pthread_sigmask(SIG_UNBLOCK, &signals, NULL); /* a second signal ends us at once */
 	}
 	stop(daemon);
-	return error ? EXIT_FAILURE : EXIT_SUCCESS;
+	return error && error != -EINTR ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 static void usage(FILE *out)
