@@ -127,12 +127,11 @@ static void check_addresses(const struct lookup *lookup, const struct cv_config_
 		ours_count += is_ours(a, interfaces);
 	}
 	freeifaddrs(interfaces);
-	if (ours_count > 0)
+	if (ours_count > 0 && lookup->target->destination.port ==
+				      cv_sockaddr_port(&lookup->inbound->listen_addresses[0]))
 		warn(report, lookup->inbound, lookup->target,
-		     "leads to this machine itself: name the web server's own address or socket, "
-		     "or "
-		     "this inbound would dial itself");
-	else if (private_count > 0)
+		     "leads to this machine: the inbound would dial itself");
+	else if (ours_count == 0 && private_count > 0)
 		warn(report, lookup->inbound, lookup->target,
 		     "%zu of %zu addresses are private ones", private_count, count);
 }

@@ -454,6 +454,11 @@ static void test_all_findings(void **state)
 				 findings));
 	assert_int_equal(findings->error_count, 4);
 	assert_int_equal(findings->warning_count, 1);
+	/* an error in one key does not hide the others of the same object */
+	assert_null(config_parse("{" OUT ", \"inbounds\": [{\"tag\": 5, \"listen\": \"x\","
+				 " \"protocol\": \"vless\", \"settings\": {\"clients\": 1}}]}",
+				 findings));
+	assert_int_equal(findings->error_count, 5);
 	free(findings);
 }
 

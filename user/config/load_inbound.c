@@ -114,12 +114,15 @@ static void listen_ip(const struct cv_node *node, const struct raw_inbound *raw,
 	struct cv_port_set ports = {0};
 	size_t count = 0;
 
-	if (!raw->port.json) {
+	bool good = listen_host(&listen_node, raw->listen, &host);
+
+	if (!raw->port.json)
 		cv_node_error(&raw->port, "required, but missing");
+	good &= raw->port.json && cv_value_ports(&raw->port, &ports);
+	if (!good) {
+		free(ports.ranges);
 		return;
 	}
-	if (!listen_host(&listen_node, raw->listen, &host) || !cv_value_ports(&raw->port, &ports))
-		return;
 	for (size_t i = 0; i < ports.count; i++)
 		count += ports.ranges[i].last - ports.ranges[i].first + 1u;
 	if (count > LISTEN_MAX || cv_port_set_contains(&ports, 0)) {
@@ -381,13 +384,10 @@ static void load_inbound(const struct cv_node *node, struct cv_inbound *inbound)
 		[CV_INBOUND_VLESS] = "vless-in", [CV_INBOUND_SOCKS] = "socks-in"};
 	const struct cv_node listen_node = cv_node_member(node, "listen");
 	const struct cv_node protocol = cv_node_member(node, "protocol");
-	const size_t errors = cv_node_load(node)->error_count;
 	struct raw_inbound raw;
 	struct cv_stream stream;
-	bool knows_protocol;
 
 	cv_schema_read(inbound_fields, node, &raw);
-	knows_protocol = cv_node_load(node)->error_count == errors;
 	if (raw.sniffing.json)
 		cv_schema_read(sniffing_fields, &raw.sniffing, NULL);
 	inbound->protocol = (enum cv_inbound_protocol)raw.protocol;
@@ -398,9 +398,9 @@ static void load_inbound(const struct cv_node *node, struct cv_inbound *inbound)
 	else
 		listen_ip(node, &raw, inbound);
 	cv_load_stream(&raw.stream, true, &stream);
-	if (!knows_protocol)
+	if (!cv_schema_has_word(protocols, &protocol))
 		return; /* its settings would only confuse */
-	if (protocol.json && strcasecmp(json_object_get_string(protocol.json), "mixed") == 0)
+	if (strcasecmp(json_object_get_string(protocol.json), "mixed") == 0)
 		cv_node_warning(&protocol,
 				"HTTP proxy requests on this port are " CV_NOT_SUPPORTED);
 	load_by_protocol(node, &raw, &stream, inbound);

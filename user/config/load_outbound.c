@@ -401,21 +401,19 @@ static void set_empty_texts(struct cv_load *load, struct cv_outbound *outbound)
 
 static void load_outbound(const struct cv_node *node, struct cv_outbound *outbound)
 {
+	const struct cv_node protocol = cv_node_member(node, "protocol");
 	struct cv_load *load = cv_node_load(node);
-	const size_t errors = load->error_count;
 	struct raw_outbound raw;
 	struct cv_stream stream;
-	bool knows_protocol;
 
 	cv_schema_read(outbound_fields, node, &raw);
-	knows_protocol = load->error_count == errors;
 	if (raw.mux.json)
 		cv_schema_read(mux_fields, &raw.mux, NULL);
 	outbound->tag = cv_load_strdup(load, raw.tag);
 	outbound->protocol = (enum cv_outbound_protocol)raw.protocol;
 	set_empty_texts(load, outbound);
 	cv_load_stream(&raw.stream, false, &stream);
-	if (!knows_protocol)
+	if (!cv_schema_has_word(protocols, &protocol))
 		return; /* its settings would only confuse */
 	switch (outbound->protocol) {
 	case CV_OUTBOUND_FREEDOM:

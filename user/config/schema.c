@@ -125,6 +125,16 @@ bool cv_schema_word(const struct cv_word *words, const struct cv_node *node, con
 	return false;
 }
 
+bool cv_schema_has_word(const struct cv_word *words, const struct cv_node *node)
+{
+	if (!json_object_is_type(node->json, json_type_string))
+		return false;
+	for (; words->text; words++)
+		if (strcasecmp(words->text, json_object_get_string(node->json)) == 0)
+			return words->value != CV_WORD_UNSUPPORTED;
+	return false;
+}
+
 static void read_text(const struct cv_field *field, const struct cv_node *value, void *target)
 {
 	const char *text;

@@ -64,6 +64,9 @@ void cv_schema_read(const struct cv_field *fields, const struct cv_node *node, v
 bool cv_schema_word(const struct cv_word *words, const struct cv_node *node, const char *text,
 		    int *ret_value);
 
+/** cv_schema_has_word() - Is @node one of @words that are supported? Reports nothing. */
+bool cv_schema_has_word(const struct cv_word *words, const struct cv_node *node);
+
 #define CV_NOT_SUPPORTED "not supported by this version of culvert"
 
 #endif
