@@ -6,6 +6,7 @@
  * removes nothing but orders RAW when it sees '!' (received) or '?' (sent).
  */
 #include "session/leg.h"
+#include "session/session.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -206,6 +207,39 @@ static void test_no_reply_into_a_raw_direction(void **state)
 	assert_int_equal(cv_leg_queued(leg), 0);
 }
 
+/* After FIN a record would be answered with a reset, and the other direction still lives. */
+static void test_no_reply_after_the_end(void **state)
+{
+	struct cv_leg *leg = *state;
+
+	leg->facts |= CV_LEG_FIN_WANTED;
+	receive(leg, "\001k", 2);
+	expect_app(leg, 0, "k");
+	assert_int_equal(cv_leg_queued(leg), 0);
+}
+
+/* An upstream's last words are read after its reset was met; a client's are not. */
+static void test_send_failures(void **state)
+{
+	struct cv_session *session = calloc(1, sizeof(*session));
+
+	(void)state;
+	assert_non_null(session);
+	cv_leg_init(&session->client, session);
+	cv_leg_init(&session->upstream, session);
+	cv_leg_send_failed(&session->client, -ECONNRESET);
+	assert_int_equal(session->client.facts, CV_LEG_RESET);
+	cv_leg_send_failed(&session->upstream, -EPIPE);
+	assert_int_equal(session->upstream.facts, CV_LEG_SEND_FAILED);
+	session->upstream.facts = CV_LEG_FIN_RECEIVED;
+	cv_leg_send_failed(&session->upstream, -EPIPE);
+	assert_int_equal(session->upstream.facts, CV_LEG_FIN_RECEIVED | CV_LEG_RESET);
+	session->upstream.facts = 0;
+	cv_leg_send_failed(&session->upstream, -ENOBUFS);
+	assert_int_equal(session->upstream.facts, CV_LEG_RESET);
+	free(session);
+}
+
 static void test_settle_frees_layers_when_both_ways_are_clear(void **state)
 {
 	struct cv_leg *leg = *state;
@@ -259,6 +293,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_sent_raw_after_order, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_no_reply_into_a_raw_direction, set_up,
 						tear_down),
+		cmocka_unit_test_setup_teardown(test_no_reply_after_the_end, set_up, tear_down),
+		cmocka_unit_test(test_send_failures),
 		cmocka_unit_test_setup_teardown(test_settle_frees_layers_when_both_ways_are_clear,
 						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_end_of_stream_unit, set_up, tear_down),
