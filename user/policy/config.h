@@ -38,13 +38,11 @@ struct cv_reality_target {
 	int xver;
 	char (*server_names)[256];
 	size_t server_name_count;
-	struct cv_reality_config
-		reality; /* server_names point at ours; profile callback set at start */
+	struct cv_reality_config reality; /* borrows our names; profile is set at start */
 };
 
 struct cv_reality_inbound {
-	struct cv_reality_target
-		*targets; /* [0] is the default: unknown SNI and non-TLS go there */
+	struct cv_reality_target *targets; /* [0]: default, for unknown SNI and non-TLS */
 	size_t target_count;
 	struct cv_rate_limit fallback_upload, fallback_download;
 	char *key_log_path;

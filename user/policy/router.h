@@ -25,8 +25,7 @@ enum cv_route_result {
 	CV_ROUTE_OUTBOUND, /* *ret_outbound is valid */
 	CV_ROUTE_DEFAULT,  /* no rule matched: first outbound */
 	CV_ROUTE_MISSING,  /* the rule names a tag that does not exist: drop (compat 8) */
-	CV_ROUTE_RESOLVE,  /* resolve the domain, then ask again with resolved
-			      (IPIfNonMatch/OnDemand) */
+	CV_ROUTE_RESOLVE,  /* resolve the domain, then ask again with its addresses */
 };
 
 #define CV_VLESS_ROUTE_NONE 0x10000u
