@@ -7,6 +7,7 @@
 
 #include "base/reason.h"
 #include "policy/user.h"
+#include "ring/listen.h"
 #include "session/session.h"
 
 #include <setjmp.h>
@@ -169,7 +170,32 @@ static void test_fallback_that_refuses(void **state)
 	stage_expect_fin(play.client);
 	(void)shutdown(play.client, SHUT_WR);
 	stage_wait_sessions(&play.stage, 0);
+	assert_int_equal(stage_reason(&play.stage, CV_UPSTREAM_REFUSED), 1);
 	play.stage.upstream_listener = -1;
+	play_done(&play);
+}
+
+/* The web server restarts: it refuses for a moment, then it is there and gets everything. */
+static void test_fallback_that_comes_back(void **state)
+{
+	struct cv_sockaddr *address;
+	struct play play;
+
+	(void)state;
+	play_init(&play, 0);
+	play_start(&play, "splice", true);
+	address = &play.stage.upstream_address;
+	(void)close(play.stage.upstream_listener);
+	stage_send(play.client, http, sizeof(http) - 1);
+	pause_ms(150);
+	play.stage.upstream_listener = cv_listen(address, 16, 0);
+	assert_true(play.stage.upstream_listener >= 0);
+	play.upstream = stage_accept(&play.stage);
+	stage_expect(play.upstream, http, sizeof(http) - 1);
+	(void)shutdown(play.client, SHUT_WR);
+	stage_expect_fin(play.upstream);
+	(void)shutdown(play.upstream, SHUT_WR);
+	stage_expect_fin(play.client);
 	play_done(&play);
 }
 
@@ -268,6 +294,7 @@ int main(void)
 		cmocka_unit_test(test_fallback),
 		cmocka_unit_test(test_fallback_of_short_and_unknown),
 		cmocka_unit_test(test_fallback_that_refuses),
+		cmocka_unit_test(test_fallback_that_comes_back),
 		cmocka_unit_test(test_no_fallback),
 		cmocka_unit_test(test_disabled_user),
 		cmocka_unit_test(test_request_in_pieces),

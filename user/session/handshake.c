@@ -45,6 +45,9 @@ struct cv_handshake *cv_handshake_free(struct cv_handshake *handshake)
 void cv_step_deadline(struct cv_session *session)
 {
 	switch (session->state) {
+	case CV_SESSION_CONNECT_UPSTREAM: /* dials have a clock of their own */
+		cv_step_fallback_dial(session);
+		break;
 	case CV_SESSION_ROUTE:
 		cv_session_refuse(session, CV_UPSTREAM_RESOLVE);
 		break;

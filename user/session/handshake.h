@@ -25,7 +25,8 @@ struct cv_handshake {
 	char server_name[256]; /* of the outer TLS, for fallbacks */
 	char alpn[32];
 	bool outer_is_tls13;
-	int fallback_xver;
+	const struct cv_fallback *fallback; /* NULL = not on the way to one */
+	unsigned fallback_failures;
 	struct cv_buffer app; /* decrypted bytes of the request, kept for fallbacks */
 	/* front door */
 	struct cv_socks5_server socks5;

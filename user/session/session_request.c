@@ -23,6 +23,8 @@
 #include <stdio.h>
 #include <sys/socket.h>
 
+#define FALLBACK_DIALS 5
+#define FALLBACK_PAUSE_MS 100 /* times the number of failures (VLESS 7 step 5) */
 #define VLESS_DECISIVE 18 /* with fallbacks a shorter first chunk is not VLESS (VLESS 6 step 4) */
 
 /* ---- outer TLS ---------------------------------------------------------------------------- */
@@ -90,6 +92,18 @@ void cv_step_tls(struct cv_session *session)
 
 /* ---- fallback ----------------------------------------------------------------------------- */
 
+/* A web server that restarts refuses for a moment only; what does not answer will not either. */
+static bool dials_again(struct cv_session *session, int reason)
+{
+	unsigned failures = ++session->handshake->fallback_failures;
+
+	if (failures >= FALLBACK_DIALS ||
+	    (reason != CV_UPSTREAM_REFUSED && reason != CV_UPSTREAM_RESET))
+		return false;
+	cv_session_arm(session, failures * FALLBACK_PAUSE_MS);
+	return true;
+}
+
 static void fallback_connected(void *owner, int fd, int reason)
 {
 	struct cv_session *session = owner;
@@ -100,7 +114,8 @@ static void fallback_connected(void *owner, int fd, int reason)
 
 	handshake->connector = NULL;
 	if (fd < 0) {
-		cv_session_finish(session, reason);
+		if (!dials_again(session, reason))
+			cv_session_finish(session, reason);
 		cv_session_event(session, NULL, 0);
 		return;
 	}
@@ -109,7 +124,7 @@ static void fallback_connected(void *owner, int fd, int reason)
 	    getsockname(session->client.fd, &destination.any, &destination.len_bytes) < 0)
 		error = CV_PEER_RESET;
 	if (!error)
-		error = cv_proxy_protocol_write(handshake->fallback_xver, &source, &destination,
+		error = cv_proxy_protocol_write(handshake->fallback->xver, &source, &destination,
 						&session->upstream.out);
 	if (!error)
 		error = cv_buffer_append(&session->upstream.out, cv_buffer_bytes(&handshake->app),
@@ -121,6 +136,16 @@ static void fallback_connected(void *owner, int fd, int reason)
 	else
 		cv_session_relay(session);
 	cv_session_event(session, NULL, 0);
+}
+
+void cv_step_fallback_dial(struct cv_session *session)
+{
+	const struct cv_fallback *fallback = session->handshake->fallback;
+	bool is_unix = fallback->unix_address.len_bytes > 0;
+
+	cv_session_connect(session, is_unix ? NULL : &fallback->destination,
+			   is_unix ? &fallback->unix_address : NULL, CV_RESOLVE_ANY,
+			   fallback_connected);
 }
 
 static void go_fallback(struct cv_session *session, int reason)
@@ -141,13 +166,11 @@ static void go_fallback(struct cv_session *session, int reason)
 	}
 	cv_worker_count(session->worker, reason);
 	is_unix = fallback->unix_address.len_bytes > 0;
-	handshake->fallback_xver = fallback->xver;
+	handshake->fallback = fallback;
 	session->state = CV_SESSION_CONNECT_UPSTREAM;
 	cv_session_name_destination(session, is_unix ? NULL : &fallback->destination,
 				    is_unix ? &fallback->unix_address : NULL);
-	cv_session_connect(session, is_unix ? NULL : &fallback->destination,
-			   is_unix ? &fallback->unix_address : NULL, CV_RESOLVE_ANY,
-			   fallback_connected);
+	cv_step_fallback_dial(session);
 }
 
 /* ---- VLESS request ------------------------------------------------------------------------ */

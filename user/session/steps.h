@@ -20,6 +20,8 @@ void cv_step_tls_begin(struct cv_session *session);
 void cv_step_tls(struct cv_session *session);
 void cv_step_request_begin(struct cv_session *session);
 void cv_step_request(struct cv_session *session);
+/** cv_step_fallback_dial() - Dial the fallback, first or after a refusal. */
+void cv_step_fallback_dial(struct cv_session *session);
 
 /* session_socks5.c */
 void cv_step_socks_begin(struct cv_session *session);
