@@ -145,6 +145,11 @@ class Process:
         return {name: _readlink("/proc/%d/fd/%s" % (self.pid, name))
                 for name in os.listdir("/proc/%d/fd" % self.pid)}
 
+    def sanitized(self):
+        """Built with AddressSanitizer (its shadow makes the address space enormous)."""
+        with open("/proc/%d/statm" % self.pid) as file:
+            return int(file.read().split()[0]) * 4096 > 1 << 43
+
     def resident_bytes(self):
         with open("/proc/%d/status" % self.pid) as file:
             return int(re.search(r"VmRSS:\s+(\d+) kB", file.read()).group(1)) * 1024
