@@ -100,7 +100,7 @@ static void list_session(struct cv_worker_visit *visit, struct cv_session *sessi
 	json_object_object_add(object, "worker", json_object_new_int((int)session->worker->index));
 	add(object, "state", cv_session_state_name(session));
 	add(object, "inbound", session->inbound->tag);
-	add(object, "user", session->user ? session->user->email : "");
+	add(object, "user", cv_session_user_name(session));
 	peer_text(session->client.fd, text);
 	add(object, "client", text);
 	add(object, "outbound",

@@ -191,16 +191,28 @@ static bool type_is_known(const struct cv_reality_server *server, uint8_t type)
 	       (type == CV_TLS_ALERT && server->rx.sequence == 0);
 }
 
+/* observable: Go's servers say goodbye when an unprotected alert ends the handshake, others do not. */
+static void say_close_notify(struct cv_reality_server *server)
+{
+	static const uint8_t body[CV_TLS_ALERT_BODY] = {CV_TLS_ALERT_WARNING, CV_TLS_CLOSE_NOTIFY};
+
+	(void)cv_tls_record_seal(&server->tx, CV_TLS_ALERT, body, sizeof(body), 0, &server->output);
+}
+
 static int take_record(struct cv_reality_server *server, uint8_t *record, size_t record_len)
 {
 	struct cv_span whole = cv_span_of(record, record_len);
+	int result;
 
 	switch (record[0]) {
 	case CV_TLS_CCS:
 		return take_ccs(server, whole);
 	case CV_TLS_ALERT:
 		cv_span_skip(&whole, CV_TLS_HEADER);
-		return take_alert(server, whole);
+		result = take_alert(server, whole);
+		if (result == CV_PEER_ALERT && cv_reality_target_is_go(server))
+			say_close_notify(server);
+		return result;
 	default:
 		return take_protected(server, record, record_len);
 	}

@@ -84,6 +84,10 @@ struct cv_reality_server {
 	bool layer_taken;
 };
 
+/* reality_server.c */
+/** cv_reality_target_is_go() - The target was learned to be a server of Go's TLS stack. */
+bool cv_reality_target_is_go(const struct cv_reality_server *server);
+
 /* reality_auth.c */
 /** cv_reality_auth_key() - AuthKey for a client share. CV_PEER_AUTH_FAILED: degenerate share. */
 int cv_reality_auth_key(const uint8_t private_key[32], const uint8_t share[32],

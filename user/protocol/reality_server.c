@@ -336,3 +336,16 @@ char *cv_reality_server_key_log(const struct cv_reality_server *server)
 	cv_cleanse(secret, sizeof(secret));
 	return text;
 }
+
+/* Sixteen ignored records are the mark of Go's TLS stack (REALITY 7, probe B). */
+bool cv_reality_target_is_go(const struct cv_reality_server *server)
+{
+	return server->profile.ccs_limit == 16;
+}
+
+bool cv_reality_server_leaves_unread(const struct cv_reality_server *server)
+{
+	size_t target_reads_bytes = cv_reality_target_is_go(server) ? 2048 : 17408;
+
+	return cv_buffer_len(&server->client) > target_reads_bytes;
+}

@@ -56,6 +56,13 @@ const char *cv_session_state_name(const struct cv_session *session)
 	return state_names[session->state];
 }
 
+const char *cv_session_user_name(const struct cv_session *session)
+{
+	if (!session->user)
+		return "";
+	return session->user->email[0] ? session->user->email : session->user->name;
+}
+
 const struct cv_level *cv_session_level(const struct cv_session *session)
 {
 	uint32_t level = session->user ? session->user->level : session->inbound->level;
@@ -133,7 +140,7 @@ static void log_end(struct cv_session *session)
 	       "session %u.%" PRIu64 " end: inbound=%s user=%s outbound=%s to=%s uplink=%" PRIu64
 	       "/%s downlink=%" PRIu64 "/%s ms=%" PRIu64 " reason=%s (%s)",
 	       session->worker->index, session->id, session->inbound->tag,
-	       session->user ? session->user->email : "-",
+	       cv_session_user_name(session)[0] ? cv_session_user_name(session) : "-",
 	       session->is_fallback ? "fallback"
 	       : session->outbound  ? session->outbound->tag
 				    : "-",

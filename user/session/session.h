@@ -97,6 +97,8 @@ void cv_session_account(struct cv_session *session);
 /** cv_session_idle_since_ms() - When a byte last moved, kernel-moved ones included. */
 uint64_t cv_session_idle_since_ms(struct cv_session *session);
 const struct cv_level *cv_session_level(const struct cv_session *session);
+/** cv_session_user_name() - What people call the user: e-mail, else name; "" = none yet. */
+const char *cv_session_user_name(const struct cv_session *session);
 const char *cv_session_state_name(const struct cv_session *session);
 
 #endif

@@ -33,7 +33,6 @@
 #include <unistd.h>
 
 #define SNI_WAIT_MS 5000
-#define TARGET_READ_BYTES 17408 /* what servers' TLS stacks read at once: a record and some */
 #define MIRROR_CAP_MS \
 	(3600u * 1000u) /* far above any site's own time-outs, which are the real ones */
 
@@ -300,11 +299,11 @@ void cv_step_retire_target(struct cv_session *session)
  * would have read about one record and left the rest; so must it look here, where more was read. */
 static bool leaves_bytes_unread(struct cv_session *session)
 {
-	struct cv_buffer *leftover = cv_reality_server_leftover(session->handshake->reality);
 	int waiting_bytes = 0;
 
 	(void)ioctl(session->client.fd, FIONREAD, &waiting_bytes);
-	return waiting_bytes > 0 || cv_buffer_len(leftover) > TARGET_READ_BYTES;
+	return waiting_bytes > 0 ||
+	       cv_reality_server_leaves_unread(session->handshake->reality);
 }
 
 static void obey(struct cv_session *session, enum cv_reality_verdict verdict)
