@@ -191,7 +191,8 @@ static bool type_is_known(const struct cv_reality_server *server, uint8_t type)
 	       (type == CV_TLS_ALERT && server->rx.sequence == 0);
 }
 
-/* observable: Go's servers say goodbye when an unprotected alert ends the handshake, others do not. */
+/* observable: Go's servers say goodbye when an unprotected alert ends the handshake, others do not.
+ */
 static void say_close_notify(struct cv_reality_server *server)
 {
 	static const uint8_t body[CV_TLS_ALERT_BODY] = {CV_TLS_ALERT_WARNING, CV_TLS_CLOSE_NOTIFY};

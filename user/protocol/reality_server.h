@@ -93,8 +93,8 @@ struct cv_buffer *cv_reality_server_saved_target(struct cv_reality_server *serve
 /** cv_reality_server_leftover() - With ESTABLISHED: client bytes after Finished (protected
  * records). */
 struct cv_buffer *cv_reality_server_leftover(struct cv_reality_server *server);
-/** cv_reality_server_leaves_unread() - With CLOSE: the target would have closed with bytes unread, so
- * that its kernel had sent RST (stacks read about one record at once, Go's far less). */
+/** cv_reality_server_leaves_unread() - With CLOSE: the target would have closed with bytes unread,
+ * so that its kernel had sent RST (stacks read about one record at once, Go's far less). */
 bool cv_reality_server_leaves_unread(const struct cv_reality_server *server);
 /** cv_reality_server_hello() - The parsed hello (server_name, alpn_class), NULL before it is
  * parsed. */
