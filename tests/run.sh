@@ -19,6 +19,8 @@ failures=() skips=()
 export TSAN_OPTIONS="suppressions=$root/tests/tsan.supp print_suppressions=0"
 within=()	# command that runs another one elsewhere: a guest
 mkdir -p "$results"
+# the builds below are makes of their own, with jobs of their own
+unset MAKEFLAGS MFLAGS MAKELEVEL
 
 stage() { printf '\n== %s (%s)\n' "$1" "$(date -u +%T)"; }
 pass() { passed=$((passed + ${1:-1})); }
