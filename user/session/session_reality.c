@@ -14,13 +14,13 @@
  * target.
  */
 #include "session/handshake.h"
+#include "session/preamble.h"
 #include "session/steps.h"
 #include "session/worker.h"
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/reason.h"
-#include "wire/proxy_protocol.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -29,7 +29,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #define SNI_WAIT_MS 5000
@@ -125,19 +124,6 @@ void cv_step_sni_timeout(struct cv_session *session)
 
 /* ---- mirroring ---------------------------------------------------------------------------- */
 
-static int write_proxy_header(struct cv_session *session, int xver)
-{
-	struct cv_sockaddr source = {.len_bytes = sizeof(source.in6)};
-	struct cv_sockaddr destination = {.len_bytes = sizeof(destination.in6)};
-
-	if (xver == 0)
-		return 0;
-	if (getpeername(session->client.fd, &source.any, &source.len_bytes) < 0 ||
-	    getsockname(session->client.fd, &destination.any, &destination.len_bytes) < 0)
-		return CV_PEER_RESET;
-	return cv_proxy_protocol_write(xver, &source, &destination, &session->upstream.out);
-}
-
 static void target_connected(void *owner, int fd, int reason)
 {
 	struct cv_session *session = owner;
@@ -152,7 +138,7 @@ static void target_connected(void *owner, int fd, int reason)
 		return;
 	}
 	session->upstream.fd = fd;
-	error = write_proxy_header(session, session->handshake->target->xver);
+	error = cv_session_proxy_header(session, session->handshake->target->xver);
 	if (error) {
 		cv_session_close(session, error);
 	} else {
@@ -232,20 +218,9 @@ static int move_output(struct cv_session *session)
 static void write_key_log(struct cv_session *session)
 {
 	const char *path = session->inbound->reality->key_log_path;
-	char *lines;
-	int fd;
 
-	if (!path || !path[0])
-		return;
-	lines = cv_reality_server_key_log(session->handshake->reality);
-	fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-	if (!lines || fd < 0 || write(fd, lines, strlen(lines)) < 0)
-		cv_log(CV_LOG_WARNING, "masterKeyLog %s: cannot write", path);
-	if (fd >= 0)
-		(void)close(fd);
-	if (lines)
-		cv_cleanse(lines, strlen(lines));
-	free(lines);
+	if (path && path[0])
+		cv_session_key_log(path, cv_reality_server_key_log(session->handshake->reality));
 }
 
 static void go_established(struct cv_session *session)

@@ -10,6 +10,7 @@
  * lead to a fallback.
  */
 #include "session/handshake.h"
+#include "session/preamble.h"
 #include "session/steps.h"
 #include "session/worker.h"
 
@@ -17,11 +18,9 @@
 #include "base/reason.h"
 #include "policy/fallback.h"
 #include "protocol/vless_layer.h"
-#include "wire/proxy_protocol.h"
 
 #include <errno.h>
 #include <stdio.h>
-#include <sys/socket.h>
 
 #define FALLBACK_DIALS 5
 #define FALLBACK_PAUSE_MS 100 /* times the number of failures (VLESS 7 step 5) */
@@ -108,9 +107,7 @@ static void fallback_connected(void *owner, int fd, int reason)
 {
 	struct cv_session *session = owner;
 	struct cv_handshake *handshake = session->handshake;
-	struct cv_sockaddr source = {.len_bytes = sizeof(source.in6)};
-	struct cv_sockaddr destination = {.len_bytes = sizeof(destination.in6)};
-	int error = 0;
+	int error;
 
 	handshake->connector = NULL;
 	if (fd < 0) {
@@ -120,12 +117,7 @@ static void fallback_connected(void *owner, int fd, int reason)
 		return;
 	}
 	session->upstream.fd = fd;
-	if (getpeername(session->client.fd, &source.any, &source.len_bytes) < 0 ||
-	    getsockname(session->client.fd, &destination.any, &destination.len_bytes) < 0)
-		error = CV_PEER_RESET;
-	if (!error)
-		error = cv_proxy_protocol_write(handshake->fallback->xver, &source, &destination,
-						&session->upstream.out);
+	error = cv_session_proxy_header(session, handshake->fallback->xver);
 	if (!error)
 		error = cv_buffer_append(&session->upstream.out, cv_buffer_bytes(&handshake->app),
 					 cv_buffer_len(&handshake->app));

@@ -9,16 +9,15 @@
  *                the real site's certificate comes back   -> spider, the request is never sent
  */
 #include "session/handshake.h"
+#include "session/preamble.h"
 #include "session/steps.h"
 #include "session/worker.h"
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/reason.h"
-#include "crypto/crypto.h"
 #include "policy/private_address.h"
 #include "protocol/vless_layer.h"
-#include "wire/proxy_protocol.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -105,20 +104,6 @@ static int begin_relay_to_client(struct cv_session *session)
 	return cv_socks5_server_reply(CV_SOCKS5_SUCCEEDED, &session->client.out);
 }
 
-static int write_freedom_header(struct cv_session *session)
-{
-	struct cv_sockaddr source = {.len_bytes = sizeof(source.in6)};
-	struct cv_sockaddr destination = {.len_bytes = sizeof(destination.in6)};
-
-	if (session->outbound->proxy_protocol == 0)
-		return 0;
-	if (getpeername(session->client.fd, &source.any, &source.len_bytes) < 0 ||
-	    getsockname(session->client.fd, &destination.any, &destination.len_bytes) < 0)
-		return CV_PEER_RESET;
-	return cv_proxy_protocol_write(session->outbound->proxy_protocol, &source, &destination,
-				       &session->upstream.out);
-}
-
 static void freedom_connected(void *owner, int fd, int reason)
 {
 	struct cv_session *session = owner;
@@ -133,7 +118,7 @@ static void freedom_connected(void *owner, int fd, int reason)
 		return;
 	}
 	session->upstream.fd = fd;
-	error = write_freedom_header(session);
+	error = cv_session_proxy_header(session, session->outbound->proxy_protocol);
 	if (!error)
 		error = begin_relay_to_client(session);
 	if (error)
@@ -155,23 +140,12 @@ static int move_client_output(struct cv_session *session)
 	return error;
 }
 
-static void write_client_key_log(struct cv_session *session)
+static void write_key_log(struct cv_session *session)
 {
 	const char *path = session->outbound->key_log_path;
-	char *lines;
-	int fd;
 
-	if (!path || !path[0])
-		return;
-	lines = cv_tls_client_key_log(session->handshake->tls_client);
-	fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-	if (!lines || fd < 0 || write(fd, lines, strlen(lines)) < 0)
-		cv_log(CV_LOG_WARNING, "masterKeyLog %s: cannot write", path);
-	if (fd >= 0)
-		(void)close(fd);
-	if (lines)
-		cv_cleanse(lines, strlen(lines));
-	free(lines);
+	if (path && path[0])
+		cv_session_key_log(path, cv_tls_client_key_log(session->handshake->tls_client));
 }
 
 static void relay_vless(struct cv_session *session)
@@ -263,7 +237,7 @@ static void upstream_ready(struct cv_session *session)
 {
 	int error;
 
-	write_client_key_log(session);
+	write_key_log(session);
 	error = cv_leg_push_layer(&session->upstream,
 				  cv_tls_client_take_layer(session->handshake->tls_client));
 	if (error)

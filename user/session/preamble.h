@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * preamble.h - what several kinds of sessions write beside the bytes they relay.
+ */
+#ifndef CV_SESSION_PREAMBLE_H
+#define CV_SESSION_PREAMBLE_H
+
+#include "session/session.h"
+
+/**
+ * cv_session_proxy_header() - Queue a PROXY header with the client's addresses for the upstream.
+ * @version: 0 = none, 1 or 2. Returns 0; CV_PEER_RESET if the client is gone; buffer errors.
+ */
+int cv_session_proxy_header(struct cv_session *session, int version);
+
+/** cv_session_key_log() - Append NSS key log lines to the file @path, clear and free them.
+ * @lines: heap text, NULL is fine. A file that cannot be written is a warning in the log. */
+void cv_session_key_log(const char *path, char *lines);
+
+#endif
