@@ -2,7 +2,7 @@
 /*
  * loadgen.c - load for the benchmark: a site, downloads, REALITY handshakes, primitives.
  *
- *   loadgen site PORT CERTIFICATE KEY
+ *   loadgen site PORT CERTIFICATE KEY [GROUPS]
  *       TLS 1.3 server until SIGTERM. "GET /small": a small response. Anything else: records
  *       without end, the same bytes again and again (nobody decrypts them), so that the site costs
  *       next to nothing beside what is measured
@@ -374,7 +374,8 @@ static int run_site(char **argv)
 	if (bind(listener, (struct sockaddr *)&address, sizeof(address)) < 0 ||
 	    listen(listener, 4096) < 0 ||
 	    SSL_CTX_use_certificate_chain_file(load.tls, argv[1]) != 1 ||
-	    SSL_CTX_use_PrivateKey_file(load.tls, argv[2], SSL_FILETYPE_PEM) != 1)
+	    SSL_CTX_use_PrivateKey_file(load.tls, argv[2], SSL_FILETYPE_PEM) != 1 ||
+	    (argv[3] && SSL_CTX_set1_groups_list(load.tls, argv[3]) != 1))
 		return EXIT_FAILURE;
 	SSL_CTX_set_min_proto_version(load.tls, TLS1_3_VERSION);
 	(void)epoll_ctl(load.epoll, EPOLL_CTL_ADD, listener,
@@ -535,7 +536,7 @@ int main(int argc, char **argv)
 		load.sni = argv[3];
 		return run_downloads(argv + 2, false);
 	}
-	if (argc == 5 && strcmp(argv[1], "site") == 0)
+	if ((argc == 5 || argc == 6) && strcmp(argv[1], "site") == 0)
 		return run_site(argv + 2);
 	if (argc == 7 && strcmp(argv[1], "idle") == 0)
 		return run_downloads(argv + 2, true);
