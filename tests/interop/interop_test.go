@@ -3,6 +3,7 @@
 package interop
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdh"
 	"crypto/rand"
@@ -11,6 +12,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -349,6 +351,54 @@ func getPage(conn *utls.UConn) string {
 	return string(answer)
 }
 
+// TestSameRecords: each browser's hello gets records of the target's own types and lengths, from the
+// flight to what comes after the handshake.
+func TestSameRecords(t *testing.T) {
+	targets := map[string]string{"Go": startTarget(t, rig.rsaLeaf)}
+	if haveNginx() {
+		targets["nginx"] = startNginx(t, rig.rsaLeaf)
+	}
+	for name, target := range targets {
+		t.Run(name, func(t *testing.T) {
+			server := freePort(t)
+			startCulvert(t, serverConfig(serverOptions{port: server, target: target}), server, "")
+			for _, client := range browsers {
+				bare := recordsOf(t, client.hello, portOf(target), false)
+				ours := recordsOf(t, client.hello, server, true)
+				if !slices.Equal(bare, ours) {
+					t.Errorf("%s: bare target %v, ours %v", client.name, bare, ours)
+					continue
+				}
+				t.Logf("proved: %s: %v as the bare target", client.name, ours)
+			}
+		})
+	}
+}
+
+// recordsOf shakes hands and returns "type/length" of every record that came.
+func recordsOf(t *testing.T, hello utls.ClientHelloID, port int, genuine bool) (found []string) {
+	t.Helper()
+	var tap bytes.Buffer
+	client := realityClient{hello: hello, tap: &tap}
+	if !genuine { // the bare target must not care, but the hello has to be as long
+		client.public = must(ecdh.X25519().GenerateKey(rand.Reader)).PublicKey()
+	}
+	result, err := client.dial(port)
+	if err != nil || result.genuine != genuine {
+		t.Fatalf("genuine %v, want %v: %v", result.genuine, genuine, err)
+	}
+	defer result.conn.Close()
+	raw := result.conn.NetConn()
+	raw.SetReadDeadline(time.Now().Add(400 * time.Millisecond))
+	io.Copy(io.Discard, raw) // past uTLS: only the tap looks at it
+	for data := tap.Bytes(); len(data) >= 5; {
+		length := 5 + int(data[3])<<8 + int(data[4])
+		found = append(found, fmt.Sprintf("%d/%d", data[0], length))
+		data = data[min(length, len(data)):]
+	}
+	return found
+}
+
 // TestServerAgainstSing: sing-vmess over TLS, our server.
 func TestServerAgainstSing(t *testing.T) {
 	site := startWeb(t)
@@ -362,7 +412,7 @@ func TestServerAgainstSing(t *testing.T) {
 // TestNginxTarget: OpenSSL behind nginx as the target.
 func TestNginxTarget(t *testing.T) {
 	site := startWeb(t)
-	target := startNginx(t)
+	target := startNginx(t, rig.leaf)
 	server, socks := freePort(t), freePort(t)
 	startCulvert(t, serverConfig(serverOptions{port: server, target: target}), server, "")
 	startXray(t, clientConfig(clientOptions{socks: socks, server: server, id: userID, flow: vision}), socks)

@@ -3,6 +3,8 @@
 package interop
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,14 +14,20 @@ import (
 	"time"
 )
 
+func nginxPath() string {
+	if path, err := exec.LookPath("nginx"); err == nil {
+		return path
+	}
+	return "/usr/sbin/nginx" // not in everybody's PATH
+}
+
+func haveNginx() bool { return exec.Command(nginxPath(), "-v").Run() == nil }
+
 // startNginx runs nginx as the camouflage site until the test ends.
-func startNginx(t testing.TB) string {
+func startNginx(t testing.TB, leaf tls.Certificate) string {
 	t.Helper()
-	binary, err := exec.LookPath("nginx")
-	if err != nil {
-		if binary = "/usr/sbin/nginx"; exec.Command(binary, "-v").Run() != nil {
-			t.Skip("nginx is not installed")
-		}
+	if !haveNginx() {
+		t.Skip("nginx is not installed")
 	}
 	dir, err := os.MkdirTemp(rig.dir, "nginx-")
 	if err != nil {
@@ -28,6 +36,9 @@ func startNginx(t testing.TB) string {
 	os.Chmod(rig.dir, 0o755)
 	os.Chmod(dir, 0o755)
 	port := freePort(t)
+	certificate, key := filepath.Join(dir, "leaf.pem"), filepath.Join(dir, "leaf.key")
+	writePEM(certificate, "CERTIFICATE", leaf.Certificate[0])
+	writePEM(key, "PRIVATE KEY", must(x509.MarshalPKCS8PrivateKey(leaf.PrivateKey)))
 	os.WriteFile(filepath.Join(dir, "index.html"), []byte(targetPage), 0o644)
 	file := filepath.Join(dir, "nginx.conf")
 	text := fmt.Sprintf(`
@@ -43,11 +54,11 @@ http {
 		root %[1]s;
 	}
 }
-`, dir, port, rig.leafFile, rig.leafKeyFile)
+`, dir, port, certificate, key)
 	if err = os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	command := exec.Command(binary, "-e", filepath.Join(dir, "error.log"), "-c", file)
+	command := exec.Command(nginxPath(), "-e", filepath.Join(dir, "error.log"), "-c", file)
 	command.Stderr = os.Stderr
 	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	if err = command.Start(); err != nil {

@@ -63,6 +63,18 @@ type realityClient struct {
 	sni       string          // "": siteName
 	skew      time.Duration
 	verifyKey *mldsa65.PublicKey
+	tap       io.Writer // gets every byte the server sends
+}
+
+type tapped struct {
+	net.Conn
+	tap io.Writer
+}
+
+func (c tapped) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.tap.Write(p[:n])
+	return n, err
 }
 
 type realityResult struct {
@@ -93,6 +105,9 @@ func (c realityClient) dial(port int) (result realityResult, err error) {
 		}
 	}()
 	raw.SetDeadline(time.Now().Add(20 * time.Second))
+	if c.tap != nil {
+		raw = tapped{raw, c.tap}
+	}
 	var conn *utls.UConn
 	var authKey []byte
 	conn = utls.UClient(raw, &utls.Config{

@@ -14,10 +14,12 @@ package interop
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -63,6 +65,7 @@ var rig struct {
 	leafFile        string
 	leafKeyFile     string
 	bigLeaf         tls.Certificate // the same, larger than 4 KiB: room for ML-DSA-65
+	rsaLeaf         tls.Certificate // the same, its signatures all have one length
 	key             *ecdh.PrivateKey
 	payloadBytes    int64
 	payloadHashes   sync.Map // seed/size -> hex
@@ -142,10 +145,14 @@ func makeCertificates() {
 		names = append(names, fmt.Sprintf("alternative-name-%03d.site.test", i))
 	}
 	rig.bigLeaf = makeLeaf(names)
+	rig.rsaLeaf = makeLeafWith(must(rsa.GenerateKey(rand.Reader, 2048)), names[:2])
 }
 
 func makeLeaf(names []string) tls.Certificate {
-	key := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+	return makeLeafWith(must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)), names)
+}
+
+func makeLeafWith(key crypto.Signer, names []string) tls.Certificate {
 	template := &x509.Certificate{
 		SerialNumber: must(rand.Int(rand.Reader, big.NewInt(1<<62))),
 		Subject:      pkix.Name{CommonName: names[0]},
@@ -156,7 +163,7 @@ func makeLeaf(names []string) tls.Certificate {
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
-	der := must(x509.CreateCertificate(rand.Reader, template, rig.ca, &key.PublicKey, rig.caKey))
+	der := must(x509.CreateCertificate(rand.Reader, template, rig.ca, key.Public(), rig.caKey))
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: must(x509.ParseCertificate(der))}
 }
 
