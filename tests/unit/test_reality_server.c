@@ -173,7 +173,7 @@ static void bytes_that_are_no_hello(void **state)
 
 /* ---- up to the flight, REALITY 8 ---------------------------------------------------------- */
 
-static void whole_handshake(size_t fragment, size_t piece)
+static void whole_handshake_of(size_t fragment, size_t piece, bool classic)
 {
 	struct world world;
 	static uint8_t plain[CV_TLS_RECORD_MAX];
@@ -184,6 +184,12 @@ static void whole_handshake(size_t fragment, size_t piece)
 	start(&world);
 	world.config.profile = (struct cv_target_profile){
 		.post_handshake_len = {255, 71, 22}, .post_handshake_count = 3, .ccs_limit = 32};
+	if (classic) { /* the target chose X25519: lengths of its own */
+		memset(world.config.profile.post_handshake_len, 0xff, 6);
+		memcpy(world.config.profile.classic_len, (uint16_t[]){239, 40, 23}, 6);
+		world.config.profile.classic_count = 3;
+		world.config.profile.classic_known = true;
+	}
 	assert_int_equal(feed_hello(&world, fragment, piece), CV_REALITY_WAIT);
 	assert_non_null(cv_reality_server_hello(world.server));
 	assert_string_equal(cv_reality_server_hello(world.server)->server_name, "www.example.com");
@@ -205,7 +211,8 @@ static void whole_handshake(size_t fragment, size_t piece)
 		assert_int_equal(
 			rig_open(&world.client.app_rx, output_of(&world), 23, plain, &record_len),
 			0);
-		assert_int_equal(record_len, world.config.profile.post_handshake_len[i]);
+		assert_int_equal(record_len, classic ? world.config.profile.classic_len[i]
+						     : world.config.profile.post_handshake_len[i]);
 	}
 	assert_int_equal(cv_buffer_len(output_of(&world)), 0);
 
@@ -225,9 +232,15 @@ static void whole_handshake(size_t fragment, size_t piece)
 	stop(&world);
 }
 
+static void whole_handshake(size_t fragment, size_t piece)
+{
+	whole_handshake_of(fragment, piece, false);
+}
+
 static void handshakes_in_any_segmentation(void **state)
 {
 	(void)state;
+	whole_handshake_of(16384, PIECE_ALL, true);
 	whole_handshake(16384, PIECE_ALL);
 	whole_handshake(16384, 1);
 	whole_handshake(50, PIECE_ALL);

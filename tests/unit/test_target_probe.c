@@ -219,6 +219,32 @@ static void tickets_are_seen(void **state)
 	target_stop(target);
 }
 
+/* Clients without the hybrid group are learned for themselves. */
+static void classic_hello_has_its_own_lengths(void **state)
+{
+	static const char *const alpn[] = {"", "http/1.1", "h2"};
+	struct target *target = target_start(NULL);
+	struct cv_target_probe_config configs[3];
+	struct cv_target_probe_result results[3];
+
+	(void)state;
+	target_run(target);
+	for (int i = 0; i < 3; i++) {
+		configs[i] = probe_of(target);
+		configs[i].alpn_class = (enum cv_alpn_class)i;
+		configs[i].classic = true;
+	}
+	cv_target_probe_run(configs, 3, -1, results);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(results[i].reason, 0);
+		assert_int_equal(results[i].facts.group, CV_GROUP_X25519);
+		assert_int_equal(results[i].profile.post_handshake_count, 2);
+		if (results[i].facts.alpn[0])
+			assert_string_equal(results[i].facts.alpn, alpn[i]);
+	}
+	target_stop(target);
+}
+
 static void no_tickets_no_records(void **state)
 {
 	struct target *target = target_start(NULL);
@@ -381,12 +407,14 @@ static void learner_publishes(void **state)
 	assert_int_equal(profile.ccs_limit, CV_CCS_LIMIT_UNKNOWN);
 	assert_int_equal(cv_target_learner_wait_ready(learner, 10000), 0);
 	assert_true(cv_clock_ms() - before < 4000); /* all in parallel: CCS takes longest */
-	assert_int_equal(atomic_load(&target->connections), 3 * 4);
+	assert_int_equal(atomic_load(&target->connections), 3 * 7);
 	for (int i = 0; i < 3; i++)
 		for (int j = 0; j < CV_ALPN_CLASSES; j++) {
 			profile = cv_target_learner_profile(learner, names[i],
 							    (enum cv_alpn_class)j);
 			assert_int_equal(profile.post_handshake_count, 2);
+			assert_true(profile.classic_known);
+			assert_int_equal(profile.classic_count, 2);
 			assert_int_equal(profile.ccs_limit, 32);
 		}
 	profile = cv_target_learner_profile(learner, "b.example.com", CV_ALPN_H2);
@@ -449,6 +477,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(splits_records),
 		cmocka_unit_test(tickets_are_seen),
+		cmocka_unit_test(classic_hello_has_its_own_lengths),
 		cmocka_unit_test(no_tickets_no_records),
 		cmocka_unit_test(ccs_tolerance_is_found),
 		cmocka_unit_test(proxy_header_goes_first),

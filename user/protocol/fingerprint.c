@@ -46,6 +46,8 @@ static const struct cv_hello_shape *shape_of(enum cv_fingerprint fingerprint)
 		return &cv_hello_shape_safari;
 	case CV_FINGERPRINT_GO:
 		return &cv_hello_shape_go;
+	case CV_FINGERPRINT_GO_CLASSIC:
+		return &cv_hello_shape_go_classic;
 	case CV_FINGERPRINT_RANDOM:
 		break;
 	}

@@ -13,6 +13,7 @@
 enum cv_fingerprint {
 	CV_FINGERPRINT_CHROME, CV_FINGERPRINT_FIREFOX, CV_FINGERPRINT_SAFARI, CV_FINGERPRINT_RANDOM,
 	CV_FINGERPRINT_GO, /* Go-like, probe class 1 (REALITY 7) */
+	CV_FINGERPRINT_GO_CLASSIC, /* the same before it knew X25519MLKEM768; probes only */
 };
 
 #define CV_HELLO_BUILD_MAX 8192 /* no hello we build is longer */

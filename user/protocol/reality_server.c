@@ -193,6 +193,16 @@ static struct cv_target_profile profile_of(const struct cv_reality_server *serve
 			       server->hello.alpn_class);
 }
 
+/* observable: what a ticket says of the group makes it longer or shorter. */
+static void use_classic_lengths(struct cv_target_profile *profile)
+{
+	if (!profile->classic_known)
+		return;
+	memcpy(profile->post_handshake_len, profile->classic_len,
+	       sizeof(profile->post_handshake_len));
+	profile->post_handshake_count = profile->classic_count;
+}
+
 static enum cv_reality_verdict read_template(struct cv_reality_server *server)
 {
 	struct cv_reality_template template;
@@ -207,6 +217,8 @@ static enum cv_reality_verdict read_template(struct cv_reality_server *server)
 		return forward(server, result);
 	cv_buffer_done(&server->saved);
 	server->profile = profile_of(server);
+	if (template.group == CV_GROUP_X25519)
+		use_classic_lengths(&server->profile);
 	server->state = CV_REALITY_EXPECT_FINISHED;
 	/* Bytes that came with the hello can only be a fault now: they were made without our keys.
 	 */
@@ -345,7 +357,9 @@ bool cv_reality_target_is_go(const struct cv_reality_server *server)
 
 bool cv_reality_server_leaves_unread(const struct cv_reality_server *server)
 {
-	size_t target_reads_bytes = cv_reality_target_is_go(server) ? 2048 : 17408;
+	size_t target_reads_bytes = cv_reality_target_is_go(server)	? 2048
+				    : server->profile.reads_exactly ? CV_TLS_HEADER
+								    : 17408;
 
 	return cv_buffer_len(&server->client) > target_reads_bytes;
 }

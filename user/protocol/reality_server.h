@@ -29,6 +29,11 @@
 struct cv_target_profile {
 	uint16_t post_handshake_len[CV_POST_HANDSHAKE_MAX]; /* total record lengths */
 	uint8_t post_handshake_count;
+	/* the same for clients without X25519MLKEM768, whose tickets can have other lengths */
+	uint16_t classic_len[CV_POST_HANDSHAKE_MAX];
+	uint8_t classic_count;
+	bool classic_known;
+	bool reads_exactly; /* the target reads a record's header, then its body, and no more */
 	int16_t ccs_limit; /* CCS records the target ignores before its alert; -1 = unlimited */
 };
 

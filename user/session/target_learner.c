@@ -32,7 +32,7 @@
 
 #define ADDRESSES_MAX 8
 #define STOP_WAIT_S 2
-#define PROBES_PER_NAME (CV_ALPN_CLASSES + 1) /* one per class, one for CCS */
+#define PROBES_PER_NAME (2 * CV_ALPN_CLASSES + 1) /* lengths, classic lengths, CCS */
 
 struct learned_name {
 	char name[256];
@@ -86,9 +86,11 @@ static void warn_probe(const struct cv_target_learner *learner, const char *name
 }
 
 static void take_lengths(struct cv_target_learner *learner, struct learned_name *entry,
-			 enum cv_alpn_class alpn_class, const struct cv_target_probe_result *result)
+			 enum cv_alpn_class alpn_class, bool classic,
+			 const struct cv_target_probe_result *result)
 {
 	struct cv_target_profile *profile = &entry->profiles[alpn_class];
+	uint16_t *lengths = classic ? profile->classic_len : profile->post_handshake_len;
 
 	if (result->reason == -ECANCELED)
 		return;
@@ -97,13 +99,19 @@ static void take_lengths(struct cv_target_learner *learner, struct learned_name 
 		return;
 	}
 	pthread_mutex_lock(&learner->lock);
-	memcpy(profile->post_handshake_len, result->profile.post_handshake_len,
-	       sizeof(profile->post_handshake_len));
-	profile->post_handshake_count = result->profile.post_handshake_count;
+	memcpy(lengths, result->profile.post_handshake_len, sizeof(profile->post_handshake_len));
+	/* OpenSSL before 3.2 read ahead; stacks with the hybrid group are younger */
+	if (!classic)
+		profile->reads_exactly = result->facts.group == CV_GROUP_X25519MLKEM768;
+	if (classic)
+		profile->classic_count = result->profile.post_handshake_count;
+	else
+		profile->post_handshake_count = result->profile.post_handshake_count;
+	profile->classic_known |= classic;
 	pthread_mutex_unlock(&learner->lock);
-	cv_log_debug("target %s, serverName \"%s\", %s: %u records after the handshake",
+	cv_log_debug("target %s, serverName \"%s\", %s%s: %u records after the handshake",
 		     learner->target_text, entry->name, class_text[alpn_class],
-		     result->profile.post_handshake_count);
+		     classic ? ", classic" : "", result->profile.post_handshake_count);
 }
 
 static void take_ccs_limit(struct cv_target_learner *learner, struct learned_name *entry,
@@ -127,7 +135,7 @@ static void prepare_probes(const struct cv_target_learner *learner,
 {
 	for (size_t i = 0; i < learner->name_count * PROBES_PER_NAME; i++) {
 		unsigned what = i % PROBES_PER_NAME;
-		bool lengths = what < CV_ALPN_CLASSES;
+		bool lengths = what < 2 * CV_ALPN_CLASSES;
 
 		configs[i] = (struct cv_target_probe_config){
 			.kind = lengths ? CV_TARGET_PROBE_LENGTHS : CV_TARGET_PROBE_CCS,
@@ -135,7 +143,9 @@ static void prepare_probes(const struct cv_target_learner *learner,
 			.address_count = address_count,
 			.xver = learner->config.xver,
 			.server_name = learner->names[i / PROBES_PER_NAME].name,
-			.alpn_class = lengths ? (enum cv_alpn_class)what : CV_ALPN_H2,
+			.alpn_class = lengths ? (enum cv_alpn_class)(what % CV_ALPN_CLASSES)
+					      : CV_ALPN_H2,
+			.classic = lengths && what >= CV_ALPN_CLASSES,
 			.window_ms = learner->config.window_ms,
 			.timeout_ms = learner->config.timeout_ms,
 		};
@@ -149,8 +159,9 @@ static void take_results(struct cv_target_learner *learner,
 		struct learned_name *entry = &learner->names[i / PROBES_PER_NAME];
 		unsigned what = i % PROBES_PER_NAME;
 
-		if (what < CV_ALPN_CLASSES)
-			take_lengths(learner, entry, (enum cv_alpn_class)what, &results[i]);
+		if (what < 2 * CV_ALPN_CLASSES)
+			take_lengths(learner, entry, (enum cv_alpn_class)(what % CV_ALPN_CLASSES),
+				     what >= CV_ALPN_CLASSES, &results[i]);
 		else
 			take_ccs_limit(learner, entry, &results[i]);
 	}

@@ -197,11 +197,16 @@ static int append_proxy_header(struct probe *probe)
 static int start_handshake(struct probe *probe)
 {
 	static const char *const no_alpn[] = {NULL};
-	bool chrome = probe->config->alpn_class == CV_ALPN_H2;
+	static const char *const h2_alpn[] = {"h2", "http/1.1", NULL};
+	bool h2 = probe->config->alpn_class == CV_ALPN_H2;
 	struct cv_tls_client_config config = {
 		.server_name = probe->config->server_name,
-		.fingerprint = chrome ? CV_FINGERPRINT_CHROME : CV_FINGERPRINT_GO,
-		.alpn = probe->config->alpn_class == CV_ALPN_NONE ? no_alpn : NULL,
+		.fingerprint = probe->config->classic ? CV_FINGERPRINT_GO_CLASSIC
+			       : h2			   ? CV_FINGERPRINT_CHROME
+							   : CV_FINGERPRINT_GO,
+		.alpn = probe->config->alpn_class == CV_ALPN_NONE ? no_alpn
+			: h2 && probe->config->classic		? h2_alpn
+								: NULL,
 		.trust = probe->config->trust,
 		.allow_insecure = true,
 		.hold_finished = true,

@@ -11,7 +11,7 @@
 #include "protocol/reality_server.h"
 #include "protocol/tls_client.h"
 
-#define CV_TARGET_PROBE_PARALLEL 16     /* connections to one target at once */
+#define CV_TARGET_PROBE_PARALLEL 28     /* connections to one target at once */
 #define CV_TARGET_PROBE_WINDOW_MS 5000  /* REALITY 7, probe A */
 #define CV_TARGET_PROBE_TIMEOUT_MS 10000
 #define CV_TARGET_PROBE_CCS_WAIT_MS 1000 /* REALITY 7, probe B */
@@ -29,6 +29,7 @@ struct cv_target_probe_config {
 	int xver;
 	const char *server_name; /* borrowed; "" = none */
 	enum cv_alpn_class alpn_class;
+	bool classic; /* a hello without X25519MLKEM768 */
 	const struct cv_trust_store *trust; /* NULL = do not check the certificate; borrowed */
 	uint32_t window_ms;                 /* collection time of A; 0 = default */
 	uint32_t timeout_ms;                /* connect and handshake; 0 = default */
