@@ -411,8 +411,7 @@ def test_our_client_meets_an_unsuitable_target(net, tmp, keys, odd_targets, what
 
 
 def test_our_client_meets_the_real_site(net, tmp, keys, server, target, authority):
-    """Wrong shortId: the real certificate verifies for nobody here, so it is refused with an alert;
-    with the CA trusted the client behaves like a browser and reports it."""
+    """Wrong shortId: the real certificate verifies for nobody here, so it is refused with an alert."""
     client = rig.Culvert(net.client, tmp, rig.client_config(
         1096, PORT, rig.reality_client_stream(keys.public, short_id="fedcba9876543210")), "client",
         wait=(("127.0.0.1", 1096),))
@@ -421,6 +420,32 @@ def test_our_client_meets_the_real_site(net, tmp, keys, server, target, authorit
                                 "http://%s/" % rig.INTERNET_IP, timeout=20)
         assert status not in (0, 28), status
         client.wait_reason("certificate")
+    server.wait_idle()
+
+
+def test_our_client_browses_the_real_site(net, tmp, keys, server, target):
+    """Wrong shortId and a certificate that verifies: the client behaves like a browser on the real
+    site, never sends its request, and reports it."""
+    trust = ["unshare", "-m", "sh", "-c", 'mount --bind "$0" "$1" && shift && exec "$@"', target.ca,
+             "/etc/ssl/certs/ca-certificates.crt"]
+    log = os.path.join(tmp, "target", "access.log")
+    before = os.path.getsize(log)
+    client = rig.Culvert(net.client, tmp, rig.client_config(
+        1097, PORT, rig.reality_client_stream(keys.public, short_id="fedcba9876543210")), "client",
+        wait=(("127.0.0.1", 1097),), prefix=trust)
+    with rig.running(client):
+        status, _, _ = rig.curl(net.client, "-x", "socks5h://127.0.0.1:1097",
+                                "http://%s/" % rig.INTERNET_IP, timeout=20)
+        assert status not in (0, 28), status
+        # logged at once, counted when the visit is over
+        rig.wait_for(lambda: "upstream_real_certificate" in client.log(), 3, "the reason is logged")
+
+        def visits():
+            with open(log) as file:
+                file.seek(before)
+                return file.read()
+
+        rig.wait_for(lambda: '"GET / HTTP/2.0" 200' in visits(), 5, "a visit: " + visits())
     server.wait_idle()
 
 
