@@ -38,7 +38,7 @@ B := build
 OPTIMIZE := -O2 -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection
 HARDEN_LD := -Wl,-z,relro,-z,now
 else
-OPTIMIZE := -O1 -fno-omit-frame-pointer -fno-sanitize-recover=all -DCV_SANITIZED
+OPTIMIZE := -O1 -fno-omit-frame-pointer -fno-sanitize-recover=all -DCV_SANITIZED -DCV_MUTATIONS
 ifneq ($(findstring fuzzer,$(SANITIZE)),)
 B := build/fuzz
 CC := $(CLANG)

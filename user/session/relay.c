@@ -13,6 +13,7 @@
  * A reset of either socket ends the session; the other side sees a reset too, after it has got what
  * came before. Fallback with rate limits stays in user space: the bucket is asked after each batch.
  */
+#include "session/handover.h"
 #include "session/handshake.h"
 #include "session/steps.h"
 #include "session/worker.h"
@@ -49,20 +50,10 @@ int cv_session_limit(struct cv_session *session, const struct cv_rate_limit *upl
 	return 0;
 }
 
-static struct cv_leg *source_of(struct cv_session *session, enum cv_direction direction)
-{
-	return direction == CV_UPLINK ? &session->client : &session->upstream;
-}
-
-static struct cv_leg *sink_of(struct cv_session *session, enum cv_direction direction)
-{
-	return direction == CV_UPLINK ? &session->upstream : &session->client;
-}
-
 static bool direction_ended(struct cv_session *session, enum cv_direction direction)
 {
 	return session->flow_ended[direction] ||
-	       (sink_of(session, direction)->facts & CV_LEG_FIN_SENT) != 0;
+	       (cv_session_sink(session, direction)->facts & CV_LEG_FIN_SENT) != 0;
 }
 
 /* ---- deadlines ---------------------------------------------------------------------------- */
@@ -143,77 +134,13 @@ static void fail(struct cv_session *session, struct cv_leg *leg, int error)
 		cv_session_finish(session, error); /* what was said before goes out first */
 }
 
-static void flow_ended(struct cv_flow *flow, int result)
-{
-	struct cv_session *session;
-	enum cv_direction direction = flow->owner_tag;
-
-	session = direction == CV_DOWNLINK ? cv_container_of(flow, struct cv_session, flow[1])
-					   : cv_container_of(flow, struct cv_session, flow[0]);
-	session->flow_active[direction] = false;
-	session->flow_ended[direction] = true;
-	if (result == 0) {
-		source_of(session, direction)->facts |= CV_LEG_FIN_RECEIVED | CV_LEG_APP_ENDED;
-		sink_of(session, direction)->facts |= CV_LEG_FIN_WANTED | CV_LEG_FIN_SENT;
-		session->last_activity_ms = cv_ring_now_ms(session->worker->ring);
-	} else if (result != -ECANCELED && flow->failed_side == CV_FLOW_SOURCE) {
-		source_of(session, direction)->facts |= CV_LEG_RESET;
-	} else if (result != -ECANCELED) {
-		cv_leg_send_failed(sink_of(session, direction), result);
-	}
-	cv_session_event(session, NULL, 0);
-}
-
 /* ---- one direction ------------------------------------------------------------------------ */
-
-/* The direction belongs to an engine as soon as user space has nothing of it any more. */
-static bool is_transparent(struct cv_session *session, enum cv_direction direction)
-{
-	const struct cv_leg *source = source_of(session, direction);
-	const struct cv_leg *sink = sink_of(session, direction);
-
-	return session->worker->engine && !session->limit && !session->flow_refused[direction] &&
-	       !(source->facts & (CV_LEG_FIN_RECEIVED | CV_LEG_APP_ENDED | CV_LEG_RESET)) &&
-	       !(sink->facts & (CV_LEG_FIN_WANTED | CV_LEG_RESET)) && cv_leg_rx_clear(source) &&
-	       cv_leg_tx_clear(sink);
-}
-
-static bool is_drained(struct cv_session *session, enum cv_direction direction)
-{
-	const struct cv_leg *source = source_of(session, direction);
-	const struct cv_leg *sink = sink_of(session, direction);
-
-	return cv_leg_undecoded(source) == 0 && !source->recv_op.pending &&
-	       cv_leg_queued(sink) == 0 && !sink->send_op.pending;
-}
-
-static void hand_over(struct cv_session *session, enum cv_direction direction)
-{
-	struct cv_flow *flow = &session->flow[direction];
-	const struct cv_engine *engine = session->worker->engine;
-
-	flow->env = &session->worker->env;
-	flow->source_fd = source_of(session, direction)->fd;
-	flow->sink_fd = sink_of(session, direction)->fd;
-	flow->last_move_ms = session->last_activity_ms;
-	flow->owner_tag = (uint8_t)direction;
-	flow->ended = flow_ended;
-	if (engine->start(flow) < 0) { /* stays in user space, which always works */
-		cv_worker_count(session->worker, CV_INTERNAL_RESOURCE);
-		flow->engine = NULL;
-		session->flow_refused[direction] = true;
-		cv_leg_recv(source_of(session, direction));
-		return;
-	}
-	session->flow_active[direction] = true;
-	atomic_fetch_add_explicit(&session->worker->counters.handed_over[direction], 1,
-				  memory_order_relaxed);
-}
 
 /* Returns 0 when nothing more can be done now, or the reason that ended the session's life. */
 static int move_batches(struct cv_session *session, enum cv_direction direction)
 {
-	struct cv_leg *source = source_of(session, direction), *sink = sink_of(session, direction);
+	struct cv_leg *source = cv_session_source(session, direction),
+		      *sink = cv_session_sink(session, direction);
 	struct cv_buffer *app = &session->worker->app;
 	int result = 0;
 
@@ -263,16 +190,17 @@ static int end_of_source(struct cv_session *session, struct cv_leg *source, stru
 
 static void read_more(struct cv_session *session, enum cv_direction direction)
 {
-	struct cv_leg *source = source_of(session, direction);
+	struct cv_leg *source = cv_session_source(session, direction);
 
-	if (cv_leg_queued(sink_of(session, direction)) < CV_LEG_OUT_HIGH &&
+	if (cv_leg_queued(cv_session_sink(session, direction)) < CV_LEG_OUT_HIGH &&
 	    !(source->facts & CV_LEG_APP_ENDED))
 		cv_leg_recv(source);
 }
 
 static void run_direction(struct cv_session *session, enum cv_direction direction)
 {
-	struct cv_leg *source = source_of(session, direction), *sink = sink_of(session, direction);
+	struct cv_leg *source = cv_session_source(session, direction),
+		      *sink = cv_session_sink(session, direction);
 	int error = 0;
 
 	if (session->flow_active[direction] &&
@@ -296,10 +224,10 @@ static void run_direction(struct cv_session *session, enum cv_direction directio
 	cv_leg_settle(source);
 	cv_leg_settle(sink);
 	cv_leg_flush(sink);
-	if (!is_transparent(session, direction))
+	if (!cv_handover_is_due(session, direction))
 		read_more(session, direction);
-	else if (is_drained(session, direction))
-		hand_over(session, direction);
+	else if (cv_handover_is_drained(session, direction))
+		cv_handover_start(session, direction);
 	/* else: not read any further; the send's completion brings us back here */
 }
 

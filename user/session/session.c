@@ -70,6 +70,16 @@ const struct cv_level *cv_session_level(const struct cv_session *session)
 	return &session->worker->config->levels[level < CV_LEVELS ? level : 0];
 }
 
+struct cv_leg *cv_session_source(struct cv_session *session, enum cv_direction direction)
+{
+	return direction == CV_UPLINK ? &session->client : &session->upstream;
+}
+
+struct cv_leg *cv_session_sink(struct cv_session *session, enum cv_direction direction)
+{
+	return direction == CV_UPLINK ? &session->upstream : &session->client;
+}
+
 /* ---- bytes and time ----------------------------------------------------------------------- */
 
 uint64_t cv_session_bytes(struct cv_session *session, enum cv_direction direction)

@@ -89,6 +89,9 @@ void cv_session_relay(struct cv_session *session);
 /** cv_session_arm() - (Re)arm the session's timer @delay_ms from now. */
 void cv_session_arm(struct cv_session *session, uint64_t delay_ms);
 
+/** cv_session_source() / sink() - The leg that @direction is read from / written to. */
+struct cv_leg *cv_session_source(struct cv_session *session, enum cv_direction direction);
+struct cv_leg *cv_session_sink(struct cv_session *session, enum cv_direction direction);
 /** cv_session_bytes() - Live byte count of a direction, engines included. */
 uint64_t cv_session_bytes(struct cv_session *session, enum cv_direction direction);
 /** cv_session_account() - Add what moved since the last call to the user's and worker's counters.

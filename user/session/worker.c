@@ -33,6 +33,7 @@
 #define SETTLE_MS 10
 #define TEXT_BYTES 48 /* nearly every destination fits */
 #define TIDY_MS 10000 /* longer than nearly every handshake */
+#define REVIEW_MS 1000
 
 void cv_worker_count(struct cv_worker *worker, int reason)
 {
@@ -65,6 +66,25 @@ static void tidy_later(struct cv_worker *worker)
 			     cv_ring_now_ms(worker->ring) + TIDY_MS);
 }
 
+/* Once a second, while there are sessions: what the kernel moved reaches the counters. */
+static void review_due(struct cv_timer *timer)
+{
+	struct cv_worker *worker = cv_container_of(timer, struct cv_worker, review_timer);
+
+	for (struct cv_session *s = worker->sessions; s; s = s->next)
+		cv_session_account(s);
+	if (worker->sessions)
+		cv_timer_arm(worker->ring, timer, cv_ring_now_ms(worker->ring) + REVIEW_MS);
+}
+
+static void review_later(struct cv_worker *worker)
+{
+	worker->review_timer.due = review_due;
+	if (worker->review_timer.heap_index == 0)
+		cv_timer_arm(worker->ring, &worker->review_timer,
+			     cv_ring_now_ms(worker->ring) + REVIEW_MS);
+}
+
 struct cv_session *cv_worker_adopt(struct cv_worker *worker)
 {
 	struct cv_session *session = cv_slab_take(&worker->slab);
@@ -78,6 +98,7 @@ struct cv_session *cv_worker_adopt(struct cv_worker *worker)
 		worker->sessions->previous = session;
 	worker->sessions = session;
 	tidy_later(worker);
+	review_later(worker);
 	atomic_fetch_add_explicit(&worker->counters.sessions, 1, memory_order_relaxed);
 	return session;
 }
@@ -262,6 +283,7 @@ static void tear_down(struct cv_worker *worker)
 	}
 	cv_timer_disarm(worker->ring, &worker->drain_timer);
 	cv_timer_disarm(worker->ring, &worker->tidy_timer);
+	cv_timer_disarm(worker->ring, &worker->review_timer);
 	cv_buffer_done(&worker->app);
 	cv_slab_done(&worker->slab);
 	cv_slab_done(&worker->texts);

@@ -54,6 +54,7 @@ struct cv_worker {
 	struct cv_timer drain_timer;
 	struct cv_timer tidy_timer; /* gives the memory of past handshakes back to the system */
 	bool tidy_again;	    /* sessions came after it was armed */
+	struct cv_timer review_timer; /* each second, while there are sessions */
 	bool stopping, settled;
 	_Atomic bool ready; /* 0 until the ring runs */
 	_Atomic int start_error;

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MIT
+/*
+ * handover.c - a direction leaves user space, and comes back when its engine is done.
+ *
+ *   due:      source and sink are transparent     -> relay.c stops reading
+ *   drained:  nothing of it is left in user space -> engine.start(), relay.c's part is over
+ *   ended:    the engine's result becomes facts of the legs, the session goes on from these
+ *
+ * Law 1 is "drained"; laws 2 and 3 are the engine's.
+ */
+#include "session/handover.h"
+
+#include "base/reason.h"
+#include "session/worker.h"
+
+#include <errno.h>
+
+static void flow_ended(struct cv_flow *flow, int result)
+{
+	struct cv_session *session;
+	enum cv_direction direction = flow->owner_tag;
+
+	session = direction == CV_DOWNLINK ? cv_container_of(flow, struct cv_session, flow[1])
+					   : cv_container_of(flow, struct cv_session, flow[0]);
+	session->flow_active[direction] = false;
+	session->flow_ended[direction] = true;
+	if (result == 0) {
+		cv_session_source(session, direction)->facts |= CV_LEG_FIN_RECEIVED | CV_LEG_APP_ENDED;
+		cv_session_sink(session, direction)->facts |= CV_LEG_FIN_WANTED | CV_LEG_FIN_SENT;
+		session->last_activity_ms = cv_ring_now_ms(session->worker->ring);
+	} else if (result != -ECANCELED && flow->failed_side == CV_FLOW_SOURCE) {
+		cv_session_source(session, direction)->facts |= CV_LEG_RESET;
+	} else if (result != -ECANCELED) {
+		cv_leg_send_failed(cv_session_sink(session, direction), result);
+	}
+	cv_session_event(session, NULL, 0);
+}
+
+bool cv_handover_is_due(struct cv_session *session, enum cv_direction direction)
+{
+	const struct cv_leg *source = cv_session_source(session, direction);
+	const struct cv_leg *sink = cv_session_sink(session, direction);
+
+	return session->worker->engine && !session->limit && !session->flow_refused[direction] &&
+	       !(source->facts & (CV_LEG_FIN_RECEIVED | CV_LEG_APP_ENDED | CV_LEG_RESET)) &&
+	       !(sink->facts & (CV_LEG_FIN_WANTED | CV_LEG_RESET)) && cv_leg_rx_clear(source) &&
+	       cv_leg_tx_clear(sink);
+}
+
+bool cv_handover_is_drained(struct cv_session *session, enum cv_direction direction)
+{
+	const struct cv_leg *source = cv_session_source(session, direction);
+	const struct cv_leg *sink = cv_session_sink(session, direction);
+
+	return cv_leg_undecoded(source) == 0 && !source->recv_op.pending &&
+	       cv_leg_queued(sink) == 0 && !sink->send_op.pending;
+}
+
+void cv_handover_start(struct cv_session *session, enum cv_direction direction)
+{
+	struct cv_flow *flow = &session->flow[direction];
+	const struct cv_engine *engine = session->worker->engine;
+
+	flow->env = &session->worker->env;
+	flow->source_fd = cv_session_source(session, direction)->fd;
+	flow->sink_fd = cv_session_sink(session, direction)->fd;
+	flow->last_move_ms = session->last_activity_ms;
+	flow->owner_tag = (uint8_t)direction;
+	flow->ended = flow_ended;
+	if (engine->start(flow) < 0) { /* stays in user space, which always works */
+		cv_worker_count(session->worker, CV_INTERNAL_RESOURCE);
+		flow->engine = NULL;
+		session->flow_refused[direction] = true;
+		cv_leg_recv(cv_session_source(session, direction));
+		return;
+	}
+	session->flow_active[direction] = true;
+	atomic_fetch_add_explicit(&session->worker->counters.handed_over[direction], 1,
+				  memory_order_relaxed);
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * handover.h - giving a direction of a session to an engine.
+ */
+#ifndef CV_SESSION_HANDOVER_H
+#define CV_SESSION_HANDOVER_H
+
+#include "session/session.h"
+
+/** cv_handover_is_due() - The direction belongs to an engine as soon as user space has nothing of
+ * it any more: do not read any further. */
+bool cv_handover_is_due(struct cv_session *session, enum cv_direction direction);
+/** cv_handover_is_drained() - Nothing of the direction is in user space or on its way (law 1). */
+bool cv_handover_is_drained(struct cv_session *session, enum cv_direction direction);
+/** cv_handover_start() - Give a due and drained direction to the engine. If that refuses, user space
+ * goes on reading. */
+void cv_handover_start(struct cv_session *session, enum cv_direction direction);
+
+#endif
