@@ -25,7 +25,8 @@ static void flow_ended(struct cv_flow *flow, int result)
 	session->flow_active[direction] = false;
 	session->flow_ended[direction] = true;
 	if (result == 0) {
-		cv_session_source(session, direction)->facts |= CV_LEG_FIN_RECEIVED | CV_LEG_APP_ENDED;
+		cv_session_source(session, direction)->facts |=
+			CV_LEG_FIN_RECEIVED | CV_LEG_APP_ENDED;
 		cv_session_sink(session, direction)->facts |= CV_LEG_FIN_WANTED | CV_LEG_FIN_SENT;
 		session->last_activity_ms = cv_ring_now_ms(session->worker->ring);
 	} else if (result != -ECANCELED && flow->failed_side == CV_FLOW_SOURCE) {
