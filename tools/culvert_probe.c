@@ -246,7 +246,7 @@ static void rule_post_handshake(struct report *report, int alpn_class)
 	static const char *const names[CV_ALPN_CLASSES] = {
 		"after, no ALPN", "after, http/1.1", "after, h2"};
 	const struct cv_target_probe_result *result = &report->results[alpn_class];
-	const struct cv_target_profile *profile = &result->profile;
+	const struct cv_post_handshake *after = &result->after;
 	char text[TEXT_MAX] = "";
 	size_t used = 0;
 
@@ -255,9 +255,9 @@ static void rule_post_handshake(struct report *report, int alpn_class)
 			 result->error_text);
 		return;
 	}
-	for (int i = 0; i < profile->post_handshake_count && used + 16 < sizeof(text); i++)
+	for (int i = 0; i < after->count && used + 16 < sizeof(text); i++)
 		used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%u", i ? ", " : ": ",
-					 profile->post_handshake_len[i]);
+					 after->len[i]);
 	add_rule(report, names[alpn_class],
 		 result->post_handshake_seen > CV_POST_HANDSHAKE_MAX ? LEVEL_WARN : LEVEL_PASS,
 		 "%zu records%s", result->post_handshake_seen, text);
@@ -269,11 +269,11 @@ static void rule_ccs(struct report *report)
 
 	if (result->reason < 0)
 		add_rule(report, "ccs", LEVEL_WARN, "not learned: %s", result->error_text);
-	else if (result->profile.ccs_limit < 0)
+	else if (result->ccs_limit < 0)
 		add_rule(report, "ccs", LEVEL_PASS, "more than 32 ChangeCipherSpec ignored");
 	else
 		add_rule(report, "ccs", LEVEL_PASS, "%d ChangeCipherSpec ignored",
-			 result->profile.ccs_limit);
+			 result->ccs_limit);
 }
 
 static void judge(struct report *report, const struct options *options)
@@ -381,12 +381,11 @@ static struct json_object *json_post_handshake(const struct report *report)
 	struct json_object *object = json_object_new_object();
 
 	for (int i = 0; i < CV_ALPN_CLASSES; i++) {
-		const struct cv_target_profile *profile = &report->results[i].profile;
+		const struct cv_post_handshake *after = &report->results[i].after;
 		struct json_object *list = json_object_new_array();
 
-		for (int j = 0; j < profile->post_handshake_count; j++)
-			json_object_array_add(list, json_object_new_int64(
-							    profile->post_handshake_len[j]));
+		for (int j = 0; j < after->count; j++)
+			json_object_array_add(list, json_object_new_int64(after->len[j]));
 		json_object_object_add(object, class_name[i], list);
 	}
 	return object;
@@ -404,7 +403,7 @@ static void print_json(const struct report *report, const struct options *option
 	json_object_object_add(object, "rules", json_rules(report));
 	json_object_object_add(object, "facts", json_facts(&report->results[CV_ALPN_H2]));
 	json_object_object_add(object, "postHandshake", json_post_handshake(report));
-	add_number(object, "ccsLimit", report->results[CV_ALPN_CLASSES].profile.ccs_limit);
+	add_number(object, "ccsLimit", report->results[CV_ALPN_CLASSES].ccs_limit);
 	puts(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PRETTY |
 							    JSON_C_TO_STRING_NOSLASHESCAPE));
 	json_object_put(object);

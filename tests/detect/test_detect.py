@@ -164,12 +164,8 @@ def rest(client, seconds=2.0, quiet=0.4):
 # ---- ordinary connections -----------------------------------------------------------------------
 
 
-SHA384 = pytest.mark.xfail(reason="known difference: what follows the handshake is learned with a "
-                           "SHA-256 suite, OpenSSL's tickets are 16 bytes longer with SHA-384")
-
-
 @pytest.mark.parametrize("suite", [pytest.param(0x1301, id="AES-128"),
-                                   pytest.param(0x1302, id="AES-256", marks=SHA384),
+                                   pytest.param(0x1302, id="AES-256"),
                                    pytest.param(0x1303, id="ChaCha20")])
 @pytest.mark.parametrize("alpn", ALPNS)
 def test_record_lengths(sides, alpn, suite):

@@ -101,9 +101,10 @@ static void start(struct world *world, struct cv_span *input)
 	world->config.profile = profile_of;
 	world->config.profile_context = world;
 	world->profile.ccs_limit = (int8_t)take_u8(input);
-	world->profile.post_handshake_count = 3;
+	world->profile.after[CV_TARGET_HYBRID_SHA256].count = 3;
+	world->profile.after[CV_TARGET_HYBRID_SHA256].known = true;
 	for (int i = 0; i < 3; i++)
-		world->profile.post_handshake_len[i] = take_u16(input);
+		world->profile.after[CV_TARGET_HYBRID_SHA256].len[i] = take_u16(input);
 	world->server = cv_reality_server_new(&world->config);
 	check(world->server != NULL);
 	cv_buffer_init(&world->target, 1 << 24);

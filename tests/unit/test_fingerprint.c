@@ -205,6 +205,35 @@ static void hello_parses_as_reality_demands(void **state)
 	}
 }
 
+/* A probe's hello differs from the browser's in nothing but what it leaves out. */
+static void probes_leave_out_what_they_say(void **state)
+{
+	static const struct {
+		struct cv_hello_omissions omit;
+		size_t shorter;
+	} cases[] = {{{.sha384 = true}, 2},
+		     {{.sha256 = true}, 4},
+		     {{.hybrid = true}, 2 + 4 + 1184 + 32},
+		     {{.hybrid = true, .sha256 = true}, 2 + 4 + 1184 + 32 + 4}};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct cv_hello_inputs inputs = inputs_for("www.example.com");
+		struct cv_buffer whole = build(CV_FINGERPRINT_GO, &inputs), out;
+		struct cv_client_hello hello;
+
+		inputs.omit = cases[i].omit;
+		out = build(CV_FINGERPRINT_GO, &inputs);
+		assert_int_equal(cv_buffer_len(&out) + cases[i].shorter, cv_buffer_len(&whole));
+		assert_int_equal(cv_client_hello_parse(cv_buffer_span(&out), &hello), 0);
+		assert_true(hello.offers_tls13);
+		assert_int_equal(hello.hybrid_share.len_bytes, inputs.omit.hybrid ? 0 : 1216);
+		assert_memory_equal(hello.x25519_share.data, x25519, 32);
+		cv_buffer_done(&whole);
+		cv_buffer_done(&out);
+	}
+}
+
 static void chrome_permutes_between_grease(void **state)
 {
 	struct cv_hello_inputs inputs = inputs_for("www.example.com");
@@ -485,6 +514,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(ja4_is_the_browsers),
 		cmocka_unit_test(hello_parses_as_reality_demands),
+		cmocka_unit_test(probes_leave_out_what_they_say),
 		cmocka_unit_test(chrome_permutes_between_grease),
 		cmocka_unit_test(chrome_greases_consistently),
 		cmocka_unit_test(grease_ech_has_the_right_shape),

@@ -212,15 +212,18 @@ static void post_handshake_records_have_a_limit(void **state)
 {
 	static uint8_t plain[CV_TLS_RECORD_MAX];
 	struct world world;
+	struct cv_post_handshake *after =
+		&world.config.profile.after[CV_TARGET_CLASSIC_SHA256];
 	size_t count = 0;
 
 	(void)state;
 	start(&world);
-	world.config.profile.post_handshake_count = CV_POST_HANDSHAKE_MAX;
+	after->count = CV_POST_HANDSHAKE_MAX;
+	after->known = true;
 	for (int i = 0; i < CV_POST_HANDSHAKE_MAX; i++)
-		world.config.profile.post_handshake_len[i] = (uint16_t)(100 + i);
-	world.config.profile.post_handshake_len[3] = 21;    /* cannot be sealed: skipped */
-	world.config.profile.post_handshake_len[4] = 16407; /* likewise */
+		after->len[i] = (uint16_t)(100 + i);
+	after->len[3] = 21;    /* cannot be sealed: skipped */
+	after->len[4] = 16407; /* likewise */
 	up_to_flight(&world);
 	rig_client_finish(&world.client, &world.bytes);
 	assert_int_equal(feed_client(&world, PIECE_ALL), CV_REALITY_ESTABLISHED);
@@ -233,9 +236,10 @@ static void post_handshake_records_have_a_limit(void **state)
 	stop(&world);
 
 	start(&world); /* a huge list is cut, the handshake lives */
-	world.config.profile.post_handshake_count = CV_POST_HANDSHAKE_MAX;
+	after->count = CV_POST_HANDSHAKE_MAX;
+	after->known = true;
 	for (int i = 0; i < CV_POST_HANDSHAKE_MAX; i++)
-		world.config.profile.post_handshake_len[i] = 16406;
+		after->len[i] = 16406;
 	up_to_flight(&world);
 	rig_client_finish(&world.client, &world.bytes);
 	assert_int_equal(feed_client(&world, PIECE_ALL), CV_REALITY_ESTABLISHED);

@@ -133,7 +133,7 @@ static void pair_init(struct pair *pair, enum cv_fingerprint fingerprint)
 {
 	memset(pair, 0, sizeof(*pair));
 	pair->profile = (struct cv_target_profile){
-		.post_handshake_len = {271, 271, 62}, .post_handshake_count = 3, .ccs_limit = 32};
+		.after[CV_TARGET_HYBRID_SHA256] = {{271, 271, 62}, 3, true}, .ccs_limit = 32};
 	strcpy(pair->server_names[0], HOST);
 	memcpy(pair->short_ids[0], "\x01\x23\x45\x67\x89\xab\xcd\xef", 8);
 	cv_random_bytes(pair->server_config.private_key, 32);

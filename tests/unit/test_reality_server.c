@@ -173,23 +173,31 @@ static void bytes_that_are_no_hello(void **state)
 
 /* ---- up to the flight, REALITY 8 ---------------------------------------------------------- */
 
-static void whole_handshake_of(size_t fragment, size_t piece, bool classic)
+/* Every variant has lengths of its own; the target's ServerHello says whose are used. */
+static void learn_all_variants(struct cv_target_profile *profile)
+{
+	for (int i = 0; i < CV_TARGET_VARIANTS; i++)
+		profile->after[i] = (struct cv_post_handshake){
+			{(uint16_t)(255 + i), (uint16_t)(71 + i), (uint16_t)(22 + i)}, 3, true};
+}
+
+static void whole_handshake_of(size_t fragment, size_t piece, uint16_t group, uint16_t suite)
 {
 	struct world world;
 	static uint8_t plain[CV_TLS_RECORD_MAX];
 	struct cv_buffer reply;
 	struct cv_span in;
 	struct cv_layer *layer;
+	int variant = (suite == 0x1302) + 2 * (group == CV_GROUP_X25519);
 
 	start(&world);
-	world.config.profile = (struct cv_target_profile){
-		.post_handshake_len = {255, 71, 22}, .post_handshake_count = 3, .ccs_limit = 32};
-	if (classic) { /* the target chose X25519: lengths of its own */
-		memset(world.config.profile.post_handshake_len, 0xff, 6);
-		memcpy(world.config.profile.classic_len, (uint16_t[]){239, 40, 23}, 6);
-		world.config.profile.classic_count = 3;
-		world.config.profile.classic_known = true;
-	}
+	world.config.profile.ccs_limit = 32;
+	learn_all_variants(&world.config.profile);
+	world.hello.hybrid = true;
+	world.flight.group = group;
+	world.flight.suite = suite;
+	if (suite == 0x1302)
+		world.flight.record_len[5] = 74; /* Finished is longer too */
 	assert_int_equal(feed_hello(&world, fragment, piece), CV_REALITY_WAIT);
 	assert_non_null(cv_reality_server_hello(world.server));
 	assert_string_equal(cv_reality_server_hello(world.server)->server_name, "www.example.com");
@@ -211,8 +219,7 @@ static void whole_handshake_of(size_t fragment, size_t piece, bool classic)
 		assert_int_equal(
 			rig_open(&world.client.app_rx, output_of(&world), 23, plain, &record_len),
 			0);
-		assert_int_equal(record_len, classic ? world.config.profile.classic_len[i]
-						     : world.config.profile.post_handshake_len[i]);
+		assert_int_equal(record_len, world.config.profile.after[variant].len[i]);
 	}
 	assert_int_equal(cv_buffer_len(output_of(&world)), 0);
 
@@ -234,13 +241,15 @@ static void whole_handshake_of(size_t fragment, size_t piece, bool classic)
 
 static void whole_handshake(size_t fragment, size_t piece)
 {
-	whole_handshake_of(fragment, piece, false);
+	whole_handshake_of(fragment, piece, CV_GROUP_X25519, 0x1301);
 }
 
 static void handshakes_in_any_segmentation(void **state)
 {
 	(void)state;
-	whole_handshake_of(16384, PIECE_ALL, true);
+	whole_handshake_of(16384, PIECE_ALL, CV_GROUP_X25519MLKEM768, 0x1303);
+	whole_handshake_of(16384, PIECE_ALL, CV_GROUP_X25519MLKEM768, 0x1302);
+	whole_handshake_of(16384, PIECE_ALL, CV_GROUP_X25519, 0x1302);
 	whole_handshake(16384, PIECE_ALL);
 	whole_handshake(16384, 1);
 	whole_handshake(50, PIECE_ALL);

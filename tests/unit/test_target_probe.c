@@ -208,40 +208,49 @@ static void tickets_are_seen(void **state)
 	cv_target_probe_run(configs, 3, -1, results);
 	for (int i = 0; i < 3; i++) {
 		assert_int_equal(results[i].reason, 0);
-		assert_int_equal(results[i].profile.post_handshake_count, 2); /* tickets */
+		assert_int_equal(results[i].after.count, 2); /* tickets */
 		assert_int_equal(results[i].post_handshake_seen, 2);
-		assert_true(results[i].profile.post_handshake_len[0] > 100);
-		assert_int_equal(results[i].profile.post_handshake_len[0],
-				 results[i].profile.post_handshake_len[1]);
+		assert_true(results[i].after.len[0] > 100);
+		assert_int_equal(results[i].after.len[0],
+				 results[i].after.len[1]);
 		assert_int_equal(results[i].facts.version, 0x0304);
 		assert_true(results[i].facts.record_count >= 5);
 	}
 	target_stop(target);
 }
 
-/* Clients without the hybrid group are learned for themselves. */
-static void classic_hello_has_its_own_lengths(void **state)
+/* What a hello leaves out, the target does not choose, whatever it prefers. */
+static void omissions_lead_to_each_variant(void **state)
 {
 	static const char *const alpn[] = {"", "http/1.1", "h2"};
+	static const struct cv_hello_omissions omit[] = {
+		{.hybrid = true, .sha384 = true},
+		{.hybrid = true, .sha256 = true},
+		{.sha256 = true}};
 	struct target *target = target_start(NULL);
-	struct cv_target_probe_config configs[3];
-	struct cv_target_probe_result results[3];
+	struct cv_target_probe_config configs[9];
+	struct cv_target_probe_result results[9];
 
 	(void)state;
+	SSL_CTX_set_options(target->context, SSL_OP_CIPHER_SERVER_PREFERENCE);
 	target_run(target);
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < 9; i++) {
 		configs[i] = probe_of(target);
-		configs[i].alpn_class = (enum cv_alpn_class)i;
-		configs[i].classic = true;
+		configs[i].alpn_class = (enum cv_alpn_class)(i % 3);
+		configs[i].omit = omit[i / 3];
 	}
-	cv_target_probe_run(configs, 3, -1, results);
-	for (int i = 0; i < 3; i++) {
+	cv_target_probe_run(configs, 9, -1, results);
+	for (int i = 0; i < 9; i++) {
 		assert_int_equal(results[i].reason, 0);
-		assert_int_equal(results[i].facts.group, CV_GROUP_X25519);
-		assert_int_equal(results[i].profile.post_handshake_count, 2);
+		if (omit[i / 3].hybrid)
+			assert_int_equal(results[i].facts.group, CV_GROUP_X25519);
+		assert_int_equal(results[i].facts.suite == 0x1302, omit[i / 3].sha256);
+		assert_int_equal(results[i].after.count, 2);
 		if (results[i].facts.alpn[0])
-			assert_string_equal(results[i].facts.alpn, alpn[i]);
+			assert_string_equal(results[i].facts.alpn, alpn[i % 3]);
 	}
+	/* OpenSSL's ticket holds the session's secret, which is as long as the hash */
+	assert_int_equal(results[3].after.len[0], results[0].after.len[0] + 16);
 	target_stop(target);
 }
 
@@ -256,7 +265,7 @@ static void no_tickets_no_records(void **state)
 	target_run(target);
 	cv_target_probe_run(&config, 1, -1, &result);
 	assert_int_equal(result.reason, 0);
-	assert_int_equal(result.profile.post_handshake_count, 0);
+	assert_int_equal(result.after.count, 0);
 	target_stop(target);
 }
 
@@ -272,7 +281,7 @@ static void ccs_tolerance_is_found(void **state)
 	config.kind = CV_TARGET_PROBE_CCS;
 	cv_target_probe_run(&config, 1, -1, &result);
 	assert_int_equal(result.reason, 0);
-	assert_int_equal(result.profile.ccs_limit, 32);
+	assert_int_equal(result.ccs_limit, 32);
 	target_stop(target);
 }
 
@@ -289,7 +298,7 @@ static void proxy_header_goes_first(void **state)
 	config.xver = 1;
 	cv_target_probe_run(&config, 1, -1, &result);
 	assert_int_equal(result.reason, 0);
-	assert_int_equal(result.profile.post_handshake_count, 2);
+	assert_int_equal(result.after.count, 2);
 	assert_memory_equal(target->header, "PROXY TCP4 127.0.0.1 127.0.0.1 ", 31);
 	snprintf(expected, sizeof(expected), " %u\r\n", cv_sockaddr_port(&target->address));
 	assert_non_null(strstr(target->header, expected));
@@ -312,7 +321,7 @@ static void unix_targets_work(void **state)
 	config.xver = 1;
 	cv_target_probe_run(&config, 1, -1, &result);
 	assert_int_equal(result.reason, 0);
-	assert_int_equal(result.profile.post_handshake_count, 2);
+	assert_int_equal(result.after.count, 2);
 	assert_string_equal(target->header, "PROXY UNKNOWN\r\n");
 	target_stop(target);
 }
@@ -388,6 +397,25 @@ static void stop_descriptor_cancels(void **state)
 
 /* ---- learner ---- */
 
+static const struct cv_post_handshake *after_of(const struct cv_target_profile *profile,
+						enum cv_target_variant variant)
+{
+	return cv_target_profile_after(profile, variant);
+}
+
+/* The groups depend on the OpenSSL below, the hashes do not. */
+static void expect_hashes_learned(const struct cv_target_profile *profile)
+{
+	const struct cv_post_handshake *sha256 = &profile->after[CV_TARGET_CLASSIC_SHA256];
+	const struct cv_post_handshake *sha384 = &profile->after[CV_TARGET_CLASSIC_SHA384];
+
+	assert_true(sha256->known && sha384->known);
+	assert_int_equal(sha256->count, 2);
+	assert_int_equal(sha384->count, 2);
+	assert_int_equal(sha384->len[0], sha256->len[0] + 16);
+	assert_int_equal(after_of(profile, CV_TARGET_HYBRID_SHA384)->len[0], sha384->len[0]);
+}
+
 static void learner_publishes(void **state)
 {
 	static char names[3][256] = {"www.example.com", "a.example.com", ""};
@@ -407,20 +435,46 @@ static void learner_publishes(void **state)
 	assert_int_equal(profile.ccs_limit, CV_CCS_LIMIT_UNKNOWN);
 	assert_int_equal(cv_target_learner_wait_ready(learner, 10000), 0);
 	assert_true(cv_clock_ms() - before < 4000); /* all in parallel: CCS takes longest */
-	assert_int_equal(atomic_load(&target->connections), 3 * 7);
+	assert_int_equal(atomic_load(&target->connections), 3 * 13);
 	for (int i = 0; i < 3; i++)
 		for (int j = 0; j < CV_ALPN_CLASSES; j++) {
 			profile = cv_target_learner_profile(learner, names[i],
 							    (enum cv_alpn_class)j);
-			assert_int_equal(profile.post_handshake_count, 2);
-			assert_true(profile.classic_known);
-			assert_int_equal(profile.classic_count, 2);
+			expect_hashes_learned(&profile);
 			assert_int_equal(profile.ccs_limit, 32);
 		}
 	profile = cv_target_learner_profile(learner, "b.example.com", CV_ALPN_H2);
-	assert_int_equal(profile.post_handshake_count, 0);
+	assert_false(after_of(&profile, CV_TARGET_HYBRID_SHA256)->known);
 	assert_int_equal(profile.ccs_limit, CV_CCS_LIMIT_UNKNOWN);
 	assert_null(cv_target_learner_stop(learner));
+	target_stop(target);
+}
+
+/* A target that refuses a suite: ready in time, and its other lists stand in, though nobody will
+ * ever need them there. */
+static void refused_variant_is_left_out(void **state)
+{
+	static char names[1][256] = {"www.example.com"};
+	struct target *target = target_start(NULL);
+	struct cv_target_learner_config config = {
+		.target_text = "loopback", .server_names = names, .server_name_count = 1,
+		.window_ms = 300, .timeout_ms = 2000};
+	struct cv_target_learner *learner = NULL;
+	struct cv_target_profile profile;
+
+	(void)state;
+	assert_int_equal(SSL_CTX_set_ciphersuites(target->context, "TLS_AES_128_GCM_SHA256"), 1);
+	target_run(target);
+	assert_true(cv_sockaddr_to_destination(&target->address, &config.destination));
+	assert_int_equal(cv_target_learner_start(&config, &learner), 0);
+	assert_int_equal(cv_target_learner_wait_ready(learner, 10000), 0);
+	profile = cv_target_learner_profile(learner, "www.example.com", CV_ALPN_H2);
+	assert_true(profile.after[CV_TARGET_CLASSIC_SHA256].known);
+	assert_false(profile.after[CV_TARGET_CLASSIC_SHA384].known);
+	assert_false(profile.after[CV_TARGET_HYBRID_SHA384].known);
+	assert_ptr_equal(after_of(&profile, CV_TARGET_CLASSIC_SHA384),
+			 &profile.after[CV_TARGET_CLASSIC_SHA256]);
+	cv_target_learner_stop(learner);
 	target_stop(target);
 }
 
@@ -443,11 +497,11 @@ static void failed_round_keeps_the_profile(void **state)
 	assert_int_equal(cv_target_learner_wait_ready(learner, 10000), 0);
 	seen = atomic_load(&target->connections);
 	target->silent = true;
-	for (int i = 0; i < 60 && atomic_load(&target->connections) < seen + 8; i++)
+	for (int i = 0; i < 60 && atomic_load(&target->connections) < seen + 14; i++)
 		usleep(100000);
-	assert_true(atomic_load(&target->connections) >= seen + 8); /* it did learn again, twice */
+	assert_true(atomic_load(&target->connections) >= seen + 14); /* it did learn again, twice */
 	profile = cv_target_learner_profile(learner, "www.example.com", CV_ALPN_H2);
-	assert_int_equal(profile.post_handshake_count, 2);
+	assert_int_equal(after_of(&profile, CV_TARGET_HYBRID_SHA256)->count, 2);
 	assert_int_equal(profile.ccs_limit, 32);
 	cv_target_learner_stop(learner);
 	target_stop(target);
@@ -460,14 +514,16 @@ static void unreachable_target_is_ready_and_empty(void **state)
 		.target_text = "gone", .server_names = names, .server_name_count = 1,
 		.timeout_ms = 500};
 	struct cv_target_learner *learner = NULL;
+	struct cv_target_profile profile;
 
 	(void)state;
 	cv_log_open(NULL, CV_LOG_NONE);
 	assert_int_equal(cv_destination_set_text(&config.destination, "127.0.0.1", 1), 0);
 	assert_int_equal(cv_target_learner_start(&config, &learner), 0);
 	assert_int_equal(cv_target_learner_wait_ready(learner, 5000), 0);
-	assert_int_equal(cv_target_learner_profile(learner, "www.example.com", CV_ALPN_H2)
-				 .post_handshake_count, 0);
+	profile = cv_target_learner_profile(learner, "www.example.com", CV_ALPN_H2);
+	for (int i = 0; i < CV_TARGET_VARIANTS; i++)
+		assert_false(profile.after[i].known);
 	cv_target_learner_stop(learner);
 	cv_target_learner_stop(NULL);
 }
@@ -477,7 +533,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(splits_records),
 		cmocka_unit_test(tickets_are_seen),
-		cmocka_unit_test(classic_hello_has_its_own_lengths),
+		cmocka_unit_test(omissions_lead_to_each_variant),
 		cmocka_unit_test(no_tickets_no_records),
 		cmocka_unit_test(ccs_tolerance_is_found),
 		cmocka_unit_test(proxy_header_goes_first),
@@ -486,6 +542,7 @@ int main(void)
 		cmocka_unit_test(next_address_is_tried),
 		cmocka_unit_test(stop_descriptor_cancels),
 		cmocka_unit_test(learner_publishes),
+		cmocka_unit_test(refused_variant_is_left_out),
 		cmocka_unit_test(failed_round_keeps_the_profile),
 		cmocka_unit_test(unreachable_target_is_ready_and_empty),
 	};

@@ -22,6 +22,9 @@
 #define EXTENSIONS_MAX 32
 #define RANDOM_LEN 32
 #define GROUP_P256 0x0017
+#define SUITE_AES128_SHA256 0x1301
+#define SUITE_AES256_SHA384 0x1302
+#define SUITE_CHACHA20_SHA256 0x1303
 #define P256_POINT 65
 #define RECORD_SIZE_LIMIT 0x4001 /* RFC 8449: 2^14 plus the content type byte */
 
@@ -46,8 +49,6 @@ static const struct cv_hello_shape *shape_of(enum cv_fingerprint fingerprint)
 		return &cv_hello_shape_safari;
 	case CV_FINGERPRINT_GO:
 		return &cv_hello_shape_go;
-	case CV_FINGERPRINT_GO_CLASSIC:
-		return &cv_hello_shape_go_classic;
 	case CV_FINGERPRINT_RANDOM:
 		break;
 	}
@@ -179,6 +180,36 @@ static void write_list(struct cv_writer *writer, const struct cv_u16_list *list,
 		cv_write_u16(writer, list->values[i] == CV_GREASE ? grease : list->values[i]);
 }
 
+/* Suites and groups of TLS 1.3 have distinct numbers, so one test serves both lists. */
+static bool is_omitted(const struct hello_build *build, uint16_t value)
+{
+	const struct cv_hello_omissions *omit = &build->inputs->omit;
+
+	switch (value) {
+	case CV_GROUP_X25519MLKEM768:
+		return omit->hybrid;
+	case SUITE_AES128_SHA256:
+	case SUITE_CHACHA20_SHA256:
+		return omit->sha256;
+	case SUITE_AES256_SHA384:
+		return omit->sha384;
+	default:
+		return false;
+	}
+}
+
+/* A list from which a probe may leave something out. */
+static void write_offer(struct hello_build *build, const struct cv_u16_list *list, uint16_t grease)
+{
+	size_t mark = cv_write_open16(&build->writer);
+
+	for (size_t i = 0; i < list->count; i++)
+		if (!is_omitted(build, list->values[i]))
+			cv_write_u16(&build->writer,
+				     list->values[i] == CV_GREASE ? grease : list->values[i]);
+	cv_write_close16(&build->writer, mark);
+}
+
 static void write_list16(struct cv_writer *writer, const struct cv_u16_list *list, uint16_t grease)
 {
 	size_t mark = cv_write_open16(writer);
@@ -264,7 +295,8 @@ static void write_key_share(struct hello_build *build)
 	size_t list = cv_write_open16(&build->writer);
 
 	for (size_t i = 0; i < build->shape->shares.count; i++)
-		write_share(build, build->shape->shares.values[i]);
+		if (!is_omitted(build, build->shape->shares.values[i]))
+			write_share(build, build->shape->shares.values[i]);
 	cv_write_close16(&build->writer, list);
 }
 
@@ -317,7 +349,7 @@ static void write_extension_body(struct hello_build *build, uint16_t type)
 		cv_write_u32(writer, 0);
 		break;
 	case CV_EXT_SUPPORTED_GROUPS:
-		write_list16(writer, &shape->groups, build->grease_group);
+		write_offer(build, &shape->groups, build->grease_group);
 		break;
 	case CV_EXT_EC_POINT_FORMATS: /* uncompressed only */
 		cv_write_u16(writer, 0x0100);
@@ -435,7 +467,7 @@ static void write_hello(struct hello_build *build)
 	mark = cv_write_open8(writer);
 	cv_write_bytes(writer, build->inputs->session_id, 32);
 	cv_write_close8(writer, mark);
-	write_list16(writer, &build->shape->cipher_suites, build->grease_suite);
+	write_offer(build, &build->shape->cipher_suites, build->grease_suite);
 	cv_write_u16(writer, 0x0100); /* one compression method: null */
 	write_extensions(build);
 	cv_write_close24(writer, message);

@@ -13,7 +13,6 @@
 enum cv_fingerprint {
 	CV_FINGERPRINT_CHROME, CV_FINGERPRINT_FIREFOX, CV_FINGERPRINT_SAFARI, CV_FINGERPRINT_RANDOM,
 	CV_FINGERPRINT_GO, /* Go-like, probe class 1 (REALITY 7) */
-	CV_FINGERPRINT_GO_CLASSIC, /* the same before it knew X25519MLKEM768; probes only */
 };
 
 #define CV_HELLO_BUILD_MAX 8192 /* no hello we build is longer */
@@ -28,6 +27,13 @@ enum cv_fingerprint {
 int cv_fingerprint_parse(const char *name, enum cv_fingerprint *ret_fingerprint);
 const char *cv_fingerprint_name(enum cv_fingerprint fingerprint);
 
+/* What a probe leaves out of the browser's lists, to make the target choose something else. */
+struct cv_hello_omissions {
+	bool hybrid; /* X25519MLKEM768, as group and as share */
+	bool sha256; /* TLS 1.3 suites with SHA-256 */
+	bool sha384; /* TLS 1.3 suites with SHA-384 */
+};
+
 struct cv_hello_inputs {
 	const char *server_name;       /* "" = none */
 	const char *const *alpn;       /* NULL = the fingerprint's own; {NULL} = none */
@@ -37,6 +43,7 @@ struct cv_hello_inputs {
 	const uint8_t *hybrid_x25519;  /* 32: X25519 half of the hybrid share */
 	const uint8_t *mlkem_public;   /* 1184 */
 	const uint8_t *p256_public;    /* 65; may be NULL unless cv_fingerprint_sends_p256() */
+	struct cv_hello_omissions omit; /* zero = the hello as the browser sends it */
 };
 
 /**

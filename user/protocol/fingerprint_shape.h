@@ -53,6 +53,5 @@ extern const struct cv_hello_shape cv_hello_shape_chrome;
 extern const struct cv_hello_shape cv_hello_shape_firefox;
 extern const struct cv_hello_shape cv_hello_shape_safari;
 extern const struct cv_hello_shape cv_hello_shape_go;
-extern const struct cv_hello_shape cv_hello_shape_go_classic;
 
 #endif

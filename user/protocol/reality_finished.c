@@ -61,13 +61,13 @@ static int refuse_open(struct cv_reality_server *server, int result)
  */
 static int send_post_handshake(struct cv_reality_server *server)
 {
-	const struct cv_target_profile *profile = &server->profile;
+	const struct cv_post_handshake *after =
+		cv_target_profile_after(&server->profile, server->variant);
 	static const uint8_t nothing;
 	int result = 0;
 
-	for (int i = 0; i < profile->post_handshake_count && i < CV_POST_HANDSHAKE_MAX && !result;
-	     i++) {
-		size_t len = profile->post_handshake_len[i];
+	for (int i = 0; i < after->count && i < CV_POST_HANDSHAKE_MAX && !result; i++) {
+		size_t len = after->len[i];
 
 		if (server->empty_records_sent == CV_REALITY_USELESS_MAX ||
 		    len > cv_buffer_room(&server->output))

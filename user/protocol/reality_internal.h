@@ -71,6 +71,7 @@ struct cv_reality_server {
 	uint8_t short_id[CV_SHORT_ID_LEN];
 	int64_t clock_skew_ms;
 	struct cv_target_profile profile;
+	enum cv_target_variant variant; /* of what the target's ServerHello agreed on */
 	/* after our flight */
 	const struct cv_tls_suite *suite;
 	struct cv_tls_secrets secrets;

@@ -188,19 +188,9 @@ static struct cv_target_profile profile_of(const struct cv_reality_server *serve
 	const struct cv_reality_config *config = server->config;
 
 	if (!config->profile)
-		return (struct cv_target_profile){.post_handshake_count = 0};
+		return (struct cv_target_profile){.ccs_limit = 0};
 	return config->profile(config->profile_context, server->hello.server_name,
 			       server->hello.alpn_class);
-}
-
-/* observable: what a ticket says of the group makes it longer or shorter. */
-static void use_classic_lengths(struct cv_target_profile *profile)
-{
-	if (!profile->classic_known)
-		return;
-	memcpy(profile->post_handshake_len, profile->classic_len,
-	       sizeof(profile->post_handshake_len));
-	profile->post_handshake_count = profile->classic_count;
 }
 
 static enum cv_reality_verdict read_template(struct cv_reality_server *server)
@@ -217,8 +207,7 @@ static enum cv_reality_verdict read_template(struct cv_reality_server *server)
 		return forward(server, result);
 	cv_buffer_done(&server->saved);
 	server->profile = profile_of(server);
-	if (template.group == CV_GROUP_X25519)
-		use_classic_lengths(&server->profile);
+	server->variant = cv_target_variant_of(template.group, template.suite->id);
 	server->state = CV_REALITY_EXPECT_FINISHED;
 	/* Bytes that came with the hello can only be a fault now: they were made without our keys.
 	 */

@@ -20,22 +20,10 @@
 
 #include "crypto/crypto.h"
 #include "protocol/layer.h"
+#include "protocol/target_profile.h"
 #include "wire/client_hello.h"
 
 #define CV_SHORT_ID_LEN 8
-#define CV_POST_HANDSHAKE_MAX 32
-
-/* What was learned about (target, SNI, ALPN class), REALITY 7. */
-struct cv_target_profile {
-	uint16_t post_handshake_len[CV_POST_HANDSHAKE_MAX]; /* total record lengths */
-	uint8_t post_handshake_count;
-	/* the same for clients without X25519MLKEM768, whose tickets can have other lengths */
-	uint16_t classic_len[CV_POST_HANDSHAKE_MAX];
-	uint8_t classic_count;
-	bool classic_known;
-	bool reads_exactly; /* the target reads a record's header, then its body, and no more */
-	int16_t ccs_limit; /* CCS records the target ignores before its alert; -1 = unlimited */
-};
 
 /* Read-only and shared by all workers. */
 struct cv_reality_config {
@@ -56,7 +44,7 @@ struct cv_reality_config {
 	bool (*seen_before)(void *context, const uint8_t random[32], const uint8_t session_id[32],
 			    uint64_t now_wall_ms);
 	void *seen_context;
-	/* profile lookup; never blocks; returns a profile with count 0 if none is known */
+	/* profile lookup; never blocks; returns one in which nothing is known if so */
 	struct cv_target_profile (*profile)(void *context, const char *server_name,
 					    enum cv_alpn_class alpn_class);
 	void *profile_context;

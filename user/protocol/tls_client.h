@@ -21,6 +21,7 @@ struct cv_tls_client_config {
 	const char *server_name; /* "" = no SNI; also the name to verify */
 	enum cv_fingerprint fingerprint;
 	const char *const *alpn; /* NULL-terminated; NULL = the fingerprint's own; {NULL} = none */
+	struct cv_hello_omissions omit; /* probe: what the browser would offer and this hello not */
 	const struct cv_reality_client_config *reality; /* NULL = plain TLS */
 	/* WebPKI roots, borrowed. NULL: plain TLS verifies nothing (probe), REALITY refuses
 	 * whatever it did not sign. */

@@ -114,6 +114,7 @@ int cv_client_start(struct cv_tls_client *client, uint64_t now_wall_ms)
 		.hybrid_x25519 = hybrid_public,
 		.mlkem_public = mlkem_public,
 		.p256_public = point,
+		.omit = client->config.omit,
 	};
 	int result;
 

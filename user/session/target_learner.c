@@ -2,8 +2,9 @@
 /*
  * target_learner.c - one thread per target that learns and publishes (REALITY 7).
  *
- *   learner thread: resolve -> probes for every (serverName, class) and CCS once per serverName
- *                   -> publish under the lock -> sleep interval (or until stopped) -> again
+ *   learner thread: resolve -> probes for every (serverName, class, variant of the handshake) and
+ *                   CCS once per serverName -> publish under the lock
+ *                   -> sleep interval (or until stopped) -> again
  *   workers:        cv_target_learner_profile(): copy one entry under the lock
  *
  * A round that fails for an entry keeps what was known before, so a target that is down for a while
@@ -32,7 +33,8 @@
 
 #define ADDRESSES_MAX 8
 #define STOP_WAIT_S 2
-#define PROBES_PER_NAME (2 * CV_ALPN_CLASSES + 1) /* lengths, classic lengths, CCS */
+#define CCS_PROBE (CV_ALPN_CLASSES * CV_TARGET_VARIANTS) /* behind those for lengths */
+#define PROBES_PER_NAME (CCS_PROBE + 1)
 
 struct learned_name {
 	char name[256];
@@ -77,6 +79,14 @@ static int compare_names(const void *a, const void *b)
 
 static const char *const class_text[CV_ALPN_CLASSES] = {"no ALPN", "http/1.1", "h2"};
 
+/* How a hello makes the target choose a variant, whatever order it prefers itself. */
+static const struct cv_hello_omissions omissions[CV_TARGET_VARIANTS] = {
+	[CV_TARGET_HYBRID_SHA256] = {.sha384 = true},
+	[CV_TARGET_HYBRID_SHA384] = {.sha256 = true},
+	[CV_TARGET_CLASSIC_SHA256] = {.hybrid = true, .sha384 = true},
+	[CV_TARGET_CLASSIC_SHA384] = {.hybrid = true, .sha256 = true},
+};
+
 static void warn_probe(const struct cv_target_learner *learner, const char *name, const char *what,
 		       const struct cv_target_probe_result *result)
 {
@@ -85,33 +95,70 @@ static void warn_probe(const struct cv_target_learner *learner, const char *name
 	       cv_reason_label(result->reason));
 }
 
+/* Is this how a target answers a hello whose suites or groups it does not serve? */
+static bool is_refusal(int reason)
+{
+	return reason == CV_UPSTREAM_ALERT || reason == CV_UPSTREAM_NOT_TLS13 ||
+	       reason == CV_TARGET_CLOSED;
+}
+
+/* A variant that is refused while others of its class work is one no client will ever need. A
+ * class warns once: what fails is mostly the same for all its variants. */
+static void report_class(const struct cv_target_learner *learner, const char *name,
+			 enum cv_alpn_class alpn_class,
+			 const struct cv_target_probe_result results[CV_TARGET_VARIANTS])
+{
+	bool any_learned = false, warned = false;
+
+	for (int i = 0; i < CV_TARGET_VARIANTS; i++)
+		any_learned |= results[i].reason == 0;
+	for (int i = 0; i < CV_TARGET_VARIANTS; i++) {
+		int reason = results[i].reason;
+
+		if (reason < 0 && reason != -ECANCELED && !warned &&
+		    !(any_learned && is_refusal(reason))) {
+			warn_probe(learner, name, class_text[alpn_class], &results[i]);
+			warned = true;
+			continue;
+		}
+		cv_log_debug("target %s, serverName \"%s\", %s, %s: %u records after the "
+			     "handshake%s%s", learner->target_text, name, class_text[alpn_class],
+			     cv_target_variant_name((enum cv_target_variant)i),
+			     results[i].after.count, reason ? ", not learned: " : "",
+			     results[i].error_text);
+	}
+}
+
+/* What a probe learned counts for the variant that the target agreed on, which is another one if
+ * it cannot do what the hello was made for; the probe made for a variant knows it best. */
 static void take_lengths(struct cv_target_learner *learner, struct learned_name *entry,
-			 enum cv_alpn_class alpn_class, bool classic,
-			 const struct cv_target_probe_result *result)
+			 enum cv_alpn_class alpn_class,
+			 const struct cv_target_probe_result results[CV_TARGET_VARIANTS])
 {
 	struct cv_target_profile *profile = &entry->profiles[alpn_class];
-	uint16_t *lengths = classic ? profile->classic_len : profile->post_handshake_len;
+	struct cv_post_handshake fresh[CV_TARGET_VARIANTS] = {0};
+	bool hybrid_offered = false, hybrid_taken = false;
 
-	if (result->reason == -ECANCELED)
-		return;
-	if (result->reason < 0) {
-		warn_probe(learner, entry->name, class_text[alpn_class], result);
-		return;
+	for (unsigned i = 0; i < CV_TARGET_VARIANTS; i++) {
+		const struct cv_tls_client_facts *facts = &results[i].facts;
+		enum cv_target_variant got = cv_target_variant_of(facts->group, facts->suite);
+
+		if (results[i].reason < 0)
+			continue;
+		if (got == i || !fresh[got].known)
+			fresh[got] = results[i].after;
+		hybrid_offered |= !omissions[i].hybrid;
+		hybrid_taken |= facts->group == CV_GROUP_X25519MLKEM768;
 	}
 	pthread_mutex_lock(&learner->lock);
-	memcpy(lengths, result->profile.post_handshake_len, sizeof(profile->post_handshake_len));
+	for (int i = 0; i < CV_TARGET_VARIANTS; i++)
+		if (fresh[i].known)
+			profile->after[i] = fresh[i];
 	/* OpenSSL before 3.2 read ahead; stacks with the hybrid group are younger */
-	if (!classic)
-		profile->reads_exactly = result->facts.group == CV_GROUP_X25519MLKEM768;
-	if (classic)
-		profile->classic_count = result->profile.post_handshake_count;
-	else
-		profile->post_handshake_count = result->profile.post_handshake_count;
-	profile->classic_known |= classic;
+	if (hybrid_offered)
+		profile->reads_exactly = hybrid_taken;
 	pthread_mutex_unlock(&learner->lock);
-	cv_log_debug("target %s, serverName \"%s\", %s%s: %u records after the handshake",
-		     learner->target_text, entry->name, class_text[alpn_class],
-		     classic ? ", classic" : "", result->profile.post_handshake_count);
+	report_class(learner, entry->name, alpn_class, results);
 }
 
 static void take_ccs_limit(struct cv_target_learner *learner, struct learned_name *entry,
@@ -125,45 +172,46 @@ static void take_ccs_limit(struct cv_target_learner *learner, struct learned_nam
 	}
 	pthread_mutex_lock(&learner->lock);
 	for (int i = 0; i < CV_ALPN_CLASSES; i++)
-		entry->profiles[i].ccs_limit = result->profile.ccs_limit;
+		entry->profiles[i].ccs_limit = result->ccs_limit;
 	pthread_mutex_unlock(&learner->lock);
 }
 
+/* Per name: every variant of the first class, of the second, ..., CCS. */
 static void prepare_probes(const struct cv_target_learner *learner,
 			   const struct cv_sockaddr *addresses, size_t address_count,
 			   struct cv_target_probe_config *configs)
 {
 	for (size_t i = 0; i < learner->name_count * PROBES_PER_NAME; i++) {
 		unsigned what = i % PROBES_PER_NAME;
-		bool lengths = what < 2 * CV_ALPN_CLASSES;
 
 		configs[i] = (struct cv_target_probe_config){
-			.kind = lengths ? CV_TARGET_PROBE_LENGTHS : CV_TARGET_PROBE_CCS,
+			.kind = CV_TARGET_PROBE_CCS,
 			.addresses = addresses,
 			.address_count = address_count,
 			.xver = learner->config.xver,
 			.server_name = learner->names[i / PROBES_PER_NAME].name,
-			.alpn_class = lengths ? (enum cv_alpn_class)(what % CV_ALPN_CLASSES)
-					      : CV_ALPN_H2,
-			.classic = lengths && what >= CV_ALPN_CLASSES,
+			.alpn_class = CV_ALPN_H2,
 			.window_ms = learner->config.window_ms,
 			.timeout_ms = learner->config.timeout_ms,
 		};
+		if (what == CCS_PROBE)
+			continue;
+		configs[i].kind = CV_TARGET_PROBE_LENGTHS;
+		configs[i].alpn_class = (enum cv_alpn_class)(what / CV_TARGET_VARIANTS);
+		configs[i].omit = omissions[what % CV_TARGET_VARIANTS];
 	}
 }
 
 static void take_results(struct cv_target_learner *learner,
 			 const struct cv_target_probe_result *results)
 {
-	for (size_t i = 0; i < learner->name_count * PROBES_PER_NAME; i++) {
-		struct learned_name *entry = &learner->names[i / PROBES_PER_NAME];
-		unsigned what = i % PROBES_PER_NAME;
+	for (size_t i = 0; i < learner->name_count; i++, results += PROBES_PER_NAME) {
+		struct learned_name *entry = &learner->names[i];
 
-		if (what < 2 * CV_ALPN_CLASSES)
-			take_lengths(learner, entry, (enum cv_alpn_class)(what % CV_ALPN_CLASSES),
-				     what >= CV_ALPN_CLASSES, &results[i]);
-		else
-			take_ccs_limit(learner, entry, &results[i]);
+		for (int j = 0; j < CV_ALPN_CLASSES; j++)
+			take_lengths(learner, entry, (enum cv_alpn_class)j,
+				     &results[j * CV_TARGET_VARIANTS]);
+		take_ccs_limit(learner, entry, &results[CCS_PROBE]);
 	}
 }
 

@@ -37,7 +37,7 @@ int cv_target_learner_wait_ready(struct cv_target_learner *learner, uint32_t tim
 /**
  * cv_target_learner_profile() - What is known; thread safe, never waits for the network.
  * @learner: a struct cv_target_learner (the profile callback of struct cv_reality_config)
- * Unknown name or class, or nothing learned yet: count 0, ccs_limit CV_CCS_LIMIT_UNKNOWN.
+ * Unknown name or class, or nothing learned yet: no list known, ccs_limit CV_CCS_LIMIT_UNKNOWN.
  */
 struct cv_target_profile cv_target_learner_profile(void *learner, const char *server_name,
 						   enum cv_alpn_class alpn_class);

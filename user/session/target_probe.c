@@ -175,7 +175,7 @@ static void probe_start(struct probe *probe, const struct cv_target_probe_config
 	probe->started_ms = now_ms;
 	probe->deadline_ms =
 		now_ms + (config->timeout_ms ? config->timeout_ms : CV_TARGET_PROBE_TIMEOUT_MS);
-	result->profile.ccs_limit = CV_CCS_LIMIT_UNKNOWN;
+	result->ccs_limit = CV_CCS_LIMIT_UNKNOWN;
 	cv_buffer_init(&probe->out, 65536);
 	cv_buffer_init(&probe->in, COLLECT_MAX);
 	probe_connect(probe);
@@ -197,16 +197,12 @@ static int append_proxy_header(struct probe *probe)
 static int start_handshake(struct probe *probe)
 {
 	static const char *const no_alpn[] = {NULL};
-	static const char *const h2_alpn[] = {"h2", "http/1.1", NULL};
-	bool h2 = probe->config->alpn_class == CV_ALPN_H2;
 	struct cv_tls_client_config config = {
 		.server_name = probe->config->server_name,
-		.fingerprint = probe->config->classic ? CV_FINGERPRINT_GO_CLASSIC
-			       : h2			   ? CV_FINGERPRINT_CHROME
-							   : CV_FINGERPRINT_GO,
-		.alpn = probe->config->alpn_class == CV_ALPN_NONE ? no_alpn
-			: h2 && probe->config->classic		? h2_alpn
-								: NULL,
+		.fingerprint = probe->config->alpn_class == CV_ALPN_H2 ? CV_FINGERPRINT_CHROME
+								       : CV_FINGERPRINT_GO,
+		.alpn = probe->config->alpn_class == CV_ALPN_NONE ? no_alpn : NULL,
+		.omit = probe->config->omit,
 		.trust = probe->config->trust,
 		.allow_insecure = true,
 		.hold_finished = true,
@@ -280,13 +276,13 @@ static int probe_read(struct probe *probe)
 
 static void finish_lengths(struct probe *probe)
 {
-	struct cv_target_profile *profile = &probe->result->profile;
-	size_t count = cv_target_split_records(cv_buffer_span(&probe->in),
-					       profile->post_handshake_len, CV_POST_HANDSHAKE_MAX);
+	struct cv_post_handshake *after = &probe->result->after;
+	size_t count = cv_target_split_records(cv_buffer_span(&probe->in), after->len,
+					       CV_POST_HANDSHAKE_MAX);
 
 	probe->result->post_handshake_seen = count;
-	profile->post_handshake_count =
-		(uint8_t)(count < CV_POST_HANDSHAKE_MAX ? count : CV_POST_HANDSHAKE_MAX);
+	after->count = (uint8_t)(count < CV_POST_HANDSHAKE_MAX ? count : CV_POST_HANDSHAKE_MAX);
+	after->known = true;
 	probe_end(probe, 0, NULL);
 }
 
@@ -347,7 +343,7 @@ static void next_ccs_round(struct probe *probe, uint64_t now_ms)
 	if (result == 0)
 		result = probe_write(probe);
 	if (result == -EPIPE || result == -ECONNRESET) {
-		probe->result->profile.ccs_limit = ccs_rounds[probe->ccs_round].limit;
+		probe->result->ccs_limit = ccs_rounds[probe->ccs_round].limit;
 		probe_end(probe, 0, NULL);
 	} else if (result < 0) {
 		probe_end(probe, result, NULL);
@@ -382,7 +378,7 @@ static void step_ccs(struct probe *probe)
 			result = probe_read(probe);
 		while (result > 0);
 	if (result < 0 || holds_alert(cv_buffer_span(&probe->in))) {
-		probe->result->profile.ccs_limit = ccs_rounds[probe->ccs_round].limit;
+		probe->result->ccs_limit = ccs_rounds[probe->ccs_round].limit;
 		probe_end(probe, 0, NULL);
 	}
 }
@@ -393,7 +389,7 @@ static void ccs_round_over(struct probe *probe, uint64_t now_ms)
 		next_ccs_round(probe, now_ms);
 		return;
 	}
-	probe->result->profile.ccs_limit = -1;
+	probe->result->ccs_limit = -1;
 	probe_end(probe, 0, NULL);
 }
 

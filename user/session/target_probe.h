@@ -11,7 +11,7 @@
 #include "protocol/reality_server.h"
 #include "protocol/tls_client.h"
 
-#define CV_TARGET_PROBE_PARALLEL 28     /* connections to one target at once */
+#define CV_TARGET_PROBE_PARALLEL 52     /* connections to one target at once: four names */
 #define CV_TARGET_PROBE_WINDOW_MS 5000  /* REALITY 7, probe A */
 #define CV_TARGET_PROBE_TIMEOUT_MS 10000
 #define CV_TARGET_PROBE_CCS_WAIT_MS 1000 /* REALITY 7, probe B */
@@ -29,7 +29,7 @@ struct cv_target_probe_config {
 	int xver;
 	const char *server_name; /* borrowed; "" = none */
 	enum cv_alpn_class alpn_class;
-	bool classic; /* a hello without X25519MLKEM768 */
+	struct cv_hello_omissions omit; /* zero = a hello as the class's client sends it */
 	const struct cv_trust_store *trust; /* NULL = do not check the certificate; borrowed */
 	uint32_t window_ms;                 /* collection time of A; 0 = default */
 	uint32_t timeout_ms;                /* connect and handshake; 0 = default */
@@ -39,7 +39,8 @@ struct cv_target_probe_result {
 	int reason; /* 0; CV_TARGET_, CV_UPSTREAM_ or CV_INTERNAL_; -ETIMEDOUT; -ECANCELED */
 	char error_text[96];
 	struct cv_tls_client_facts facts; /* as far as the handshake came */
-	struct cv_target_profile profile; /* A fills the lengths, B ccs_limit */
+	struct cv_post_handshake after; /* A: what came behind our second flight */
+	int16_t ccs_limit;              /* B; else CV_CCS_LIMIT_UNKNOWN */
 	size_t post_handshake_seen;       /* may exceed CV_POST_HANDSHAKE_MAX */
 	uint32_t connect_ms, handshake_ms;
 };
