@@ -86,7 +86,7 @@ DEPENDS = Makefile $(G)/flags.mk
 
 # ---- Targets ----------------------------------------------------------------------
 
-.PHONY: all products units fuzzers asan tsan run test test-long check lint fuzz bench \
+.PHONY: all products units fuzzers asan tsan run test test-long test-vm check lint fuzz bench \
 	interop install help clean distclean FORCE
 .DEFAULT_GOAL := all
 .SECONDARY:
@@ -112,6 +112,9 @@ test:
 test-long:
 	$(Q)tests/run.sh test-long
 
+test-vm:
+	$(Q)tests/run.sh guests
+
 check:
 	$(Q)tests/run.sh check
 
@@ -134,6 +137,7 @@ help:
 #H make run         a working demo: server, client, camouflage site; Ctrl-C ends it
 #H make test        everything in minutes: lint, unit, fuzz, end to end, interop (root)
 #H make test-long   the longer forms: fuzzing, end to end under sanitizers, soak (root)
+#H make test-vm     what leans on the kernel, in guests with kernels 6.1 and trixie (root)
 #H make check       lint and unit tests: no root, no network, seconds
 #H make lint        floors, libraries, sizes and forms of the sources
 #H make fuzz        each codec's fuzz target, FUZZ_SECONDS=60 each
@@ -156,7 +160,7 @@ distclean:
 # Packages are looked at on every run (30 ms); flags.mk only changes with what they say.
 ifeq ($(filter-out help clean distclean lint,$(or $(MAKECMDGOALS),all)),)
 else
-deps_for := $(or $(and $(filter test test-long interop bench,$(MAKECMDGOALS)),test),\
+deps_for := $(or $(and $(filter test test-long test-vm interop bench,$(MAKECMDGOALS)),test),\
 	$(and $(filter run,$(MAKECMDGOALS)),run),\
 	$(and $(filter check units fuzzers fuzz,$(MAKECMDGOALS)),check),build)
 include $(G)/flags.mk

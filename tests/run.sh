@@ -1,11 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# run.sh - the test driver behind make test, test-long, check, fuzz and interop
+# run.sh - the test driver behind make test, test-long, test-vm, check, fuzz, interop
 #
 #	check		lint, its self-test, unit tests: no root, no network, seconds
 #	test		check + fuzz 10 s each + end to end + detect + interop
-#	test-long	fuzz 60 s each, unit tests under TSan, end to end under ASan+UBSan, soak
+#	test-long	fuzz 60 s each, unit tests under TSan, end to end under ASan+UBSan, soak,
+#			guests
+#	guests		what leans on the kernel, on each Debian kernel of GUEST_KERNELS
 #
 # Every stage adds to three counts; failures and skips are repeated with their reasons at
 # the end, whose last line is "N passed, N failed, N skipped". Status 1 if anything failed.
@@ -26,6 +28,7 @@ pass() { passed=$((passed + ${1:-1})); }
 fail() { failed=$((failed + 1)); failures+=("$1"); printf '   FAILED %s\n' "$1"; }
 skip() { skipped=$((skipped + 1)); skips+=("$1"); printf '   skipped %s\n' "$1"; }
 fuzz_in_parallel=$(nproc)
+guest_seconds=300
 
 # Build something; without it the stage that wanted it has failed.
 build()
@@ -120,7 +123,7 @@ fuzz()
 # python_suite NAME BUILD SECONDS PYTEST-ARGUMENT... - counts come from pytest's own report
 python_suite()
 {
-	local name=$1 binaries=$2 seconds=$3 report=$results/$1.xml kind text
+	local name=$1 binaries=$2 seconds=$3 report=$results/$1.xml
 	shift 3
 	stage "$name with the programs in $binaries"
 	[ "$(id -u)" = 0 ] || { skip "$name: needs root (network namespaces)"; return; }
@@ -134,13 +137,20 @@ python_suite()
 	124) fail "$name: not done after $seconds s" ;;
 	*) fail "$name: pytest itself failed" ;;
 	esac
+	python_count "$report" ""
+}
+
+# python_count REPORT PREFIX
+python_count()
+{
+	local kind text
 	while IFS=$'\t' read -r kind text; do
 		case $kind in
 		pass) pass "$text" ;;
-		fail) fail "$text" ;;
-		skip) skip "$text" ;;
+		fail) fail "$2$text" ;;
+		skip) skip "$2$text" ;;
 		esac
-	done < <(python_report "$report")
+	done < <(python_report "$1")
 }
 
 python_report()
@@ -189,6 +199,62 @@ interop()
 	done < <(grep -B1 -- '--- SKIP' "$log" | grep -v '^--$' | paste -d ' ' - -)
 }
 
+# guests - some unit tests and some end-to-end tests on other kernels
+guests()
+{
+	local kernel why programs
+	programs=$(guest_units)
+	# shellcheck disable=SC2086
+	build $(printf 'build/unit/%s ' $programs) || return
+	for kernel in ${GUEST_KERNELS:-6.1 trixie}; do
+		stage "guest with kernel $kernel"
+		if why=$(tests/vm/guest -k "$kernel" --prepare 2>&1); then
+			# shellcheck disable=SC2086
+			guest_one "$kernel" $programs
+		else
+			skip "guest $kernel: $(tail -n 1 <<<"$why")"
+		fi
+	done
+}
+
+guest_one()
+{
+	local kernel=$1 folder=$results/guest-$1 program started=$SECONDS
+	shift
+	rm -rf "$folder"
+	mkdir -p "$folder"
+	CULVERT_OPENSSL=$openssl tests/vm/guest -k "$kernel" -t "$guest_seconds" --strict -- \
+		tests/vm/suite "$folder" "$@"
+	case $? in
+	0) ;;
+	99) fail "guest $kernel: the kernel complained" ;;
+	124) fail "guest $kernel: not done after $guest_seconds s" ;;
+	*) fail "guest $kernel: the guest itself failed" ;;
+	esac
+	for program in "$@"; do
+		[ ! -e "$folder/$program.status" ] || unit_count "guest $kernel $program" \
+			"$folder/$program.log" "$(cat "$folder/$program.status")"
+	done
+	grep -E '^(FAILED|ERROR|E  )|^=.* in [0-9.]+s' "$folder/e2e.log" | sed 's/^/   /'
+	if [ -e "$folder/e2e.xml" ]; then
+		python_count "$folder/e2e.xml" "guest $kernel "
+	else
+		fail "guest $kernel: no end-to-end results"
+	fi
+	printf '   guest %s took %d s\n' "$kernel" $((SECONDS - started))
+}
+
+# Unit tests of the files that call the kernel.
+guest_units()
+{
+	local name
+	for name in kernel_probe 'ring*' timer connect resolver 'listen*' 'engine*' 'copy*' \
+		'splice*' 'flow*' pipe_pool; do
+		# shellcheck disable=SC2086
+		(cd tests/unit && ls test_$name.c 2>/dev/null)
+	done | sed 's/\.c$//' | sort -u
+}
+
 summary()
 {
 	local line
@@ -230,7 +296,11 @@ test-long)
 	build asan && CULVERT_LONG=1 python_suite e2e-asan build/asan 1500 tests/e2e
 	CULVERT_LONG=1 python_suite detect-asan build/asan 900 tests/detect
 	build tsan && python_suite e2e-tsan build/tsan 600 tests/e2e -k 'curl or half_close or stranger'
-	skip "guest kernels: the tree has no runner for them yet"
+	guests
+	;;
+guests)
+	tools/build/deps.sh test || fail "tools/build/deps.sh"
+	build all && guests
 	;;
 fuzz)
 	build $fuzzers && fuzz "${FUZZ_SECONDS:-60}"
@@ -239,7 +309,7 @@ interop)
 	build all && interop
 	;;
 *)
-	echo "usage: tests/run.sh check|test|test-long|fuzz|interop" >&2
+	echo "usage: tests/run.sh check|test|test-long|guests|fuzz|interop" >&2
 	exit 2
 	;;
 esac
