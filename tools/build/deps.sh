@@ -20,7 +20,8 @@ run_packages="nginx-light curl openssl iproute2 procps ca-certificates python3"
 check_packages="libcmocka-dev"
 test_packages="haproxy stunnel4 strace tcpdump python3-pytest
 	python3-cryptography util-linux git"
-services="nginx haproxy stunnel4"
+optional_packages="v2ray" # another implementation to talk to; not every distribution has it
+services="nginx haproxy stunnel4 v2ray"
 policy=/usr/sbin/policy-rc.d
 
 say() { printf 'deps: %s\n' "$*"; }
@@ -100,6 +101,16 @@ openssl_is_new_enough()
 	[ -n "$version" ] && dpkg --compare-versions "$version" ge 3.5
 }
 
+# Those of the arguments that the distribution has.
+packages_known()
+{
+	local package
+	for package in "$@"; do
+		[ -z "$(apt-cache show --no-all-versions "$package" 2>/dev/null)" ] ||
+			echo "$package"
+	done
+}
+
 # The Go that tests/interop asks for: one in PATH, else the distribution's if new enough.
 go_packages()
 {
@@ -142,7 +153,9 @@ main()
 		packages_install $missing
 	fi
 	if [ "$purpose" = test ]; then
-		missing=$(packages_missing $(go_packages) | tr '\n' ' ')
+		# shellcheck disable=SC2046,SC2086 # lists of words; only now apt knows its packages
+		missing=$(packages_missing $(go_packages) $(packages_known \
+			$(packages_missing $optional_packages)) | tr '\n' ' ')
 		[ -z "${missing// /}" ] || [ "$(id -u)" != 0 ] || packages_install $missing
 	fi
 	if [ ! -e build/deps/openssl.stamp ] && ! openssl_is_new_enough; then
