@@ -86,7 +86,11 @@ DEPENDS = Makefile $(G)/flags.mk
 
 # ---- Targets ----------------------------------------------------------------------
 
+<<<<<<< Updated upstream
 .PHONY: all products units fuzzers asan tsan run test test-long test-vm check lint fuzz bench \
+=======
+.PHONY: all products units fuzzers asan tsan run test test-long check lint fuzz bench bench-engines \
+>>>>>>> Stashed changes
 	interop install help clean distclean FORCE
 .DEFAULT_GOAL := all
 .SECONDARY:
@@ -127,6 +131,9 @@ interop:
 bench: products $(BENCHES)
 	$(Q)tests/bench/run.sh
 
+bench-engines: products $(BENCHES)
+	$(Q)/usr/bin/python3 tests/bench/engines.py
+
 lint:
 	$(Q)tools/build/lint.sh
 
@@ -143,6 +150,7 @@ help:
 #H make fuzz        each codec's fuzz target, FUZZ_SECONDS=60 each
 #H make interop     against other implementations (Go)
 #H make bench       what a byte, a handshake and an idle session cost; prints
+#H make bench-engines  the engines against each other over several links (root); prints
 #H make asan, tsan  the daemons with sanitizers, into build/asan and build/tsan
 #H make install     DESTDIR=, PREFIX=/usr/local, SYSTEMDUNITDIR=, SYSCONFDIR=/etc
 #H make clean       removes what was built; distclean also the OpenSSL in build/deps
@@ -160,7 +168,11 @@ distclean:
 # Packages are looked at on every run (30 ms); flags.mk only changes with what they say.
 ifeq ($(filter-out help clean distclean lint,$(or $(MAKECMDGOALS),all)),)
 else
+<<<<<<< Updated upstream
 deps_for := $(or $(and $(filter test test-long test-vm interop bench,$(MAKECMDGOALS)),test),\
+=======
+deps_for := $(or $(and $(filter test test-long interop bench bench-engines,$(MAKECMDGOALS)),test),\
+>>>>>>> Stashed changes
 	$(and $(filter run,$(MAKECMDGOALS)),run),\
 	$(and $(filter check units fuzzers fuzz,$(MAKECMDGOALS)),check),build)
 include $(G)/flags.mk
