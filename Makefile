@@ -86,12 +86,8 @@ DEPENDS = Makefile $(G)/flags.mk
 
 # ---- Targets ----------------------------------------------------------------------
 
-<<<<<<< Updated upstream
 .PHONY: all products units fuzzers asan tsan run test test-long test-vm check lint fuzz bench \
-=======
-.PHONY: all products units fuzzers asan tsan run test test-long check lint fuzz bench bench-engines \
->>>>>>> Stashed changes
-	interop install help clean distclean FORCE
+	bench-engines interop install help clean distclean FORCE
 .DEFAULT_GOAL := all
 .SECONDARY:
 .DELETE_ON_ERROR:
@@ -168,11 +164,8 @@ distclean:
 # Packages are looked at on every run (30 ms); flags.mk only changes with what they say.
 ifeq ($(filter-out help clean distclean lint,$(or $(MAKECMDGOALS),all)),)
 else
-<<<<<<< Updated upstream
-deps_for := $(or $(and $(filter test test-long test-vm interop bench,$(MAKECMDGOALS)),test),\
-=======
-deps_for := $(or $(and $(filter test test-long interop bench bench-engines,$(MAKECMDGOALS)),test),\
->>>>>>> Stashed changes
+deps_for := $(or $(and $(filter test test-long test-vm interop bench bench-engines,\
+	$(MAKECMDGOALS)),test),\
 	$(and $(filter run,$(MAKECMDGOALS)),run),\
 	$(and $(filter check units fuzzers fuzz,$(MAKECMDGOALS)),check),build)
 include $(G)/flags.mk
