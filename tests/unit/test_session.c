@@ -197,7 +197,7 @@ static void test_upstream_reset(void **state)
 	for_each_engine(play_upstream_reset);
 }
 
-/* An upstream that refuses an upload answers, closes and resets what still comes. */
+/* An upstream that refuses an upload answers, closes and resets what still comes: FIN, then RST. */
 static void play_early_answer(struct session_stage *stage)
 {
 	struct session_pair pair = stage_open(stage);
@@ -212,6 +212,7 @@ static void play_early_answer(struct session_stage *stage)
 		if (send(pair.client, block, sizeof(block), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
 			break;
 	stage_expect(pair.client, "413 too large", 13);
+	stage_expect_fin(pair.client);
 	stage_wait_sessions(stage, 0);
 	(void)close(pair.client);
 }
@@ -222,7 +223,8 @@ static void test_early_answer(void **state)
 	for_each_engine(play_early_answer);
 }
 
-/* The client stops reading while a refused upload's answer is on its way. */
+/* The client stops reading while a refused upload's answer is on its way. Who sends first after
+ * the reset is told of it; the answer must not look whole all the same. */
 static void play_reset_while_uploading(struct session_stage *stage)
 {
 	struct session_pair pair = stage_open(stage);
@@ -234,6 +236,7 @@ static void play_reset_while_uploading(struct session_stage *stage)
 	(void)send(pair.client, "more", 4, MSG_NOSIGNAL); /* finds the upstream dead */
 	pause_ms(50);
 	stage_expect_pattern(pair.client, 50000);
+	stage_expect_reset(pair.client);
 	stage_wait_sessions(stage, 0);
 	(void)close(pair.client);
 }

@@ -13,6 +13,7 @@
 #include "base/container.h"
 #include "engine/flow.h"
 #include "engine/pipe_pool.h"
+#include "ring/stream_end.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -174,6 +175,11 @@ void cv_flow_end(struct cv_flow *flow, int result, enum cv_flow_side side)
 	free(flow->block);
 	flow->block = NULL;
 	flow->failed_side = side;
+	/* observable: a reset whose error went to a send must not become a FIN */
+	if (result == 0 &&
+	    cv_stream_was_reset(flow->source_fd,
+				flow->source_before_bytes + (uint32_t)flow->moved_bytes))
+		result = -ECONNRESET;
 	if (result == 0 && cv_flow_half_close(flow) < 0) {
 		/* ENOTCONN: the sink was reset before it could get its FIN */
 		flow->failed_side = CV_FLOW_SINK;

@@ -28,6 +28,7 @@ struct cv_flow {
 	struct cv_engine_env *env;
 	int source_fd; /* borrowed from the session */
 	int sink_fd;   /* borrowed */
+	uint32_t source_before_bytes; /* read from the source before start, modulo 2^32 */
 	uint64_t moved_bytes;   /* written to the sink by the engine; read it any time */
 	uint64_t last_move_ms;  /* ring clock of the last progress */
 	/*

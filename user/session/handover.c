@@ -24,6 +24,7 @@ static void flow_ended(struct cv_flow *flow, int result)
 					   : cv_container_of(flow, struct cv_session, flow[0]);
 	session->flow_active[direction] = false;
 	session->flow_ended[direction] = true;
+	cv_session_source(session, direction)->received_bytes += (uint32_t)flow->moved_bytes;
 	if (result == 0) {
 		cv_session_source(session, direction)->facts |=
 			CV_LEG_FIN_RECEIVED | CV_LEG_APP_ENDED;
@@ -64,6 +65,7 @@ void cv_handover_start(struct cv_session *session, enum cv_direction direction)
 
 	flow->env = &session->worker->env;
 	flow->source_fd = cv_session_source(session, direction)->fd;
+	flow->source_before_bytes = cv_session_source(session, direction)->received_bytes;
 	flow->sink_fd = cv_session_sink(session, direction)->fd;
 	flow->last_move_ms = session->last_activity_ms;
 	flow->owner_tag = (uint8_t)direction;

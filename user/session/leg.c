@@ -15,6 +15,7 @@
 
 #include "base/reason.h"
 #include "ring/listen.h"
+#include "ring/stream_end.h"
 #include "session/session.h"
 #include "session/worker.h"
 
@@ -27,6 +28,7 @@ void cv_leg_init(struct cv_leg *leg, struct cv_session *session)
 {
 	leg->session = session;
 	leg->fd = -1;
+	leg->received_bytes = 0;
 	cv_buffer_init(&leg->in, CV_LEG_IN_LIMIT);
 	cv_buffer_init(&leg->out, CV_LEG_OUT_LIMIT);
 	cv_buffer_init(&leg->sending, CV_LEG_OUT_LIMIT);
@@ -330,13 +332,17 @@ static void recv_done(struct cv_op *op, int result, uint32_t flags)
 	if (result > 0) {
 		int error = cv_buffer_append(&leg->in, cv_ring_buffer(ring, flags), (size_t)result);
 
+		leg->received_bytes += (uint32_t)result;
 		cv_ring_buffer_give(ring, flags);
 		leg->session->last_activity_ms = cv_ring_now_ms(ring);
 		cv_session_event(leg->session, leg, error);
 		return;
 	}
 	if (result == 0) {
-		leg->facts |= leg->facts & CV_LEG_SEND_FAILED ? CV_LEG_RESET : CV_LEG_FIN_RECEIVED;
+		/* observable: RST must stay RST, and FIN with a late RST behind it FIN */
+		leg->facts |= cv_stream_was_reset(leg->fd, leg->received_bytes)
+				      ? CV_LEG_RESET
+				      : CV_LEG_FIN_RECEIVED;
 		leg->session->last_activity_ms = cv_ring_now_ms(ring);
 	} else if (result != -ECANCELED) {
 		leg->facts |= CV_LEG_RESET;

@@ -22,7 +22,7 @@
 #define CV_LEG_OUT_HIGH (64 * 1024) /* at this many queued bytes the other leg is not read */
 
 enum cv_leg_fact {
-	CV_LEG_FIN_RECEIVED = 1, /* recv returned 0 */
+	CV_LEG_FIN_RECEIVED = 1, /* recv returned 0, and not because of a reset */
 	CV_LEG_APP_ENDED = 2,	 /* no app byte will come any more (FIN, or close_notify) */
 	CV_LEG_FIN_WANTED = 4,	 /* send FIN as soon as out is empty */
 	CV_LEG_FIN_SENT = 8,
@@ -44,6 +44,7 @@ struct cv_leg {
 	struct cv_session *session;
 	int fd; /* -1 = none */
 	uint8_t facts;
+	uint32_t received_bytes; /* ever read from fd, by whomever; modulo 2^32 */
 	struct cv_stack *stack;
 	struct cv_buffer in, out, sending;
 	struct cv_op recv_op, send_op;

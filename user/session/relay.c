@@ -231,17 +231,24 @@ static void run_direction(struct cv_session *session, enum cv_direction directio
 	/* else: not read any further; the send's completion brings us back here */
 }
 
-void cv_step_relay(struct cv_session *session)
+/* Ends the session if the upstream takes nothing more and all that it said is said. */
+static void fail_if_upstream_is_lost(struct cv_session *session)
 {
 	if ((session->upstream.facts & CV_LEG_SEND_FAILED) &&
-	    direction_ended(session, CV_DOWNLINK)) /* now all it said is said */
+	    direction_ended(session, CV_DOWNLINK)) /* its FIN goes out before our RST */
 		session->upstream.facts |= CV_LEG_RESET;
-	if (session->upstream.facts & CV_LEG_RESET) {
-		if (!session->flow_active[CV_DOWNLINK])
-			(void)move_batches(session, CV_DOWNLINK);
-		fail(session, &session->upstream, CV_UPSTREAM_RESET);
+	if (!(session->upstream.facts & CV_LEG_RESET))
 		return;
-	}
+	if (!session->flow_active[CV_DOWNLINK])
+		(void)move_batches(session, CV_DOWNLINK);
+	fail(session, &session->upstream, CV_UPSTREAM_RESET);
+}
+
+void cv_step_relay(struct cv_session *session)
+{
+	fail_if_upstream_is_lost(session);
+	if (session->state != CV_SESSION_RELAY)
+		return;
 	if (session->client.facts & CV_LEG_RESET) {
 		fail(session, &session->client, CV_PEER_RESET);
 		return;
@@ -249,6 +256,8 @@ void cv_step_relay(struct cv_session *session)
 	run_direction(session, CV_UPLINK);
 	if (session->state == CV_SESSION_RELAY)
 		run_direction(session, CV_DOWNLINK);
+	if (session->state == CV_SESSION_RELAY)
+		fail_if_upstream_is_lost(session);
 	if (session->state != CV_SESSION_RELAY)
 		return;
 	if (direction_ended(session, CV_UPLINK) && direction_ended(session, CV_DOWNLINK)) {
