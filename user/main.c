@@ -294,8 +294,12 @@ static int start(struct daemon *daemon)
 	if (!error)
 		error = for_each_address(daemon, listen_everywhere);
 	if (!error && control_path[0]) {
-		int control_error = cv_control_start(control_path, daemon->config, daemon->workers,
-						     daemon->worker_count, &daemon->control);
+		const struct cv_control_view view = {
+			.config = daemon->config,
+			.workers = daemon->workers,
+			.worker_count = daemon->worker_count,
+		};
+		int control_error = cv_control_start(control_path, &view, &daemon->control);
 
 		if (control_error)
 			cv_log(CV_LOG_WARNING, "control socket %s: %s", control_path,

@@ -14,6 +14,7 @@
 #include "session/worker.h"
 
 #include <errno.h>
+#include <stdio.h>
 
 static void flow_ended(struct cv_flow *flow, int result)
 {
@@ -80,4 +81,60 @@ void cv_handover_start(struct cv_session *session, enum cv_direction direction)
 	session->flow_active[direction] = true;
 	atomic_fetch_add_explicit(&session->worker->counters.handed_over[direction], 1,
 				  memory_order_relaxed);
+}
+
+/* ---- for people --------------------------------------------------------------------------- */
+
+/* The layer that the direction still needs: next to the app first. NULL if none does. */
+static const struct cv_layer *needed_layer(const struct cv_leg *leg, bool receiving)
+{
+	for (size_t i = leg->stack ? leg->stack->count : 0; i-- > 0;) {
+		const struct cv_layer *layer = leg->stack->layers[i];
+
+		if ((receiving ? layer->rx : layer->tx) != CV_CLEAR)
+			return layer;
+		if (receiving ? layer->rx_penetrated : layer->tx_penetrated)
+			return NULL;
+	}
+	return NULL;
+}
+
+static const char *transparency_hint(enum cv_transparency transparency)
+{
+	return transparency == CV_RECORDS ? "protects its bytes" : "must see its bytes";
+}
+
+void cv_handover_describe(const struct cv_session *session, enum cv_direction direction,
+			  char text[CV_HANDOVER_TEXT])
+{
+	bool uplink = direction == CV_UPLINK;
+	const struct cv_leg *source = uplink ? &session->client : &session->upstream;
+	const struct cv_leg *sink = uplink ? &session->upstream : &session->client;
+	const struct cv_layer *receiving = needed_layer(source, true);
+	const struct cv_layer *sending = needed_layer(sink, false);
+	const char *why = "user space: handing over";
+
+	if (session->flow_active[direction]) {
+		session->flow[direction].engine->describe(&session->flow[direction], text,
+							  CV_HANDOVER_TEXT);
+		return;
+	}
+	if (session->flow_ended[direction] || (sink->facts & CV_LEG_FIN_SENT))
+		why = "ended";
+	else if (session->state < CV_SESSION_RELAY)
+		why = "user space: handshake";
+	else if (session->limit)
+		why = "user space: a fallback with rate limits";
+	else if (session->flow_refused[direction])
+		why = "user space: the engine refused the direction";
+	else if (receiving || sending) {
+		const struct cv_layer *layer = receiving ? receiving : sending;
+		enum cv_transparency transparency = receiving ? layer->rx : layer->tx;
+
+		snprintf(text, CV_HANDOVER_TEXT, "user space: layer %s of the %s leg %s",
+			 layer->ops->name, (receiving != NULL) == uplink ? "client" : "upstream",
+			 transparency_hint(transparency));
+		return;
+	}
+	snprintf(text, CV_HANDOVER_TEXT, "%s", why);
 }

@@ -16,4 +16,10 @@ bool cv_handover_is_drained(struct cv_session *session, enum cv_direction direct
  * space goes on reading. */
 void cv_handover_start(struct cv_session *session, enum cv_direction direction);
 
+#define CV_HANDOVER_TEXT 128
+/** cv_handover_describe() - For people: what the engine of @direction waits for, or why it has
+ * none. */
+void cv_handover_describe(const struct cv_session *session, enum cv_direction direction,
+			  char text[CV_HANDOVER_TEXT]);
+
 #endif

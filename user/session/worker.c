@@ -34,6 +34,7 @@
 #define TEXT_BYTES 48 /* nearly every destination fits */
 #define TIDY_MS 10000 /* longer than nearly every handshake */
 #define REVIEW_MS 1000
+#define VISIT_CHUNK 128 /* sessions a visit looks at in one turn: well under a millisecond */
 
 void cv_worker_count(struct cv_worker *worker, int reason)
 {
@@ -380,30 +381,42 @@ void cv_worker_done(struct cv_worker *worker)
 
 /* ---- visits ------------------------------------------------------------------------------- */
 
+/* Newest first, so ids fall: what was visited already, and what came since, is skipped. */
 static void visit_posted(struct cv_post *post)
 {
 	struct cv_worker_visit *visit = cv_container_of(post, struct cv_worker_visit, post);
+	struct cv_session *s = visit->worker->sessions;
+	unsigned seen = 0;
 
-	for (struct cv_session *s = visit->worker->sessions; s; s = s->next)
+	while (s && s->id >= visit->below_id)
+		s = s->next;
+	for (; s && seen < VISIT_CHUNK; s = s->next, seen++) {
+		visit->below_id = s->id;
 		visit->session(visit, s);
+	}
 	pthread_mutex_lock(&visit->lock);
-	visit->finished = true;
+	visit->finished = !s;
+	visit->answered = true;
 	pthread_cond_signal(&visit->done);
 	pthread_mutex_unlock(&visit->lock);
 }
 
 void cv_worker_visit_all(struct cv_worker *worker, struct cv_worker_visit *visit)
 {
-	visit->worker = worker;
-	visit->finished = false;
 	visit->post.run = visit_posted;
+	visit->worker = worker;
+	visit->below_id = UINT64_MAX;
+	visit->finished = false;
 	pthread_mutex_init(&visit->lock, NULL);
 	pthread_cond_init(&visit->done, NULL);
-	cv_ring_post(worker->ring, &visit->post);
-	pthread_mutex_lock(&visit->lock);
-	while (!visit->finished)
-		pthread_cond_wait(&visit->done, &visit->lock);
-	pthread_mutex_unlock(&visit->lock);
+	while (!visit->finished) {
+		visit->answered = false;
+		cv_ring_post(worker->ring, &visit->post);
+		pthread_mutex_lock(&visit->lock);
+		while (!visit->answered)
+			pthread_cond_wait(&visit->done, &visit->lock);
+		pthread_mutex_unlock(&visit->lock);
+	}
 	pthread_cond_destroy(&visit->done);
 	pthread_mutex_destroy(&visit->lock);
 }

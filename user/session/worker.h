@@ -97,9 +97,11 @@ struct cv_worker_visit {
 	void *context;
 	pthread_mutex_t lock;
 	pthread_cond_t done;
-	bool finished;
+	uint64_t below_id; /* sessions with smaller ids are still to be visited */
+	bool answered, finished;
 };
-/** cv_worker_visit() - Call @visit->session for each session on the worker's thread; waits. */
+/** cv_worker_visit_all() - Call @visit->session for each session on the worker's thread, some per
+ * turn, so that the worker goes on meanwhile; waits. Sessions that come meanwhile are left out. */
 void cv_worker_visit_all(struct cv_worker *worker, struct cv_worker_visit *visit);
 
 #endif

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * command.h - what a control client may ask; one table (command.c), one file per topic.
+ *
+ * A handler runs on a thread of the control socket's. It reads atomic counters itself and sends
+ * visits to workers for everything else.
+ */
+#ifndef CV_CONTROL_COMMAND_H
+#define CV_CONTROL_COMMAND_H
+
+#include "control/json.h"
+#include "engine/kernel.h"
+#include "session/worker.h"
+
+struct cv_control_view {
+	const struct cv_config *config;
+	struct cv_worker *workers;
+	unsigned worker_count;
+	const struct cv_kernel *kernel; /* NULL: no BPF part was opened */
+};
+
+/** cv_control_answer() - Run @line ("name" or "name argument"). Returns the answer, owned by the
+ * caller: an object with a member named after the topic, or "error". */
+struct json_object *cv_control_answer(const struct cv_control_view *view, const char *line);
+
+/* The handlers: add members to @answer. @argument is "" when none was given. */
+void cv_show_sessions(const struct cv_control_view *view, const char *argument,
+		      struct json_object *answer);
+void cv_show_session(const struct cv_control_view *view, const char *argument,
+		     struct json_object *answer);
+void cv_show_users(const struct cv_control_view *view, const char *argument,
+		   struct json_object *answer);
+void cv_show_engines(const struct cv_control_view *view, const char *argument,
+		     struct json_object *answer);
+void cv_show_kernel(const struct cv_control_view *view, const char *argument,
+		    struct json_object *answer);
+void cv_show_workers(const struct cv_control_view *view, const char *argument,
+		     struct json_object *answer);
+void cv_show_reasons(const struct cv_control_view *view, const char *argument,
+		     struct json_object *answer);
+
+/** cv_show_visit() - Call @session on each worker for each of its sessions. */
+void cv_show_visit(const struct cv_control_view *view,
+		   void (*session)(struct cv_worker_visit *visit, struct cv_session *session),
+		   void *context);
+
+#endif
