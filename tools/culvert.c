@@ -26,6 +26,13 @@ static const struct command {
 	{"show", cv_cmd_show,
 	 "sessions | session ID | workers | reasons | users [--control PATH] [--json]",
 	 "look into a running daemon"},
+	{"load", cv_cmd_load, "[--directory D] [--user NAME] [--group NAME] [--json]",
+	 "pin the BPF programs and maps that culvertd uses (root)"},
+	{"unload", cv_cmd_unload, "[--directory D] [--force]", "remove them again (root)"},
+	{"status", cv_cmd_status, "[--directory D] [--json]",
+	 "what is pinned, and who listens through it"},
+	{"restart", cv_cmd_restart, "[--control PATH] [--json]",
+	 "replace a running culvertd without losing a connection"},
 	{"version", cv_cmd_version, "[--json]", "versions, and what this kernel has"},
 };
 
@@ -35,8 +42,8 @@ static void usage(FILE *out)
 {
 	fputs("usage: culvert COMMAND ...\n\n", out);
 	for (size_t i = 0; i < COMMAND_COUNT; i++)
-		fprintf(out, "  %-8s %s\n           %s\n", commands[i].name, commands[i].arguments,
-			commands[i].description);
+		fprintf(out, "  %-12s %s\n               %s\n", commands[i].name,
+			commands[i].arguments, commands[i].description);
 }
 
 int main(int argc, char **argv)

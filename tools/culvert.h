@@ -12,6 +12,10 @@ int cv_cmd_keys(int argc, char **argv);
 int cv_cmd_uuid(int argc, char **argv);
 int cv_cmd_link(int argc, char **argv);
 int cv_cmd_check(int argc, char **argv);
+int cv_cmd_load(int argc, char **argv);
+int cv_cmd_unload(int argc, char **argv);
+int cv_cmd_status(int argc, char **argv);
+int cv_cmd_restart(int argc, char **argv);
 int cv_cmd_show(int argc, char **argv);
 int cv_cmd_version(int argc, char **argv);
 

@@ -4,6 +4,7 @@
  *
  *   load config (all findings, exit 2) -> workers -> learn the targets -> listen -> READY
  *   SIGTERM/SIGINT -> stop accepting, drain -> exit 0          (a second one cuts at once)
+ *   culvert restart -> a successor does all of this with --takeover, tells us to retire: drain
  *
  * Listeners open only after the targets were learned: a client must never meet a server that does
  * not yet know what its target says after the handshake (observable).
@@ -13,22 +14,23 @@
 #include "base/reason.h"
 #include "config/config_load.h"
 #include "control/control_socket.h"
-#include "ring/listen.h"
+#include "control/successor.h"
+#include "engine/kernel.h"
 #include "sandbox/notify.h"
+#include "session/listeners.h"
 #include "session/target_learner.h"
 #include "session/worker.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #define EXIT_CONFIG 2
-#define BACKLOG 4096
 #define LEARN_WAIT_MS 60000 /* for all targets together */
 #define LEARN_LOOK_MS 200   /* how often that wait looks for a signal */
 #define MAX_WORKERS 256
@@ -45,12 +47,19 @@ struct daemon {
 	struct cv_target_learner **learners;
 	size_t learner_count;
 	struct cv_control *control;
+	struct cv_kernel *kernel;
+	struct cv_listeners *listeners;
+	struct cv_successor *successor;
+	bool takeover;	       /* --takeover: another culvertd has the addresses */
+	_Atomic bool retiring; /* a successor has ours */
 };
 
 static void print_finding(void *context, bool is_error, const char *text)
 {
 	(void)context;
 	fprintf(stderr, "%s: %s\n", is_error ? "error" : "warning", text);
+	if (is_error)
+		cv_report_line(text);
 }
 
 static int open_log(const struct cv_config *config)
@@ -67,19 +76,21 @@ static int open_log(const struct cv_config *config)
 
 /* ---- workers ------------------------------------------------------------------------------ */
 
-static int start_workers(struct daemon *daemon)
+static unsigned count_workers(const struct cv_daemon_settings *settings)
 {
-	const struct cv_daemon_settings *settings = &daemon->config->daemon;
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-	const char *engine = strcmp(settings->engine, "auto") == 0 ? "splice" : settings->engine;
 	unsigned count =
 		settings->worker_count ? settings->worker_count : (unsigned)(cpus > 0 ? cpus : 1);
 
-	if (count > MAX_WORKERS)
-		count = MAX_WORKERS;
-	daemon->workers = calloc(count, sizeof(*daemon->workers));
-	if (!daemon->workers)
-		return -ENOMEM;
+	return count > MAX_WORKERS ? MAX_WORKERS : count;
+}
+
+static int start_workers(struct daemon *daemon)
+{
+	const struct cv_daemon_settings *settings = &daemon->config->daemon;
+	const char *engine = strcmp(settings->engine, "auto") == 0 ? "splice" : settings->engine;
+	const unsigned count = count_workers(settings);
+
 	for (unsigned i = 0; i < count; i++) {
 		struct cv_worker *worker = &daemon->workers[i];
 		int error;
@@ -101,8 +112,10 @@ static int start_workers(struct daemon *daemon)
 
 static void stop_workers(struct daemon *daemon)
 {
+	const bool retiring = atomic_load(&daemon->retiring);
+
 	for (unsigned i = 0; i < daemon->worker_count; i++)
-		cv_worker_stop(&daemon->workers[i]);
+		(retiring ? cv_worker_retire : cv_worker_stop)(&daemon->workers[i]);
 	for (unsigned i = 0; i < daemon->worker_count; i++)
 		cv_worker_join(&daemon->workers[i]);
 	daemon->resolver = cv_resolver_free(daemon->resolver);
@@ -191,87 +204,86 @@ static int learn_targets(struct daemon *daemon)
 	return error ? error : wait_for_learners(daemon);
 }
 
-/* ---- listeners ---------------------------------------------------------------------------- */
+/* ---- restart ------------------------------------------------------------------------------ */
 
-/* A path can be bound once only: the workers accept from one queue. */
-static int share_socket(int fd)
+/* The successor has our addresses: the service manager watches it from now on, and we drain. */
+static void retire(struct daemon *daemon, int fd)
 {
-	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	struct ucred peer = {0};
+	socklen_t len_bytes = sizeof(peer);
+	char state[64];
 
-	return copy < 0 ? -errno : copy;
-}
-
-static int listen_everywhere(struct daemon *daemon, const struct cv_inbound *inbound,
-			     const struct cv_sockaddr *address)
-{
-	char text[CV_DESTINATION_TEXT];
-	bool is_unix = address->any.sa_family == AF_UNIX;
-	int first = -1;
-
-	cv_sockaddr_format(address, text);
-	for (unsigned i = 0; i < daemon->worker_count; i++) {
-		int fd = is_unix && first >= 0 ? share_socket(first)
-					       : cv_listen(address, BACKLOG, inbound->unix_mode);
-
-		if (fd < 0) {
-			cv_log(CV_LOG_ERROR, "inbound %s: cannot listen on %s: %s", inbound->tag,
-			       text, strerror(-fd));
-			return fd;
-		}
-		first = fd;
-		if (cv_worker_listen(&daemon->workers[i], inbound, fd) != 0) {
-			(void)close(fd);
-			return -ENOMEM;
-		}
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len_bytes) == 0 && peer.pid > 0) {
+		(void)snprintf(state, sizeof(state), "MAINPID=%d", (int)peer.pid);
+		cv_notify(state);
 	}
-	cv_log(CV_LOG_INFO, "inbound %s listens on %s", inbound->tag, text);
-	return 0;
-}
-
-/* SO_REUSEPORT would let a second daemon take half of the first one's clients without a word, so
- * each address is bound once without it. Before all listeners: ours may overlap. */
-static int expect_free(struct daemon *daemon, const struct cv_inbound *inbound,
-		       const struct cv_sockaddr *address)
-{
-	const int on = 1, off = 0;
-	char text[CV_DESTINATION_TEXT];
-	int fd, error = 0;
-
-	(void)daemon;
-	if (address->any.sa_family == AF_UNIX)
-		return 0;
-	fd = socket(address->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return -errno;
-	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	if (address->any.sa_family == AF_INET6)
-		(void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
-	if (bind(fd, &address->any, address->len_bytes) < 0) {
-		error = -errno;
-		cv_sockaddr_format(address, text);
-		cv_log(CV_LOG_ERROR, "inbound %s: cannot listen on %s: %s", inbound->tag, text,
-		       strerror(-error));
-	}
+	cv_log(CV_LOG_WARNING, "culvertd %d has the addresses now", (int)peer.pid);
+	atomic_store(&daemon->retiring, true);
+	(void)dprintf(fd, "{\"retiring\":%d}", (int)getpid());
 	(void)close(fd);
-	return error;
+	(void)kill(getpid(), SIGTERM); /* wait_for_stop() gets it */
 }
 
-static int for_each_address(struct daemon *daemon,
-			    int (*visit)(struct daemon *daemon, const struct cv_inbound *inbound,
-					 const struct cv_sockaddr *address))
+static bool take_command(void *context, const char *command, int fd)
 {
+	struct daemon *daemon = context;
+
+	if (strcmp(command, "retire") == 0)
+		retire(daemon, fd);
+	else if (strcmp(command, "restart") == 0)
+		cv_successor_start(daemon->successor, fd);
+	else
+		return false;
+	return true;
+}
+
+static void open_control(struct daemon *daemon)
+{
+	const struct cv_control_hook hook = {.take = take_command, .context = daemon};
+	const struct cv_control_view view = {
+		.config = daemon->config,
+		.workers = daemon->workers,
+		.worker_count = daemon->worker_count,
+		.kernel = daemon->kernel,
+	};
+	const char *path = daemon->config->daemon.control_path;
 	int error = 0;
 
-	for (size_t i = 0; i < daemon->config->inbound_count && !error; i++) {
-		const struct cv_inbound *inbound = &daemon->config->inbounds[i];
-
-		for (size_t a = 0; a < inbound->listen_count && !error; a++)
-			error = visit(daemon, inbound, &inbound->listen_addresses[a]);
+	if (path[0] && daemon->takeover) {
+		error = cv_retire_old(path);
+		if (error)
+			cv_log(CV_LOG_WARNING, "control socket %s: no daemon to replace: %s", path,
+			       strerror(-error));
 	}
-	return error;
+	if (!path[0])
+		return;
+	error = cv_control_start(path, &view, &hook, daemon->takeover, &daemon->control);
+	if (error)
+		cv_log(CV_LOG_WARNING, "control socket %s: %s", path, strerror(-error));
 }
 
 /* ---- life --------------------------------------------------------------------------------- */
+
+/* Everything of the kernel's that there is; the listeners decide by it. */
+static int open_kernel(struct daemon *daemon)
+{
+	const struct cv_daemon_settings *settings = &daemon->config->daemon;
+	const bool off = settings->bpf == CV_BPF_OFF;
+	int error = cv_kernel_open(off ? NULL : settings->pin_directory, !off, &daemon->kernel);
+	unsigned count = count_workers(settings);
+	struct cv_listeners_request request = {
+		.config = daemon->config,
+		.kernel = daemon->kernel,
+		.takeover = daemon->takeover,
+		.worker_count = count,
+	};
+
+	if (error)
+		return error;
+	daemon->workers = calloc(count, sizeof(*daemon->workers));
+	request.workers = daemon->workers;
+	return daemon->workers ? cv_listeners_new(&request, &daemon->listeners) : -ENOMEM;
+}
 
 static int start(struct daemon *daemon)
 {
@@ -282,56 +294,54 @@ static int start(struct daemon *daemon)
 		.negative_ttl_ms = 5000,
 		.queue_limit = 4096,
 	};
-	const char *control_path = daemon->config->daemon.control_path;
 	int error = cv_resolver_new(&resolver, &daemon->resolver);
 
 	if (!error)
-		error = for_each_address(daemon, expect_free);
+		error = open_kernel(daemon);
+	if (!error)
+		error = cv_listeners_expect_free(daemon->listeners);
 	if (!error)
 		error = start_workers(daemon);
 	if (!error)
 		error = learn_targets(daemon);
 	if (!error)
-		error = for_each_address(daemon, listen_everywhere);
-	if (!error && control_path[0]) {
-		const struct cv_control_view view = {
-			.config = daemon->config,
-			.workers = daemon->workers,
-			.worker_count = daemon->worker_count,
-		};
-		int control_error = cv_control_start(control_path, &view, &daemon->control);
-
-		if (control_error)
-			cv_log(CV_LOG_WARNING, "control socket %s: %s", control_path,
-			       strerror(-control_error));
-	}
+		error = cv_listeners_open(daemon->listeners);
+	if (!error)
+		open_control(daemon);
 	return error;
 }
 
 static void stop(struct daemon *daemon)
 {
-	daemon->control = cv_control_stop(daemon->control);
+	daemon->control = cv_control_stop(daemon->control, atomic_load(&daemon->retiring));
+	if (!atomic_load(&daemon->retiring))
+		cv_successor_cancel(daemon->successor);
 	stop_workers(daemon);
 	for (size_t i = 0; i < daemon->learner_count; i++)
 		cv_target_learner_stop(daemon->learners[i]);
+	daemon->successor = cv_successor_free(daemon->successor);
+	daemon->listeners = cv_listeners_free(daemon->listeners);
+	daemon->kernel = cv_kernel_close(daemon->kernel);
 	free(daemon->learners);
 	free(daemon->workers);
 	cv_config_free(daemon->config);
 }
 
-static void wait_for_stop(const sigset_t *signals)
+static void wait_for_stop(const struct daemon *daemon, const sigset_t *signals)
 {
 	int number = 0;
 
 	while (number != SIGTERM && number != SIGINT)
 		if (sigwait(signals, &number) != 0)
 			break;
-	cv_log(CV_LOG_WARNING, "signal %d: stopping", number);
+	if (!atomic_load(&daemon->retiring))
+		cv_log(CV_LOG_WARNING, "signal %d: stopping", number);
 }
 
 static int run_daemon(struct daemon *daemon)
 {
 	sigset_t signals;
+	char state[64];
 	int error;
 
 	sigemptyset(&signals);
@@ -345,9 +355,12 @@ static int run_daemon(struct daemon *daemon)
 	if (!error) {
 		cv_log(CV_LOG_WARNING, "culvertd " CULVERT_VERSION " ready: %u workers",
 		       daemon->worker_count);
-		cv_notify("READY=1");
-		wait_for_stop(&signals);
-		cv_notify("STOPPING=1");
+		(void)snprintf(state, sizeof(state), "READY=1\nMAINPID=%d", (int)getpid());
+		cv_notify(state);
+		cv_report_ready();
+		wait_for_stop(daemon, &signals);
+		if (!atomic_load(&daemon->retiring))
+			cv_notify("STOPPING=1");
 		sigdelset(&signals, SIGHUP);
 		pthread_sigmask(SIG_UNBLOCK, &signals, NULL); /* a second signal ends us at once */
 	}
@@ -360,6 +373,7 @@ static void usage(FILE *out)
 	fputs("usage: culvertd -c FILE\n"
 	      "  -c, --config FILE   configuration (JSON with comments)\n"
 	      "  -t, --test          check the configuration and exit (0 good, 2 bad)\n"
+	      "  --takeover          take the addresses over from the culvertd that has them\n"
 	      "  -V, --version       print the version\n"
 	      "  -h, --help          print this\n",
 	      out);
@@ -370,7 +384,7 @@ int main(int argc, char **argv)
 	static const struct option options[] = {
 		{"config", required_argument, NULL, 'c'}, {"test", no_argument, NULL, 't'},
 		{"version", no_argument, NULL, 'V'},	  {"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0},
+		{"takeover", no_argument, NULL, 'T'},	  {NULL, 0, NULL, 0},
 	};
 	const struct cv_config_report report = {.line = print_finding};
 	struct daemon daemon = {0};
@@ -385,6 +399,9 @@ int main(int argc, char **argv)
 			break;
 		case 't':
 			only_test = true;
+			break;
+		case 'T':
+			daemon.takeover = true;
 			break;
 		case 'V':
 			puts("culvertd " CULVERT_VERSION);
@@ -401,9 +418,12 @@ int main(int argc, char **argv)
 		usage(stderr);
 		return EXIT_CONFIG;
 	}
+	cv_report_open();
 	error = cv_config_load(path, &report, &daemon.config);
-	if (error < 0 && error > -2000)
+	if (error < 0 && error > -2000) {
 		fprintf(stderr, "error: %s: %s\n", path, strerror(-error));
+		cv_report_line(strerror(-error));
+	}
 	if (error || only_test) {
 		cv_config_free(daemon.config);
 		return error ? EXIT_CONFIG : EXIT_SUCCESS;
@@ -411,6 +431,11 @@ int main(int argc, char **argv)
 	if (open_log(daemon.config) != 0) {
 		cv_config_free(daemon.config);
 		return EXIT_CONFIG;
+	}
+	error = cv_successor_new(argv, &daemon.successor);
+	if (error) {
+		cv_config_free(daemon.config);
+		return EXIT_FAILURE;
 	}
 	return run_daemon(&daemon);
 }

@@ -29,6 +29,7 @@ static const char *const level_names[] = {"debug", "info", "warning", "error"};
 
 static atomic_int log_fd = -1;
 static atomic_int log_level = CV_LOG_INFO;
+static atomic_int copy_fd = -1;
 
 /* Put @fd (consumed) behind the log's descriptor. */
 static int log_install(int fd)
@@ -60,6 +61,11 @@ int cv_log_open(const char *path, enum cv_log_level level)
 	if (!error)
 		atomic_store(&log_level, (int)level);
 	return error;
+}
+
+void cv_log_copy_errors(int fd)
+{
+	atomic_store(&copy_fd, fd);
 }
 
 bool cv_log_wants(enum cv_log_level level)
@@ -100,7 +106,9 @@ void cv_log(enum cv_log_level level, const char *format, ...)
 	const int saved_errno = errno;
 	va_list arguments;
 
-	if (!cv_log_wants(level))
+	const int copy = level == CV_LOG_ERROR ? atomic_load(&copy_fd) : -1;
+
+	if (!cv_log_wants(level) && copy < 0)
 		return;
 
 	const size_t start = line_start(line, sizeof(line), level);
@@ -119,6 +127,9 @@ void cv_log(enum cv_log_level level, const char *format, ...)
 		if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
 			line[i] = '?';
 	line[len] = '\n';
-	line_write(line, len + 1);
+	if (cv_log_wants(level))
+		line_write(line, len + 1);
+	if (copy >= 0 && write(copy, line + start, len + 1 - start) < 0)
+		atomic_store(&copy_fd, -1); /* nobody reads it any more */
 	errno = saved_errno;
 }

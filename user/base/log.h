@@ -11,6 +11,9 @@ enum cv_log_level { CV_LOG_DEBUG, CV_LOG_INFO, CV_LOG_WARNING, CV_LOG_ERROR, CV_
 
 /** cv_log_open() - Log to @path ("" or NULL = stderr) from @level up. Returns 0 or -errno. */
 int cv_log_open(const char *path, enum cv_log_level level);
+/** cv_log_copy_errors() - Messages of level error also go to @fd, bare, whatever the log's level;
+ * -1 ends that. */
+void cv_log_copy_errors(int fd);
 bool cv_log_wants(enum cv_log_level level);
 /** cv_log() - One line "TIMESTAMP level message"; thread safe, one write(2) per line. */
 void cv_log(enum cv_log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));

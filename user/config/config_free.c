@@ -71,6 +71,7 @@ struct cv_config *cv_config_free(struct cv_config *config)
 	free(config->log_access_path);
 	free(config->daemon.engine);
 	free(config->daemon.control_path);
+	free(config->daemon.pin_directory);
 	cv_router_free(config->router);
 	cv_ed25519_free(config->certificate_key);
 	free(config);

@@ -11,6 +11,7 @@
 
 #define DAY_S 86400u
 #define CONTROL_PATH "/run/culvert/control.sock"
+#define PIN_DIRECTORY "/sys/fs/bpf/culvert"
 
 /* ---- log ---------------------------------------------------------------------------------- */
 
@@ -123,11 +124,15 @@ void cv_load_policy(const struct cv_node *node)
 
 struct raw_culvert {
 	struct cv_daemon_settings settings;
-	int engine;
-	const char *control;
+	int engine, bpf;
+	const char *control, *pins;
 };
 
 static const struct cv_word engines[] = {{"auto", 0}, {"copy", 1}, {"splice", 2}, {NULL, 0}};
+
+static const struct cv_word bpf_words[] = {
+	{"auto", CV_BPF_AUTO}, {"off", CV_BPF_OFF}, {"require", CV_BPF_REQUIRE}, {NULL, 0},
+};
 
 static const struct cv_field culvert_fields[] = {
 	{"workers", .type = CV_FIELD_U32, .max = 256,
@@ -142,6 +147,12 @@ static const struct cv_field culvert_fields[] = {
 	 CV_FIELD(struct raw_culvert, settings.drain_s)},
 	{"maxPipes", .type = CV_FIELD_U32, .min = 1, .max = 1u << 20, .number = 4096,
 	 CV_FIELD(struct raw_culvert, settings.max_pipes)},
+	{"bpf", .type = CV_FIELD_WORD, .words = bpf_words, .text = "auto",
+	 CV_FIELD(struct raw_culvert, bpf)},
+	{"pinDirectory", .type = CV_FIELD_TEXT, .text = PIN_DIRECTORY,
+	 CV_FIELD(struct raw_culvert, pins)},
+	{"steer", .type = CV_FIELD_BOOL, .number = true,
+	 CV_FIELD(struct raw_culvert, settings.steer)},
 	{.type = CV_FIELD_END},
 };
 
@@ -153,7 +164,11 @@ void cv_load_culvert(const struct cv_node *node)
 	cv_schema_read(culvert_fields, node, &raw);
 	if (*raw.control && raw.control[0] != '/')
 		cv_node_error(node, "controlSocket: expected an absolute path or \"\"");
+	if (raw.pins[0] != '/')
+		cv_node_error(node, "pinDirectory: expected an absolute path");
 	load->config->daemon = raw.settings;
+	load->config->daemon.bpf = (enum cv_bpf)raw.bpf;
+	load->config->daemon.pin_directory = cv_load_strdup(load, raw.pins);
 	load->config->daemon.engine = cv_load_strdup(load, engines[raw.engine].text);
 	load->config->daemon.control_path = cv_load_strdup(load, raw.control);
 }

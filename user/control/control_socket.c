@@ -34,6 +34,7 @@ struct cv_control {
 	char *path;
 	int listen_fd, wake_fd;
 	struct cv_control_view view;
+	struct cv_control_hook hook;
 	pthread_t threads[THREADS];
 	unsigned thread_count;
 };
@@ -84,6 +85,7 @@ static void write_answer(int fd, const char *text, size_t len)
 	}
 }
 
+/* Closes @fd, or gives it to the hook. */
 static void serve(struct cv_control *control, int fd)
 {
 	char command[COMMAND_MAX];
@@ -91,13 +93,18 @@ static void serve(struct cv_control *control, int fd)
 	const char *text;
 	size_t len;
 
-	if (!read_command(fd, command))
+	if (!read_command(fd, command)) {
+		(void)close(fd);
 		return;
+	}
 	command[strcspn(command, "\r\n")] = '\0';
+	if (control->hook.take(control->hook.context, command, fd))
+		return;
 	root = cv_control_answer(&control->view, command);
 	text = json_object_to_json_string_length(root, JSON_C_TO_STRING_PLAIN, &len);
 	write_answer(fd, text, len);
 	json_object_put(root);
+	(void)close(fd);
 }
 
 static void *thread_main(void *opaque)
@@ -119,12 +126,11 @@ static void *thread_main(void *opaque)
 		if (fd < 0) /* another thread was quicker */
 			continue;
 		serve(control, fd);
-		(void)close(fd);
 	}
 	return NULL;
 }
 
-static int open_socket(struct cv_control *control, const char *path)
+static int open_socket(struct cv_control *control, const char *path, bool takeover)
 {
 	struct cv_sockaddr address = {.un.sun_family = AF_UNIX, .len_bytes = sizeof(address.un)};
 	char *slash;
@@ -144,7 +150,8 @@ static int open_socket(struct cv_control *control, const char *path)
 	control->wake_fd = eventfd(0, EFD_CLOEXEC);
 	if (control->wake_fd < 0)
 		return -errno;
-	control->listen_fd = cv_listen(&address, BACKLOG, 0600);
+	control->listen_fd = takeover ? cv_listen_replace(&address, BACKLOG, 0600)
+				      : cv_listen(&address, BACKLOG, 0600);
 	if (control->listen_fd < 0)
 		return control->listen_fd;
 	/* whoever comes second to a client must not wait for the next one */
@@ -178,6 +185,7 @@ static void control_free(struct cv_control *control)
 }
 
 int cv_control_start(const char *path, const struct cv_control_view *view,
+		     const struct cv_control_hook *hook, bool takeover,
 		     struct cv_control **ret_control)
 {
 	struct cv_control *control = calloc(1, sizeof(*control));
@@ -186,8 +194,9 @@ int cv_control_start(const char *path, const struct cv_control_view *view,
 	if (!control)
 		return -ENOMEM;
 	control->view = *view;
+	control->hook = *hook;
 	control->listen_fd = control->wake_fd = -1;
-	error = open_socket(control, path);
+	error = open_socket(control, path, takeover);
 	if (!error)
 		error = start_threads(control);
 	if (error)
@@ -197,7 +206,7 @@ int cv_control_start(const char *path, const struct cv_control_view *view,
 	return error;
 }
 
-struct cv_control *cv_control_stop(struct cv_control *control)
+struct cv_control *cv_control_stop(struct cv_control *control, bool leave_path)
 {
 	const uint64_t one = 1;
 
@@ -206,7 +215,8 @@ struct cv_control *cv_control_stop(struct cv_control *control)
 	if (write(control->wake_fd, &one, sizeof(one)) == sizeof(one))
 		for (unsigned i = 0; i < control->thread_count; i++)
 			pthread_join(control->threads[i], NULL);
-	(void)unlink(control->path);
+	if (!leave_path)
+		(void)unlink(control->path);
 	control_free(control);
 	return NULL;
 }

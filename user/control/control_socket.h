@@ -11,10 +11,20 @@
 
 struct cv_control;
 
-/** cv_control_start() - Listen on @path (its directory is made); @view is copied. 0 or -errno. */
+/* Commands that change the daemon itself ("restart", "retire"), on a thread of the control socket.
+ * True if @command is one; then @fd is the hook's to answer and to close. */
+struct cv_control_hook {
+	bool (*take)(void *context, const char *command, int fd);
+	void *context;
+};
+
+/** cv_control_start() - Listen on @path (its directory is made); @view and @hook are copied.
+ * @takeover: replace the socket of a daemon that still answers there. 0 or -errno. */
 int cv_control_start(const char *path, const struct cv_control_view *view,
+		     const struct cv_control_hook *hook, bool takeover,
 		     struct cv_control **ret_control);
-/** cv_control_stop() - Before the workers are stopped. NULL-safe; removes the socket. */
-struct cv_control *cv_control_stop(struct cv_control *control);
+/** cv_control_stop() - Before the workers are stopped. NULL-safe; removes the socket, but not with
+ * @leave_path, when a successor is about to replace it. */
+struct cv_control *cv_control_stop(struct cv_control *control, bool leave_path);
 
 #endif

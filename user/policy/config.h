@@ -117,6 +117,8 @@ struct cv_level {                  /* policy.levels, milliseconds (VLESS 8: real
 
 #define CV_LEVELS 16
 
+enum cv_bpf { CV_BPF_AUTO, CV_BPF_OFF, CV_BPF_REQUIRE };
+
 struct cv_daemon_settings {    /* our own top-level object "culvert" */
 	uint32_t worker_count; /* 0 = one per CPU */
 	char *engine;          /* "auto" (splice), "copy", "splice" */
@@ -124,6 +126,9 @@ struct cv_daemon_settings {    /* our own top-level object "culvert" */
 	uint32_t max_sessions; /* per worker, default 65536 */
 	uint32_t drain_s;      /* after SIGTERM, default 30 */
 	uint32_t max_pipes;    /* per worker, default 4096 */
+	enum cv_bpf bpf;       /* may BPF be used, must it? default CV_BPF_AUTO */
+	char *pin_directory;   /* default /sys/fs/bpf/culvert */
+	bool steer;	       /* listen by sk_lookup where its pins are there, default true */
 };
 
 struct cv_config {

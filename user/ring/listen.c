@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -13,6 +14,10 @@
 #define KEEPALIVE_IDLE_S 45
 #define KEEPALIVE_INTERVAL_S 45
 #define USER_TIMEOUT_MS 120000
+
+static const struct in6_addr mapped_loopback = {
+	.s6_addr = {[10] = 0xff, [11] = 0xff, [12] = 127, [15] = 1},
+};
 
 static void set_int(int fd, int level, int option, int value)
 {
@@ -54,6 +59,55 @@ int cv_listen(const struct cv_sockaddr *address, int backlog, unsigned unix_mode
 	if (bind(fd, &address->any, address->len_bytes) == 0 && listen(fd, backlog) == 0 &&
 	    (family != AF_UNIX || unix_mode == 0 || address->un.sun_path[0] == '\0' ||
 	     chmod(address->un.sun_path, unix_mode) == 0))
+		return fd;
+	error = -errno;
+	(void)close(fd);
+	return error;
+}
+
+int cv_listen_replace(const struct cv_sockaddr *address, int backlog, unsigned unix_mode)
+{
+	struct cv_sockaddr beside = *address;
+	int fd, len;
+
+	if (address->un.sun_path[0] == '\0')
+		return cv_listen(address, backlog, unix_mode);
+	len = snprintf(beside.un.sun_path, sizeof(beside.un.sun_path), "%s.%u",
+		       address->un.sun_path, (unsigned)getpid());
+	if (len < 0 || (size_t)len >= sizeof(beside.un.sun_path))
+		return -ENAMETOOLONG;
+	beside.len_bytes = sizeof(beside.un);
+	fd = cv_listen(&beside, backlog, unix_mode);
+	if (fd < 0 || rename(beside.un.sun_path, address->un.sun_path) == 0)
+		return fd;
+	len = -errno;
+	(void)unlink(beside.un.sun_path);
+	(void)close(fd);
+	return len;
+}
+
+/*
+ * The steered connection keeps its own addresses whatever the listener is bound to. For both
+ * families it has to be bound to 127.0.0.1 in its mapped form: binding to ::1 makes a socket
+ * IPv6-only, and the kernel then refuses to give it an IPv4 connection.
+ */
+int cv_listen_steered(int family, int backlog)
+{
+	struct cv_sockaddr address = {.len_bytes = sizeof(address.in)};
+	int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), error;
+
+	if (fd < 0)
+		return -errno;
+	if (family == AF_INET6) {
+		address.len_bytes = sizeof(address.in6);
+		address.in6.sin6_family = AF_INET6;
+		address.in6.sin6_addr = mapped_loopback;
+		set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
+	} else {
+		address.in.sin_family = AF_INET;
+		address.in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	}
+	if (bind(fd, &address.any, address.len_bytes) == 0 && listen(fd, backlog) == 0)
 		return fd;
 	error = -errno;
 	(void)close(fd);

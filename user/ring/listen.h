@@ -9,6 +9,14 @@
  * @unix_mode (0 = leave). Returns fd or -errno. */
 int cv_listen(const struct cv_sockaddr *address, int backlog, unsigned unix_mode);
 
+/** cv_listen_replace() - cv_listen() for a unix path that another process may still listen on: the
+ * path is ours at once, connections that wait there stay the other's. -EADDRINUSE: abstract. */
+int cv_listen_replace(const struct cv_sockaddr *address, int backlog, unsigned unix_mode);
+
+/** cv_listen_steered() - A listener for sk_lookup only: on a free port of 127.0.0.1, so that nobody
+ * outside reaches it by itself. @family AF_INET, or AF_INET6 for both. Returns fd or -errno. */
+int cv_listen_steered(int family, int backlog);
+
 /** cv_socket_tune_client/upstream() - TCP_NODELAY on both; keepalive and TCP_USER_TIMEOUT on the
  * upstream side only (observable: REALITY 9 wants none on the accepted socket). */
 void cv_socket_tune_client(int fd);

@@ -2,9 +2,9 @@
 /*
  * worker.c - a thread with one ring; sessions live and die here.
  *
- * Other threads talk to a worker only by posts (listen, stop, visit) and by reading its atomic
- * counters. Stopping: accepting ends at once, sessions go on until they end or daemon.drain_s is
- * over, then they are cut.
+ * Other threads talk to a worker only by posts (listen, stop, retire, visit) and by reading its
+ * atomic counters. Stopping: accepting ends at once, sessions go on until they end or
+ * daemon.drain_s is over, then they are cut. Retiring: the same, after a last second of accepting.
  *
  *   start -> ring -> [listen posts] -> turns ... -> stop post -> drain -> last session -> end
  */
@@ -21,6 +21,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -35,6 +36,9 @@
 #define TIDY_MS 10000 /* longer than nearly every handshake */
 #define REVIEW_MS 1000
 #define VISIT_CHUNK 128 /* sessions a visit looks at in one turn: well under a millisecond */
+/* After a successor took the addresses over, handshakes that began with us still end with us: one
+ * round trip of a distant client. */
+#define RETIRE_MS 1000
 
 void cv_worker_count(struct cv_worker *worker, int reason)
 {
@@ -158,7 +162,7 @@ static void accepted(struct cv_op *op, int result, uint32_t flags)
 	struct cv_worker *worker = listener->worker;
 
 	(void)flags;
-	if (result >= 0 && worker->stopping) {
+	if (result >= 0 && worker->stopping && !worker->retiring) {
 		(void)close(result);
 		return;
 	}
@@ -221,10 +225,10 @@ static void drain_due(struct cv_timer *timer)
 	close_all_sessions(worker, CV_POLICY_STOPPING);
 }
 
-static void stop_posted(struct cv_post *post)
+static void stop_accepting(struct cv_worker *worker)
 {
-	struct cv_worker *worker = cv_container_of(post, struct cv_worker, stop_post);
-
+	if (worker->stopping)
+		return;
 	worker->stopping = true;
 	for (struct cv_listener *l = worker->listeners; l; l = l->next)
 		if (l->accept_op.pending)
@@ -232,6 +236,37 @@ static void stop_posted(struct cv_post *post)
 	worker->drain_timer.due = drain_due;
 	cv_timer_arm(worker->ring, &worker->drain_timer,
 		     cv_ring_now_ms(worker->ring) + worker->config->daemon.drain_s * 1000u);
+}
+
+static void stop_posted(struct cv_post *post)
+{
+	struct cv_worker *worker = cv_container_of(post, struct cv_worker, stop_post);
+
+	worker->retiring = false;
+	stop_accepting(worker);
+}
+
+static void retire_due(struct cv_timer *timer)
+{
+	stop_accepting(cv_container_of(timer, struct cv_worker, drain_timer));
+}
+
+static void retire_posted(struct cv_post *post)
+{
+	struct cv_worker *worker = cv_container_of(post, struct cv_worker, retire_post);
+
+	if (worker->stopping)
+		return;
+	worker->retiring = true;
+	worker->drain_timer.due = retire_due;
+	cv_timer_arm(worker->ring, &worker->drain_timer,
+		     cv_ring_now_ms(worker->ring) + RETIRE_MS);
+}
+
+void cv_worker_retire(struct cv_worker *worker)
+{
+	worker->retire_post.run = retire_posted;
+	cv_ring_post(worker->ring, &worker->retire_post);
 }
 
 void cv_worker_stop(struct cv_worker *worker)
@@ -293,12 +328,23 @@ static void tear_down(struct cv_worker *worker)
 	worker->ring = cv_ring_free(worker->ring);
 }
 
+/* Closing a listener resets whoever waits in its queue. */
+static void serve_queue(struct cv_listener *listener)
+{
+	int fd;
+
+	while ((fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0)
+		accepted(&listener->accept_op, fd, 0);
+}
+
 /* The listening sockets close as soon as their accepts ended, long before the sessions have. */
 static void close_quiet_listeners(struct cv_worker *worker)
 {
 	for (struct cv_listener *l = worker->listeners; l; l = l->next) {
 		if (l->accept_op.pending || l->fd < 0)
 			continue;
+		if (worker->retiring)
+			serve_queue(l);
 		(void)close(l->fd);
 		l->fd = -1;
 	}

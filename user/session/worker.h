@@ -50,12 +50,13 @@ struct cv_worker {
 	uint64_t next_id;
 	struct cv_worker_counters counters;
 	pthread_t thread;
-	struct cv_post stop_post;
+	struct cv_post stop_post, retire_post;
 	struct cv_timer drain_timer;
 	struct cv_timer tidy_timer; /* gives the memory of past handshakes back to the system */
 	bool tidy_again;	    /* sessions came after it was armed */
 	struct cv_timer review_timer; /* each second, while there are sessions */
 	bool stopping, settled;
+	bool retiring; /* a successor has the addresses: who is in our queues is served here */
 	_Atomic bool ready; /* 0 until the ring runs */
 	_Atomic int start_error;
 };
@@ -74,6 +75,9 @@ struct cv_worker_listen_post {
 int cv_worker_listen(struct cv_worker *worker, const struct cv_inbound *inbound, int fd);
 /** cv_worker_stop() - Thread safe: stop accepting, finish or cut at daemon.drain_s. */
 void cv_worker_stop(struct cv_worker *worker);
+/** cv_worker_retire() - Thread safe: as cv_worker_stop(), but accept for another second and then
+ * all that wait in the accept queues, since a successor has taken the addresses over. */
+void cv_worker_retire(struct cv_worker *worker);
 /** cv_worker_join() - Wait for the thread's end. */
 void cv_worker_join(struct cv_worker *worker);
 /** cv_worker_done() - After cv_worker_join() and cv_resolver_free(): free everything. */

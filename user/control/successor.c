@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: MIT
+/*
+ * successor.c - both ends of a restart: the old daemon's thread that waits, the new one's report.
+ *
+ * The wait has a thread of its own, because a successor first learns its targets, which takes
+ * seconds in which the control socket must go on answering.
+ */
+#include "control/successor.h"
+
+#include "base/address.h"
+#include "base/clock.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <json-c/json.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define REPORT_VARIABLE "CULVERT_REPORT_FD"
+#define REPORT_FD 3 /* in the successor */
+#define REPORT_MAX 8192
+#define READY "ready\n"
+#define READY_WAIT_MS 120000
+#define LOOK_MS 200
+#define END_WAIT_MS 5000
+#define ANSWER_WAIT_S 5
+
+extern char **environ;
+
+struct cv_successor {
+	char **argv;
+	pthread_mutex_t lock;
+	pthread_t thread;
+	bool has_thread, busy;
+	_Atomic bool stopping;
+	int client_fd;
+};
+
+struct report {
+	char text[REPORT_MAX + 1];
+	size_t len;
+};
+
+/* ---- the old daemon ----------------------------------------------------------------------- */
+
+static char **arguments_of(char **argv)
+{
+	size_t count = 0, kept = 0;
+	char **copy;
+
+	while (argv[count])
+		count++;
+	copy = calloc(count + 2, sizeof(*copy));
+	if (!copy)
+		return NULL;
+	for (size_t i = 0; i < count; i++)
+		if (strcmp(argv[i], "--takeover") != 0)
+			copy[kept++] = argv[i];
+	copy[kept] = (char *)"--takeover";
+	return copy;
+}
+
+static char **environment_with_report(void)
+{
+	static char variable[] = REPORT_VARIABLE "=3";
+	size_t count = 0, kept = 0;
+	char **copy;
+
+	while (environ[count])
+		count++;
+	copy = calloc(count + 2, sizeof(*copy));
+	if (!copy)
+		return NULL;
+	for (size_t i = 0; i < count; i++)
+		if (strncmp(environ[i], REPORT_VARIABLE "=", strlen(REPORT_VARIABLE "=")) != 0)
+			copy[kept++] = environ[i];
+	copy[kept] = variable;
+	return copy;
+}
+
+/* The workers' signal mask and ignored signals are ours, not the successor's. */
+static int spawn(char **argv, int report_fd, pid_t *ret_pid)
+{
+	char **arguments = arguments_of(argv), **environment = environment_with_report();
+	posix_spawn_file_actions_t actions;
+	posix_spawnattr_t attributes;
+	sigset_t none, defaults;
+	int error = ENOMEM;
+
+	sigemptyset(&none);
+	sigemptyset(&defaults);
+	sigaddset(&defaults, SIGPIPE);
+	posix_spawn_file_actions_init(&actions);
+	posix_spawnattr_init(&attributes);
+	posix_spawnattr_setsigmask(&attributes, &none);
+	posix_spawnattr_setsigdefault(&attributes, &defaults);
+	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+	if (arguments && environment)
+		error = posix_spawn_file_actions_adddup2(&actions, report_fd, REPORT_FD);
+	if (!error)
+		error = posix_spawnp(ret_pid, arguments[0], &actions, &attributes, arguments,
+				     environment);
+	posix_spawnattr_destroy(&attributes);
+	posix_spawn_file_actions_destroy(&actions);
+	free(arguments);
+	free(environment);
+	return -error;
+}
+
+/* True when the report is over: the successor's end, or its last word. */
+static bool report_read(struct report *report, int fd)
+{
+	ssize_t got = read(fd, report->text + report->len, REPORT_MAX - report->len);
+
+	if (got < 0)
+		return errno != EINTR;
+	report->len += (size_t)got;
+	report->text[report->len] = '\0';
+	return got == 0 || report->len == REPORT_MAX || strstr(report->text, READY);
+}
+
+static bool report_is_ready(const struct report *report)
+{
+	const char *found = strstr(report->text, READY);
+
+	return found && (found == report->text || found[-1] == '\n');
+}
+
+static void report_wait(struct cv_successor *successor, struct report *report, int fd)
+{
+	const uint64_t until_ms = cv_clock_ms() + READY_WAIT_MS;
+	struct pollfd wait = {.fd = fd, .events = POLLIN};
+
+	while (!atomic_load(&successor->stopping) && cv_clock_ms() < until_ms)
+		if (poll(&wait, 1, LOOK_MS) > 0 && report_read(report, fd))
+			return;
+	if (report->len == 0)
+		report->len = (size_t)snprintf(report->text, REPORT_MAX, "not ready within %d s\n",
+					       READY_WAIT_MS / 1000);
+}
+
+/* SIGTERM, and what does not hear it is killed. Returns its wait status. */
+static int end_child(pid_t pid)
+{
+	const uint64_t until_ms = cv_clock_ms() + END_WAIT_MS;
+	const struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
+	int status = 0;
+
+	(void)kill(pid, SIGTERM);
+	while (waitpid(pid, &status, WNOHANG) == 0) {
+		if (cv_clock_ms() > until_ms)
+			(void)kill(pid, SIGKILL);
+		(void)nanosleep(&pause, NULL);
+	}
+	return status;
+}
+
+static void answer(int fd, struct json_object *root)
+{
+	const struct timeval limit = {.tv_sec = ANSWER_WAIT_S};
+	size_t len;
+	const char *text = json_object_to_json_string_length(root, JSON_C_TO_STRING_PLAIN, &len);
+
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+	if (send(fd, text, len, MSG_NOSIGNAL) < 0)
+		cv_log(CV_LOG_DEBUG, "restart: whoever asked is gone");
+	json_object_put(root);
+	(void)close(fd);
+}
+
+static void answer_error(int fd, const char *text)
+{
+	struct json_object *root = json_object_new_object();
+
+	json_object_object_add(root, "error", json_object_new_string(text));
+	answer(fd, root);
+}
+
+static void answer_pid(int fd, pid_t pid)
+{
+	struct json_object *root = json_object_new_object();
+
+	json_object_object_add(root, "pid", json_object_new_int(pid));
+	json_object_object_add(root, "retired", json_object_new_int(getpid()));
+	answer(fd, root);
+}
+
+static void wait_and_answer(struct cv_successor *successor, pid_t pid, int report_fd)
+{
+	struct report report = {.len = 0};
+
+	report_wait(successor, &report, report_fd);
+	if (report_is_ready(&report)) {
+		answer_pid(successor->client_fd, pid);
+		return;
+	}
+	end_child(pid);
+	if (report.len == 0)
+		snprintf(report.text, REPORT_MAX, "the new culvertd ended without a word");
+	for (size_t i = 0; report.text[i]; i++)
+		if (report.text[i] == '\n')
+			report.text[i] = report.text[i + 1] ? ';' : '\0';
+	cv_log(CV_LOG_ERROR, "restart failed, going on: %s", report.text);
+	answer_error(successor->client_fd, report.text);
+}
+
+static void *thread_main(void *opaque)
+{
+	struct cv_successor *successor = opaque;
+	int pipe_fds[2], error = 0;
+	pid_t pid = 0;
+
+	if (pipe2(pipe_fds, O_CLOEXEC) != 0) {
+		answer_error(successor->client_fd, strerror(errno));
+	} else {
+		error = spawn(successor->argv, pipe_fds[1], &pid);
+		(void)close(pipe_fds[1]);
+		if (error)
+			answer_error(successor->client_fd, strerror(-error));
+		else
+			wait_and_answer(successor, pid, pipe_fds[0]);
+		(void)close(pipe_fds[0]);
+	}
+	pthread_mutex_lock(&successor->lock);
+	successor->busy = false;
+	pthread_mutex_unlock(&successor->lock);
+	return NULL;
+}
+
+int cv_successor_new(char **argv, struct cv_successor **ret_successor)
+{
+	struct cv_successor *successor = calloc(1, sizeof(*successor));
+
+	if (!successor)
+		return -ENOMEM;
+	successor->argv = argv;
+	pthread_mutex_init(&successor->lock, NULL);
+	*ret_successor = successor;
+	return 0;
+}
+
+void cv_successor_start(struct cv_successor *successor, int client_fd)
+{
+	bool started = false;
+
+	pthread_mutex_lock(&successor->lock);
+	if (!successor->busy && !atomic_load(&successor->stopping)) {
+		if (successor->has_thread)
+			pthread_join(successor->thread, NULL);
+		successor->client_fd = client_fd;
+		started = pthread_create(&successor->thread, NULL, thread_main, successor) == 0;
+		successor->busy = successor->has_thread = started;
+	}
+	pthread_mutex_unlock(&successor->lock);
+	if (!started)
+		answer_error(client_fd, "a restart is under way already");
+}
+
+void cv_successor_cancel(struct cv_successor *successor)
+{
+	atomic_store(&successor->stopping, true);
+}
+
+struct cv_successor *cv_successor_free(struct cv_successor *successor)
+{
+	if (!successor)
+		return NULL;
+	if (successor->has_thread)
+		pthread_join(successor->thread, NULL);
+	pthread_mutex_destroy(&successor->lock);
+	free(successor);
+	return NULL;
+}
+
+/* ---- the new one -------------------------------------------------------------------------- */
+
+static int report_fd = -1;
+
+void cv_report_open(void)
+{
+	const char *text = getenv(REPORT_VARIABLE);
+	struct stat status;
+
+	if (!text || strcmp(text, "3") != 0 || fstat(REPORT_FD, &status) != 0 ||
+	    !S_ISFIFO(status.st_mode))
+		return;
+	(void)unsetenv(REPORT_VARIABLE);
+	report_fd = REPORT_FD;
+	(void)fcntl(report_fd, F_SETFD, FD_CLOEXEC);
+	cv_log_copy_errors(report_fd);
+}
+
+void cv_report_line(const char *text)
+{
+	if (report_fd >= 0)
+		(void)dprintf(report_fd, "%s\n", text);
+}
+
+void cv_report_ready(void)
+{
+	if (report_fd < 0)
+		return;
+	cv_log_copy_errors(-1);
+	(void)dprintf(report_fd, READY);
+	(void)close(report_fd);
+	report_fd = -1;
+}
+
+int cv_retire_old(const char *path)
+{
+	const struct timeval limit = {.tv_sec = ANSWER_WAIT_S};
+	static const char command[] = "retire\n";
+	struct cv_sockaddr address;
+	char text[256];
+	ssize_t got = -1;
+	int fd, error = 0;
+
+	if (cv_sockaddr_from_unix(path, &address) != 0)
+		return -ENOENT;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	if (connect(fd, &address.any, address.len_bytes) != 0)
+		error = errno == ECONNREFUSED ? -ENOENT : -errno;
+	else if (send(fd, command, strlen(command), MSG_NOSIGNAL) < 0 ||
+		 (got = recv(fd, text, sizeof(text) - 1, 0)) <= 0)
+		error = got == 0 ? -ECONNRESET : -errno;
+	else if (!memmem(text, (size_t)got, "\"retiring\"", strlen("\"retiring\"")))
+		error = -EPROTO;
+	(void)close(fd);
+	return error;
+}

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT
+/*
+ * kernel_parts.c - the table: each BPF part, its skeleton and its pins.
+ */
+#include "engine/kernel_parts.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <culvert/steer.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+
+#include "steer.skel.h"
+
+/* ---- steer -------------------------------------------------------------------------------- */
+
+static struct bpf_object *steer_open(void **ret_skeleton)
+{
+	struct steer_bpf *skeleton = steer_bpf__open();
+
+	*ret_skeleton = skeleton;
+	return skeleton ? skeleton->obj : NULL;
+}
+
+static int steer_load(void *skeleton)
+{
+	return steer_bpf__load(skeleton);
+}
+
+static void steer_destroy(void *skeleton)
+{
+	steer_bpf__destroy(skeleton);
+}
+
+static const struct cv_pin steer_pins[] = {
+	{"steer_ports", CV_PIN_MAP, CV_PIN_DAEMON_WRITES,
+	 offsetof(struct cv_kernel, steer_ports_fd)},
+	{"steer_listeners", CV_PIN_MAP, CV_PIN_DAEMON_WRITES,
+	 offsetof(struct cv_kernel, steer_listeners_fd)},
+	{"steer_counters", CV_PIN_MAP, CV_PIN_DAEMON_WRITES,
+	 offsetof(struct cv_kernel, steer_counters_fd)},
+	{"steer", CV_PIN_PROGRAM, CV_PIN_LOADER_ONLY, 0},
+	{"steer_link", CV_PIN_LINK, CV_PIN_LOADER_ONLY, 0},
+	{NULL, CV_PIN_MAP, CV_PIN_LOADER_ONLY, 0},
+};
+
+/* ---- table -------------------------------------------------------------------------------- */
+
+const struct cv_kernel_kind cv_kernel_parts[] = {
+	{
+		.name = "steer",
+		.index = CV_PINS_STEER,
+		.layout = CV_STEER_VERSION,
+		.part_offset = offsetof(struct cv_kernel, steer),
+		/* without pins no second daemon could take the slots over: nothing would be won */
+		.only_pinned = true,
+		.open = steer_open,
+		.load = steer_load,
+		.destroy = steer_destroy,
+		.pins = steer_pins,
+	},
+};
+
+const size_t cv_kernel_part_count = sizeof(cv_kernel_parts) / sizeof(cv_kernel_parts[0]);
+
+/* ---- pins --------------------------------------------------------------------------------- */
+
+int cv_pins_path(const char *directory, const char *name, char *ret_path)
+{
+	int len = snprintf(ret_path, PATH_MAX, "%s/%s", directory, name);
+
+	return len < 0 || len >= PATH_MAX ? -ENAMETOOLONG : 0;
+}
+
+int cv_pins_open(const char *directory, const struct cv_pin *pin)
+{
+	LIBBPF_OPTS(bpf_obj_get_opts, options,
+		    .file_flags = pin->access == CV_PIN_DAEMON_READS ? BPF_F_RDONLY : 0);
+	char path[PATH_MAX];
+	int error = cv_pins_path(directory, pin->name, path);
+	int fd;
+
+	if (error)
+		return error;
+	fd = bpf_obj_get_opts(path, &options); /* the kernel sets CLOEXEC */
+	return fd < 0 ? -errno : fd;
+}

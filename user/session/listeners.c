@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: MIT
+/*
+ * listeners.c - each address of each inbound: steered where the kernel part is there, else bound.
+ *
+ *   steered  no port is bound: sk_lookup leads the address to our listeners. Changing hands is one
+ *            map update, ports below 1024 need no capability, any process may be the next.
+ *   bound    SO_REUSEPORT, one socket for each worker; unix paths: one socket for all
+ */
+#include "session/listeners.h"
+
+#include "base/log.h"
+#include "base/reason.h"
+#include "engine/steer.h"
+#include "ring/listen.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define BACKLOG 4096
+
+struct cv_listeners {
+	struct cv_listeners_request request;
+	struct cv_steer *steer; /* NULL: everything is bound */
+};
+
+/* ---- how ---------------------------------------------------------------------------------- */
+
+static const char *steer_error(const struct cv_kernel *kernel, int error)
+{
+	if (error == -ENOTCONN)
+		return "the pins steer another network namespace";
+	return kernel->steer.error ? kernel->steer.why : strerror(-error);
+}
+
+static int decide(struct cv_listeners *listeners)
+{
+	const struct cv_daemon_settings *settings = &listeners->request.config->daemon;
+	const struct cv_kernel *kernel = listeners->request.kernel;
+	int error;
+
+	if (!settings->steer)
+		return 0;
+	error = cv_steer_new(kernel, settings->pin_directory, &listeners->steer);
+	if (!error) {
+		cv_log(CV_LOG_INFO, "steering by the pins in %s", settings->pin_directory);
+		return 0;
+	}
+	if (error == -ENOMEM || settings->bpf == CV_BPF_REQUIRE) {
+		cv_log(CV_LOG_ERROR, "steering: %s", steer_error(kernel, error));
+		return error;
+	}
+	cv_log(CV_LOG_INFO, "no steering: %s", steer_error(kernel, error));
+	return 0;
+}
+
+int cv_listeners_new(const struct cv_listeners_request *request,
+		     struct cv_listeners **ret_listeners)
+{
+	struct cv_listeners *listeners = calloc(1, sizeof(*listeners));
+	int error;
+
+	if (!listeners)
+		return -ENOMEM;
+	listeners->request = *request;
+	error = decide(listeners);
+	if (error)
+		free(listeners);
+	else
+		*ret_listeners = listeners;
+	return error;
+}
+
+struct cv_listeners *cv_listeners_free(struct cv_listeners *listeners)
+{
+	if (!listeners)
+		return NULL;
+	listeners->steer = cv_steer_free(listeners->steer);
+	free(listeners);
+	return NULL;
+}
+
+static bool is_steered(const struct cv_listeners *listeners, const struct cv_sockaddr *address)
+{
+	return listeners->steer && address->any.sa_family != AF_UNIX;
+}
+
+static int for_each_address(struct cv_listeners *listeners,
+			    int (*visit)(struct cv_listeners *listeners,
+					 const struct cv_inbound *inbound,
+					 const struct cv_sockaddr *address))
+{
+	const struct cv_config *config = listeners->request.config;
+	int error = 0;
+
+	for (size_t i = 0; i < config->inbound_count && !error; i++) {
+		const struct cv_inbound *inbound = &config->inbounds[i];
+
+		for (size_t a = 0; a < inbound->listen_count && !error; a++)
+			error = visit(listeners, inbound, &inbound->listen_addresses[a]);
+	}
+	return error;
+}
+
+/* ---- is it free? -------------------------------------------------------------------------- */
+
+/* SO_REUSEPORT would let a second daemon take half of the first one's clients without a word, so
+ * each address is bound once without it. Before all listeners: ours may overlap. */
+static int try_to_bind(const struct cv_sockaddr *address)
+{
+	const int on = 1, off = 0;
+	int fd = socket(address->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0), error = 0;
+
+	if (fd < 0)
+		return -errno;
+	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (address->any.sa_family == AF_INET6)
+		(void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
+	if (bind(fd, &address->any, address->len_bytes) < 0)
+		error = -errno;
+	(void)close(fd);
+	return error;
+}
+
+static int refuse(const struct cv_inbound *inbound, const struct cv_sockaddr *address, int error,
+		  uint32_t holder)
+{
+	char text[CV_DESTINATION_TEXT];
+
+	cv_sockaddr_format(address, text);
+	if (holder)
+		cv_log(CV_LOG_ERROR,
+		       "inbound %s: culvertd %u listens on %s; --takeover would replace it",
+		       inbound->tag, holder, text);
+	else
+		cv_log(CV_LOG_ERROR, "inbound %s: cannot listen on %s: %s", inbound->tag, text,
+		       strerror(-error));
+	return error;
+}
+
+static int expect_free(struct cv_listeners *listeners, const struct cv_inbound *inbound,
+		       const struct cv_sockaddr *address)
+{
+	uint32_t holder;
+	int error;
+
+	if (address->any.sa_family == AF_UNIX)
+		return 0;
+	holder = listeners->steer ? cv_steer_holder(listeners->steer, address) : 0;
+	if (holder && !listeners->request.takeover)
+		return refuse(inbound, address, -EADDRINUSE, holder);
+	error = try_to_bind(address);
+	if (error == -EACCES && listeners->steer)
+		return 0; /* a port below 1024: no need to bind it */
+	return error ? refuse(inbound, address, error, 0) : 0;
+}
+
+int cv_listeners_expect_free(struct cv_listeners *listeners)
+{
+	return for_each_address(listeners, expect_free);
+}
+
+/* ---- listening ---------------------------------------------------------------------------- */
+
+/* A path can be bound once only: the workers accept from one queue. */
+static int share_socket(int fd)
+{
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+	return copy < 0 ? -errno : copy;
+}
+
+static int bind_one(const struct cv_listeners *listeners, const struct cv_inbound *inbound,
+		    const struct cv_sockaddr *address, int first)
+{
+	if (address->any.sa_family == AF_UNIX && first >= 0)
+		return share_socket(first);
+	if (address->any.sa_family == AF_UNIX && listeners->request.takeover)
+		return cv_listen_replace(address, BACKLOG, inbound->unix_mode);
+	return cv_listen(address, BACKLOG, inbound->unix_mode);
+}
+
+static int open_bound(struct cv_listeners *listeners, const struct cv_inbound *inbound,
+		      const struct cv_sockaddr *address, int *ret_fds)
+{
+	for (unsigned i = 0; i < listeners->request.worker_count; i++) {
+		ret_fds[i] = bind_one(listeners, inbound, address, i ? ret_fds[0] : -1);
+		if (ret_fds[i] >= 0)
+			continue;
+		int error = ret_fds[i];
+
+		while (i-- > 0)
+			(void)close(ret_fds[i]);
+		return error;
+	}
+	return 0;
+}
+
+/* Each descriptor becomes a worker's, or is closed. */
+static int give_to_workers(struct cv_listeners *listeners, const struct cv_inbound *inbound,
+			   const int *fds)
+{
+	int error = 0;
+
+	for (unsigned i = 0; i < listeners->request.worker_count; i++) {
+		if (!error && cv_worker_listen(&listeners->request.workers[i], inbound, fds[i]))
+			error = -ENOMEM;
+		if (error)
+			(void)close(fds[i]);
+	}
+	return error;
+}
+
+static int listen_on(struct cv_listeners *listeners, const struct cv_inbound *inbound,
+		     const struct cv_sockaddr *address)
+{
+	const bool steered = is_steered(listeners, address);
+	const unsigned count = listeners->request.worker_count;
+	char text[CV_DESTINATION_TEXT];
+	int fds[256];
+	int error;
+
+	if (count > sizeof(fds) / sizeof(fds[0]))
+		return -EINVAL;
+	error = steered ? cv_steer_listen(listeners->steer, address, inbound->tag, BACKLOG, count,
+					  fds)
+			: open_bound(listeners, inbound, address, fds);
+	if (error)
+		return refuse(inbound, address, error, 0);
+	error = give_to_workers(listeners, inbound, fds);
+	cv_sockaddr_format(address, text);
+	if (!error)
+		cv_log(CV_LOG_INFO, "inbound %s listens on %s%s", inbound->tag, text,
+		       steered ? ", steered" : "");
+	return error;
+}
+
+int cv_listeners_open(struct cv_listeners *listeners)
+{
+	int error = for_each_address(listeners, listen_on);
+
+	if (error || !listeners->steer)
+		return error;
+	error = cv_steer_commit(listeners->steer, listeners->request.takeover);
+	if (error)
+		cv_log(CV_LOG_ERROR, "steering: cannot take the addresses: %s", strerror(-error));
+	return error;
+}
