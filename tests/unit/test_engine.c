@@ -8,15 +8,12 @@
  * Every stream is a function of its position, so a byte lost, doubled or moved is seen where it
  * happens. One thread plays both ends between the turns of the ring.
  */
+#include "engine_rig.h"
+
 #include "base/clock.h"
-#include "base/container.h"
-#include "engine/engine.h"
 #include "engine/pipe_pool.h"
 
-#include <arpa/inet.h>
-#include <dirent.h>
 #include <errno.h>
-#include <netinet/tcp.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -27,306 +24,6 @@
 
 #include <cmocka.h>
 
-#define LIMIT_MS 20000
-#define PIPES 16
-
-/* What one run of all tests uses. */
-struct variant {
-	const struct cv_engine *engine;
-	uint32_t max_pipes;
-};
-
-struct rig {
-	struct cv_ring *ring;
-	struct cv_engine_env env;
-	int listener;
-	struct cv_sockaddr address;
-	size_t fds_before;
-	struct cv_timer guard;
-};
-
-/* One end of a stream that the test plays. */
-struct end {
-	int fd;
-	uint64_t sent, received, wanted; /* wanted: bytes to send */
-	uint32_t send_seed, receive_seed;
-	size_t chunk_limit;
-	bool fin_wanted, fin_sent, fin_seen, reset_seen;
-};
-
-struct session {
-	struct end client, server;
-	int near, far;
-	struct cv_flow up, down;
-	int up_result, down_result, ended;
-};
-
-static const int none = 1;
-
-static size_t open_fds(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	size_t count = 0;
-
-	assert_non_null(dir);
-	while (readdir(dir))
-		count++;
-	(void)closedir(dir);
-	return count;
-}
-
-static void tick(struct cv_timer *timer)
-{
-	(void)timer;
-}
-
-static void rig_open(struct rig *rig, void **state)
-{
-	const struct variant *variant = *state;
-	const struct cv_ring_config config = {
-		.entry_count = 256,
-		.buffer_count = 64,
-		.buffer_bytes = 16384,
-	};
-
-	memset(rig, 0, sizeof(*rig));
-	rig->fds_before = open_fds();
-	assert_int_equal(cv_ring_new(&config, &rig->ring), 0);
-	rig->env.ring = rig->ring;
-	rig->env.pipes = cv_pipe_pool_new(variant->max_pipes, 4, 262144);
-	assert_non_null(rig->env.pipes);
-	rig->guard.due = tick;
-	rig->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	rig->address.len_bytes = sizeof(rig->address.in);
-	rig->address.in.sin_family = AF_INET;
-	rig->address.in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	assert_int_equal(bind(rig->listener, &rig->address.any, rig->address.len_bytes), 0);
-	assert_int_equal(listen(rig->listener, 64), 0);
-	assert_int_equal(getsockname(rig->listener, &rig->address.any, &rig->address.len_bytes), 0);
-}
-
-static void rig_close(struct rig *rig)
-{
-	assert_int_equal(cv_pipe_pool_used(rig->env.pipes), 0);
-	(void)close(rig->listener);
-	cv_pipe_pool_free(rig->env.pipes);
-	cv_timer_disarm(rig->ring, &rig->guard);
-	cv_ring_free(rig->ring);
-	assert_int_equal(open_fds(), rig->fds_before);
-}
-
-static void turn(struct rig *rig)
-{
-	cv_timer_arm(rig->ring, &rig->guard, cv_clock_ms() + 1);
-	assert_int_equal(cv_ring_turn(rig->ring), 0);
-}
-
-/* Both ends of one TCP connection, nonblocking. */
-static void connect_pair(struct rig *rig, int *ret_outer, int *ret_inner)
-{
-	const int one = 1;
-
-	*ret_outer = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	assert_true(*ret_outer >= 0);
-	assert_int_equal(connect(*ret_outer, &rig->address.any, rig->address.len_bytes), 0);
-	*ret_inner = accept4(rig->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-	assert_true(*ret_inner >= 0);
-	assert_int_equal(setsockopt(*ret_outer, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)), 0);
-}
-
-static void up_ended(struct cv_flow *flow, int result)
-{
-	struct session *session = cv_container_of(flow, struct session, up);
-
-	assert_int_equal(session->up_result, none);
-	session->up_result = result;
-	session->ended++;
-	if (session->down_result == none)
-		cv_flow_watch_sink(&session->down);
-}
-
-static void down_ended(struct cv_flow *flow, int result)
-{
-	struct session *session = cv_container_of(flow, struct session, down);
-
-	assert_int_equal(session->down_result, none);
-	session->down_result = result;
-	session->ended++;
-	if (session->up_result == none)
-		cv_flow_watch_sink(&session->up);
-}
-
-static void session_open(struct rig *rig, struct session *session, uint32_t seed)
-{
-	memset(session, 0, sizeof(*session));
-	connect_pair(rig, &session->client.fd, &session->near);
-	connect_pair(rig, &session->server.fd, &session->far);
-	session->client.chunk_limit = session->server.chunk_limit = 50000;
-	session->client.send_seed = session->server.receive_seed = 2 * seed + 1;
-	session->client.receive_seed = session->server.send_seed = 2 * seed + 2;
-	session->up_result = session->down_result = none;
-	session->up = (struct cv_flow){
-		.env = &rig->env,
-		.source_fd = session->near,
-		.sink_fd = session->far,
-		.ended = up_ended,
-	};
-	session->down = session->up;
-	session->down.source_fd = session->far;
-	session->down.sink_fd = session->near;
-	session->down.ended = down_ended;
-}
-
-static void session_start(struct session *session, void **state)
-{
-	const struct variant *variant = *state;
-
-	assert_int_equal(variant->engine->start(&session->up), 0);
-	assert_int_equal(variant->engine->start(&session->down), 0);
-	assert_ptr_equal(session->up.engine, variant->engine);
-}
-
-/* Everything ended by itself, or is stopped here. */
-static void session_close(struct rig *rig, struct session *session)
-{
-	uint64_t end_ms = cv_clock_ms() + LIMIT_MS;
-
-	if (session->up_result == none)
-		session->up.engine->stop(&session->up);
-	if (session->down_result == none)
-		session->down.engine->stop(&session->down);
-	while (session->ended < 2 && cv_clock_ms() < end_ms)
-		turn(rig);
-	assert_int_equal(session->ended, 2);
-	assert_false(session->up.op.pending);
-	assert_false(session->down.op.pending);
-	assert_null(session->up.pipe);
-	assert_null(session->down.pipe);
-	(void)close(session->near);
-	(void)close(session->far);
-	if (session->client.fd >= 0)
-		(void)close(session->client.fd);
-	if (session->server.fd >= 0)
-		(void)close(session->server.fd);
-}
-
-static void reset(struct end *end)
-{
-	const struct linger linger = {.l_onoff = 1};
-
-	assert_int_equal(setsockopt(end->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)), 0);
-	(void)close(end->fd);
-	end->fd = -1;
-}
-
-/* ---- streams ------------------------------------------------------------------------------ */
-
-static uint8_t byte_at(uint64_t position, uint32_t seed)
-{
-	uint64_t x = (position + 1) * 0x9e3779b97f4a7c15u ^ (uint64_t)seed * 0xc2b2ae3d27d4eb4fu;
-
-	return (uint8_t)(x >> 29 ^ x >> 51);
-}
-
-static uint8_t scratch[1 << 17];
-
-/* Send as much of what is wanted as the socket takes now, at most @limit bytes. */
-static void end_send(struct end *end, uint64_t limit)
-{
-	while (end->fd >= 0 && end->sent < end->wanted && limit) {
-		size_t chunk = 1 + (size_t)rand() % end->chunk_limit;
-		ssize_t sent;
-
-		if (chunk > end->wanted - end->sent)
-			chunk = end->wanted - end->sent;
-		if (chunk > limit)
-			chunk = limit;
-		for (size_t i = 0; i < chunk; i++)
-			scratch[i] = byte_at(end->sent + i, end->send_seed);
-		sent = send(end->fd, scratch, chunk, MSG_NOSIGNAL | MSG_DONTWAIT);
-		if (sent < 0) {
-			assert_true(errno == EAGAIN || errno == EPIPE || errno == ECONNRESET);
-			return;
-		}
-		end->sent += (uint64_t)sent;
-		limit -= (uint64_t)sent;
-	}
-	if (end->fd >= 0 && end->fin_wanted && !end->fin_sent && end->sent == end->wanted) {
-		assert_int_equal(shutdown(end->fd, SHUT_WR), 0);
-		end->fin_sent = true;
-	}
-}
-
-static void end_receive(struct end *end, uint64_t limit)
-{
-	while (end->fd >= 0 && !end->fin_seen && limit) {
-		size_t size = limit < sizeof(scratch) ? limit : sizeof(scratch);
-		ssize_t got = recv(end->fd, scratch, size, MSG_DONTWAIT);
-
-		if (got == 0)
-			end->fin_seen = true;
-		if (got < 0 && errno == ECONNRESET)
-			end->reset_seen = true;
-		if (got <= 0)
-			return;
-		for (ssize_t i = 0; i < got; i++)
-			if (scratch[i] != byte_at(end->received + (uint64_t)i, end->receive_seed))
-				fail_msg("wrong byte at %llu",
-					 (unsigned long long)(end->received + (uint64_t)i));
-		end->received += (uint64_t)got;
-		limit -= (uint64_t)got;
-	}
-}
-
-static void play(struct rig *rig, struct session *session)
-{
-	end_send(&session->client, 1 << 18);
-	end_send(&session->server, 1 << 18);
-	turn(rig);
-	end_receive(&session->client, 1 << 20);
-	end_receive(&session->server, 1 << 20);
-}
-
-static void play_until_ended(struct rig *rig, struct session *session, int ended)
-{
-	uint64_t end_ms = cv_clock_ms() + LIMIT_MS;
-
-	while (session->ended < ended && cv_clock_ms() < end_ms)
-		play(rig, session);
-	assert_int_equal(session->ended, ended);
-	end_receive(&session->client, UINT64_MAX);
-	end_receive(&session->server, UINT64_MAX);
-	/* a busy or emulated kernel delivers later than it took */
-	end_ms = cv_clock_ms() + (ended == 2 ? LIMIT_MS : 0);
-	while (!(session->client.fin_seen && session->server.fin_seen) && cv_clock_ms() < end_ms) {
-		turn(rig);
-		end_receive(&session->client, UINT64_MAX);
-		end_receive(&session->server, UINT64_MAX);
-	}
-}
-
-static void play_until_received(struct rig *rig, struct session *session, const struct end *end,
-				uint64_t bytes)
-{
-	uint64_t end_ms = cv_clock_ms() + LIMIT_MS;
-
-	while (end->received < bytes && cv_clock_ms() < end_ms)
-		play(rig, session);
-	assert_int_equal(end->received, bytes);
-}
-
-static void assert_all_arrived(const struct session *session)
-{
-	assert_int_equal(session->up_result, 0);
-	assert_int_equal(session->down_result, 0);
-	assert_int_equal(session->server.received, session->client.wanted);
-	assert_int_equal(session->client.received, session->server.wanted);
-	assert_true(session->server.fin_seen);
-	assert_true(session->client.fin_seen);
-	assert_int_equal(session->up.moved_bytes, session->client.wanted);
-	assert_int_equal(session->down.moved_bytes, session->server.wanted);
-}
-
 /* ---- law 1: every byte, in order ---------------------------------------------------------- */
 
 static void both_directions_arrive_whole(void **state)
@@ -335,7 +32,7 @@ static void both_directions_arrive_whole(void **state)
 	struct session session;
 	struct rig rig;
 
-	rig_open(&rig, state);
+	engine_rig_open(&rig, state);
 	for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
 		session_open(&rig, &session, (uint32_t)i);
 		session.client.chunk_limit = limits[i];
@@ -348,7 +45,7 @@ static void both_directions_arrive_whole(void **state)
 		assert_all_arrived(&session);
 		session_close(&rig, &session);
 	}
-	rig_close(&rig);
+	engine_rig_close(&rig);
 }
 
 static void queued_before_start_comes_first(void **state)
@@ -356,7 +53,7 @@ static void queued_before_start_comes_first(void **state)
 	struct session session;
 	struct rig rig;
 
-	rig_open(&rig, state);
+	engine_rig_open(&rig, state);
 	session_open(&rig, &session, 3);
 	session.client.wanted = session.server.wanted = 60000;
 	session.server.fin_wanted = true; /* even the FIN is there already */
@@ -370,7 +67,7 @@ static void queued_before_start_comes_first(void **state)
 	play_until_ended(&rig, &session, 2);
 	assert_all_arrived(&session);
 	session_close(&rig, &session);
-	rig_close(&rig);
+	engine_rig_close(&rig);
 }
 
 static void slow_reader_blocks_the_sender(void **state)
@@ -381,7 +78,7 @@ static void slow_reader_blocks_the_sender(void **state)
 	uint64_t held;
 	struct rig rig;
 
-	rig_open(&rig, state);
+	engine_rig_open(&rig, state);
 	session_open(&rig, &session, 4);
 	assert_int_equal(
 		setsockopt(session.server.fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
@@ -413,7 +110,7 @@ static void slow_reader_blocks_the_sender(void **state)
 	play_until_ended(&rig, &session, 2);
 	assert_all_arrived(&session);
 	session_close(&rig, &session);
-	rig_close(&rig);
+	engine_rig_close(&rig);
 }
 
 static void many_flows_at_once(void **state)
@@ -425,7 +122,7 @@ static void many_flows_at_once(void **state)
 	int ended = 0;
 
 	assert_non_null(sessions);
-	rig_open(&rig, state);
+	engine_rig_open(&rig, state);
 	for (int i = 0; i < SESSIONS; i++) {
 		session_open(&rig, &sessions[i], (uint32_t)i);
 		sessions[i].client.wanted = BYTES + (uint64_t)i;
@@ -452,7 +149,7 @@ static void many_flows_at_once(void **state)
 		assert_all_arrived(&sessions[i]);
 		session_close(&rig, &sessions[i]);
 	}
-	rig_close(&rig);
+	engine_rig_close(&rig);
 	free(sessions);
 }
 
@@ -464,7 +161,7 @@ static void blocked_flows_hold_up_nobody(void **state)
 	struct rig rig;
 
 	assert_non_null(blocked);
-	rig_open(&rig, state);
+	engine_rig_open(&rig, state);
 	for (int i = 0; i < BLOCKED; i++) {
 		session_open(&rig, &blocked[i], (uint32_t)i);
 		blocked[i].client.wanted = 50000000;
@@ -484,7 +181,7 @@ static void blocked_flows_hold_up_nobody(void **state)
 	session_close(&rig, &session);
 	for (int i = 0; i < BLOCKED; i++)
 		session_close(&rig, &blocked[i]);
-	rig_close(&rig);
+	engine_rig_close(&rig);
 	free(blocked);
 }
 
@@ -497,7 +194,7 @@ static void fin_leaves_the_other_direction_alive(void **state)
 		struct end *first, *second;
 		struct rig rig;
 
-		rig_open(&rig, state);
+		engine_rig_open(&rig, state);
 		session_open(&rig, &session, 5);
 		first = reverse ? &session.server : &session.client;
 		second = reverse ? &session.client : &session.server;
@@ -521,7 +218,7 @@ static void fin_leaves_the_other_direction_alive(void **state)
 		play_until_ended(&rig, &session, 2);
 		assert_all_arrived(&session);
 		session_close(&rig, &session);
-		rig_close(&rig);
+		engine_rig_close(&rig);
 	}
 }
 
@@ -534,7 +231,7 @@ static void count_is_live(void **state)
 	struct rig rig;
 	char text[128];
 
-	rig_open(&rig, state);
+	engine_rig_open(&rig, state);
 	session_open(&rig, &session, 6);
 	session_start(&session, state);
 	for (uint64_t total = 1; total < 200000; total = total * 3 + 1) {
@@ -554,7 +251,7 @@ static void count_is_live(void **state)
 	assert_non_null(strstr(text, variant->engine->name));
 	assert_non_null(strstr(text, "source"));
 	session_close(&rig, &session);
-	rig_close(&rig);
+	engine_rig_close(&rig);
 }
 
 /* ---- ends --------------------------------------------------------------------------------- */
@@ -565,7 +262,7 @@ static void source_reset_ends_after_its_bytes(void **state)
 	struct session session;
 	struct rig rig;
 
-	rig_open(&rig, state);
+	engine_rig_open(&rig, state);
 	session_open(&rig, &session, 7);
 	session_start(&session, state);
 	session.client.wanted = 30000;
@@ -578,7 +275,7 @@ static void source_reset_ends_after_its_bytes(void **state)
 	assert_int_equal(session.server.received, 30000);
 	assert_false(session.server.fin_seen);
 	session_close(&rig, &session);
-	rig_close(&rig);
+	engine_rig_close(&rig);
 }
 
 static void sink_reset_ends_a_writing_flow(void **state)
@@ -587,7 +284,7 @@ static void sink_reset_ends_a_writing_flow(void **state)
 	struct session session;
 	struct rig rig;
 
-	rig_open(&rig, state);
+	engine_rig_open(&rig, state);
 	session_open(&rig, &session, 8);
 	session.client.wanted = 1000000000;
 	assert_int_equal(((const struct variant *)*state)->engine->start(&session.up), 0);
@@ -603,7 +300,7 @@ static void sink_reset_ends_a_writing_flow(void **state)
 	assert_true(session.up_result == -EPIPE || session.up_result == -ECONNRESET);
 	assert_int_equal(session.up.failed_side, CV_FLOW_SINK);
 	session_close(&rig, &session);
-	rig_close(&rig);
+	engine_rig_close(&rig);
 }
 
 /* The sink said FIN long ago and nothing is to be written: only a watch can tell that it is gone.
@@ -613,7 +310,7 @@ static void sink_reset_ends_a_silent_flow(void **state)
 	struct session session;
 	struct rig rig;
 
-	rig_open(&rig, state);
+	engine_rig_open(&rig, state);
 	session_open(&rig, &session, 9);
 	session.client.wanted = 1000;
 	session.client.fin_wanted = true;
@@ -628,7 +325,7 @@ static void sink_reset_ends_a_silent_flow(void **state)
 	assert_int_equal(session.down_result, -ECONNRESET);
 	assert_int_equal(session.down.failed_side, CV_FLOW_SINK);
 	session_close(&rig, &session);
-	rig_close(&rig);
+	engine_rig_close(&rig);
 }
 
 static void block_up(struct rig *rig, struct session *session)
@@ -654,7 +351,7 @@ static void source_reset_ends_a_blocked_flow(void **state)
 	struct rig rig;
 	char text[128];
 
-	rig_open(&rig, state);
+	engine_rig_open(&rig, state);
 	session_open(&rig, &session, 10);
 	session_start(&session, state);
 	block_up(&rig, &session);
@@ -666,7 +363,7 @@ static void source_reset_ends_a_blocked_flow(void **state)
 	assert_int_equal(session.up_result, -ECONNRESET);
 	assert_int_equal(session.up.failed_side, CV_FLOW_SOURCE);
 	session_close(&rig, &session);
-	rig_close(&rig);
+	engine_rig_close(&rig);
 }
 
 /* Both FINs make a hang-up of the source; the bytes before its FIN still have to arrive. */
@@ -675,7 +372,7 @@ static void fins_of_both_are_no_death(void **state)
 	struct session session;
 	struct rig rig;
 
-	rig_open(&rig, state);
+	engine_rig_open(&rig, state);
 	session_open(&rig, &session, 11);
 	session_start(&session, state);
 	block_up(&rig, &session);
@@ -690,7 +387,7 @@ static void fins_of_both_are_no_death(void **state)
 	play_until_ended(&rig, &session, 2);
 	assert_all_arrived(&session);
 	session_close(&rig, &session);
-	rig_close(&rig);
+	engine_rig_close(&rig);
 }
 
 static void stop_at_any_time(void **state)
@@ -699,7 +396,7 @@ static void stop_at_any_time(void **state)
 		struct session session;
 		struct rig rig;
 
-		rig_open(&rig, state);
+		engine_rig_open(&rig, state);
 		session_open(&rig, &session, 12);
 		session.client.wanted = session.server.wanted = 100000000;
 		if (when % 4 == 1)
@@ -719,7 +416,7 @@ static void stop_at_any_time(void **state)
 		assert_int_equal(session.up_result, -ECANCELED);
 		assert_int_equal(session.down_result, -ECANCELED);
 		session_close(&rig, &session);
-		rig_close(&rig);
+		engine_rig_close(&rig);
 	}
 }
 
@@ -728,7 +425,7 @@ static void stopped_flows_leave_nothing_behind(void **state)
 {
 	struct rig rig;
 
-	rig_open(&rig, state);
+	engine_rig_open(&rig, state);
 	for (uint32_t i = 0; i < 6; i++) {
 		struct session blocked, session;
 
@@ -744,7 +441,7 @@ static void stopped_flows_leave_nothing_behind(void **state)
 		assert_all_arrived(&session);
 		session_close(&rig, &session);
 	}
-	rig_close(&rig);
+	engine_rig_close(&rig);
 }
 
 /* ---- table ------------------------------------------------------------------------------- */
@@ -754,6 +451,7 @@ static void engines_are_found_by_name(void **state)
 	(void)state;
 	assert_ptr_equal(cv_engine_find("copy"), &cv_engine_copy);
 	assert_ptr_equal(cv_engine_find("splice"), &cv_engine_splice);
+	assert_ptr_equal(cv_engine_find("sockmap"), &cv_engine_sockmap);
 	assert_null(cv_engine_find("sockmap "));
 	assert_null(cv_engine_find(""));
 }
@@ -762,11 +460,13 @@ static struct variant variants[] = {
 	{&cv_engine_copy, PIPES},
 	{&cv_engine_splice, PIPES},
 	{&cv_engine_splice, 0}, /* as if all pipes were always taken */
+	{&cv_engine_sockmap, PIPES},
 };
 
 #define EACH(test)                                                                                 \
 	{#test ", copy", test, NULL, NULL, &variants[0]},                                          \
 	{#test ", splice", test, NULL, NULL, &variants[1]},                                        \
+	{#test ", sockmap", test, NULL, NULL, &variants[3]},                                       \
 	{                                                                                          \
 		#test ", splice without pipes", test, NULL, NULL, &variants[2]                     \
 	}
@@ -790,8 +490,11 @@ int main(void)
 		EACH(stopped_flows_leave_nothing_behind),
 		cmocka_unit_test(engines_are_found_by_name),
 	};
+	int failed;
 
 	(void)signal(SIGPIPE, SIG_IGN);
 	srand(11);
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	failed = cmocka_run_group_tests(tests, NULL, NULL);
+	rig_relay_done();
+	return failed;
 }

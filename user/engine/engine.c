@@ -23,7 +23,8 @@
 
 enum { SEND_FLAGS = MSG_NOSIGNAL | MSG_DONTWAIT };
 
-static const struct cv_engine *const engines[] = {&cv_engine_copy, &cv_engine_splice};
+static const struct cv_engine *const engines[] = {&cv_engine_copy, &cv_engine_splice,
+						&cv_engine_sockmap};
 
 const struct cv_engine *cv_engine_find(const char *name)
 {
@@ -35,7 +36,7 @@ const struct cv_engine *cv_engine_find(const char *name)
 
 /* ---- early ends --------------------------------------------------------------------------- */
 
-static void stop_with(struct cv_flow *flow, int result, enum cv_flow_side side)
+void cv_flow_stop_with(struct cv_flow *flow, int result, enum cv_flow_side side)
 {
 	if (flow->stopping)
 		return;
@@ -47,13 +48,14 @@ static void stop_with(struct cv_flow *flow, int result, enum cv_flow_side side)
 
 void cv_flow_stop(struct cv_flow *flow)
 {
-	stop_with(flow, -ECANCELED, CV_FLOW_SOURCE);
+	cv_flow_stop_with(flow, -ECANCELED, CV_FLOW_SOURCE);
 }
 
 static void sink_died(struct cv_watch *watch, bool error)
 {
 	(void)error; /* a hang-up says that writing is over, and it was not us who ended it */
-	stop_with(cv_container_of(watch, struct cv_flow, sink_watch), -ECONNRESET, CV_FLOW_SINK);
+	cv_flow_stop_with(cv_container_of(watch, struct cv_flow, sink_watch), -ECONNRESET,
+			  CV_FLOW_SINK);
 }
 
 static void source_died(struct cv_watch *watch, bool error)
@@ -62,7 +64,17 @@ static void source_died(struct cv_watch *watch, bool error)
 
 	/* A hang-up is just both FINs, and its last bytes may still be on their way. */
 	if (error && flow->op.fd == flow->sink_fd)
-		stop_with(flow, -ECONNRESET, CV_FLOW_SOURCE);
+		cv_flow_stop_with(flow, -ECONNRESET, CV_FLOW_SOURCE);
+}
+
+void cv_flow_yield(struct cv_flow *flow)
+{
+	if (flow->engine == &cv_engine_sockmap)
+		return;
+	flow->yielding = true;
+	/* A flow that waits for its source holds nothing; what its recv got by now is delivered. */
+	if (flow->op.pending && flow->op.fd == flow->source_fd)
+		cv_ring_cancel(flow->env->ring, &flow->op);
 }
 
 void cv_flow_watch_sink(struct cv_flow *flow)
@@ -77,7 +89,8 @@ void cv_flow_watch_sink(struct cv_flow *flow)
 void cv_flow_begin(struct cv_flow *flow, const struct cv_engine *engine)
 {
 	flow->engine = engine;
-	flow->stopping = false;
+	flow->stopping = flow->yielding = false;
+	flow->wake_count = flow->full_count = 0;
 	flow->pipe = NULL;
 	flow->block = NULL;
 	flow->pipe_bytes = flow->block_at = flow->block_end = 0;
@@ -151,6 +164,18 @@ int cv_flow_deliver_block(struct cv_flow *flow)
 	free(flow->block);
 	flow->block = NULL;
 	return 0;
+}
+
+void cv_flow_woken(struct cv_flow *flow)
+{
+	if (flow->wake_count < UINT16_MAX)
+		flow->wake_count++;
+}
+
+void cv_flow_blocked(struct cv_flow *flow)
+{
+	if (flow->full_count < UINT16_MAX)
+		flow->full_count++;
 }
 
 void cv_flow_moved(struct cv_flow *flow, size_t count_bytes)

@@ -14,12 +14,18 @@
 #include "ring/ring.h"
 
 struct cv_pipe;
+struct cv_sockmap;
 struct cv_engine;
 
 struct cv_engine_env { /* one per worker */
 	struct cv_ring *ring;
 	struct cv_pipe_pool *pipes;
+	struct cv_sockmap *sockmap; /* NULL = the kernel part is absent or failed its test */
 };
+
+/* What ended() gets after cv_flow_yield(): nothing of the direction is in user space and both
+ * sockets are as they were, for the next engine. */
+#define CV_FLOW_YIELDED 1
 
 enum cv_flow_side { CV_FLOW_SOURCE, CV_FLOW_SINK };
 
@@ -34,7 +40,7 @@ struct cv_flow {
 	/*
 	 * ended: called exactly once, when no operation of the flow is pending any more.
 	 * @result: 0 = source ended, every byte delivered, FIN sent to the sink; -ECANCELED after
-	 * stop; else -errno with @failed_side set.
+	 * stop; CV_FLOW_YIELDED; else -errno with @failed_side set.
 	 */
 	void (*ended)(struct cv_flow *flow, int result);
 	enum cv_flow_side failed_side;
@@ -46,8 +52,11 @@ struct cv_flow {
 	uint8_t *block; /* what a full sink did not take of bytes that went through user space */
 	uint32_t pipe_bytes;  /* bytes in the pipe */
 	uint32_t block_at, block_end;
+	uint32_t slot; /* sockmap: its index */
+	/* since the owner last set them to 0: what a choice of engine looks at */
+	uint16_t wake_count, full_count; /* turns; of these, ended by a full sink */
 	uint8_t state;
-	bool stopping;
+	bool stopping, yielding;
 	uint8_t owner_tag; /* the owner's own, untouched by engines */
 };
 
@@ -75,8 +84,17 @@ struct cv_engine {
  * Before that, whoever reads the sink notices, after the last byte. May be repeated. */
 void cv_flow_watch_sink(struct cv_flow *flow);
 
+/** cv_flow_yield() - End a copy or splice flow as soon as no byte of it is in user space or a pipe:
+ * ended(CV_FLOW_YIELDED), within this turn or later, unless it ends otherwise. A flow with a full
+ * sink goes on until that has taken all. Other engines do not yield. */
+void cv_flow_yield(struct cv_flow *flow);
+
 extern const struct cv_engine cv_engine_copy;
 extern const struct cv_engine cv_engine_splice;
+/* Sockets once given to it must not be spliced from then on: the reverse direction is for sockmap
+ * or copy, until both are closed. start: also -ENOTSUP (not available), -EOPNOTSUPP (an end of the
+ * connection has said FIN), -ENOSPC. */
+extern const struct cv_engine cv_engine_sockmap;
 
 /** cv_engine_find() - By name, NULL if unknown. */
 const struct cv_engine *cv_engine_find(const char *name);

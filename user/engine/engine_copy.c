@@ -34,7 +34,10 @@ static void go_on(struct cv_flow *flow, int error)
 		cv_flow_end(flow, error, CV_FLOW_SINK);
 	} else if (error) {
 		flow->state = COPY_BLOCKED;
+		cv_flow_blocked(flow);
 		cv_flow_wait_sink(flow, sink_ready);
+	} else if (flow->yielding) {
+		cv_flow_end(flow, CV_FLOW_YIELDED, CV_FLOW_SOURCE);
 	} else {
 		flow->state = COPY_RECEIVING;
 		flow->op.done = received;
@@ -76,6 +79,7 @@ static void received(struct cv_op *op, int result, uint32_t flags)
 	struct cv_ring *ring = flow->env->ring;
 	int error = 0;
 
+	cv_flow_woken(flow);
 	if (result > 0) {
 		int last = flow->stopping
 				   ? -ECANCELED
@@ -86,7 +90,7 @@ static void received(struct cv_op *op, int result, uint32_t flags)
 	}
 	if (flow->stopping)
 		cv_flow_end_stopped(flow);
-	else if (result == -EAGAIN)
+	else if (result == -EAGAIN || (flow->yielding && result == -ECANCELED))
 		go_on(flow, error);
 	else
 		cv_flow_end(flow, result, CV_FLOW_SOURCE);

@@ -28,8 +28,13 @@ enum splice_state { SPLICE_EXPECT_SOURCE, SPLICE_EXPECT_SINK };
 
 static void ready(struct cv_op *op, int result, uint32_t flags);
 
+/* Nothing is on its way. */
 static void expect_source(struct cv_flow *flow)
 {
+	if (flow->yielding) {
+		cv_flow_end(flow, CV_FLOW_YIELDED, CV_FLOW_SOURCE);
+		return;
+	}
 	cv_pipe_give(flow->env->pipes, flow->pipe, 0);
 	flow->pipe = NULL;
 	flow->state = SPLICE_EXPECT_SOURCE;
@@ -38,6 +43,7 @@ static void expect_source(struct cv_flow *flow)
 
 static void expect_sink(struct cv_flow *flow)
 {
+	cv_flow_blocked(flow);
 	flow->state = SPLICE_EXPECT_SINK;
 	cv_flow_wait_sink(flow, ready);
 }
@@ -123,11 +129,16 @@ static void ready(struct cv_op *op, int result, uint32_t flags)
 		cv_flow_end_stopped(flow);
 		return;
 	}
+	if (flow->yielding && flow->state == SPLICE_EXPECT_SOURCE) {
+		expect_source(flow);
+		return;
+	}
 	if (result < 0) {
 		cv_flow_end(flow, result, flow->state == SPLICE_EXPECT_SINK ? CV_FLOW_SINK
 									     : CV_FLOW_SOURCE);
 		return;
 	}
+	cv_flow_woken(flow);
 	if (!flow->pipe && !flow->block)
 		flow->pipe = cv_pipe_take(flow->env->pipes); /* NULL: slow sinks hold them all */
 	pump(flow);

@@ -26,9 +26,14 @@ void cv_flow_moved(struct cv_flow *flow, size_t count_bytes);
 /** cv_flow_half_close(), cv_flow_stop() - As in struct cv_engine. */
 int cv_flow_half_close(struct cv_flow *flow);
 void cv_flow_stop(struct cv_flow *flow);
+/** cv_flow_stop_with() - Stop, and report @result and @side then. */
+void cv_flow_stop_with(struct cv_flow *flow, int result, enum cv_flow_side side);
 /** cv_flow_end() - Free what the flow holds and report; @result 0 sends the FIN first. No operation
  * may be pending. The flow may be gone afterwards. */
 void cv_flow_end(struct cv_flow *flow, int result, enum cv_flow_side side);
+/** cv_flow_woken() / cv_flow_blocked() - Count a turn that begins / that a full sink ended. */
+void cv_flow_woken(struct cv_flow *flow);
+void cv_flow_blocked(struct cv_flow *flow);
 /** cv_flow_end_stopped() - The end of a flow that is stopping. */
 void cv_flow_end_stopped(struct cv_flow *flow);
 
