@@ -1,315 +1,396 @@
 // SPDX-License-Identifier: MIT
 /*
- * culvert_show.c - `culvert show`: asks a running daemon over its control socket and prints tables.
+ * culvert_show.c - `culvert show`: looks into a running daemon and prints tables.
  *
- * The socket takes one line and answers with one JSON document (control/control_socket.h); --json
- * prints that as it is.
+ *   ask --(HALF_SECOND later)--> ask again -> rates of sessions and users -> sort -> print
+ *                                   ^------------------- --watch ------------------'
+ *
+ * Rates come from two answers, so the daemon keeps none. --json prints the last answer as it is,
+ * rates added.
  */
 #include "culvert.h"
+#include "culvert_ask.h"
+#include "culvert_table.h"
 
-#include <errno.h>
 #include <getopt.h>
-#include <json-c/json.h>
+#include <signal.h>
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
-#define DEFAULT_CONTROL "/run/culvert/control.sock"
-#define ANSWER_MAX (256u << 20)
+#define SAMPLE_S 0.5
+#define WATCH_S 2.0
+#define RECORDS_MAX 1000000
 
-static int dial(const char *path)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	int fd;
-
-	if (strlen(path) >= sizeof(address.sun_path)) {
-		errno = ENAMETOOLONG;
-		return -1;
-	}
-	strcpy(address.sun_path, path);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
-		int error = errno;
-
-		(void)close(fd);
-		errno = error;
-		return -1;
-	}
-	return fd;
-}
-
-static char *read_answer(int fd)
-{
-	size_t len = 0, size = 65536;
-	char *text = malloc(size);
-	ssize_t got = 1;
-
-	while (text && got > 0) {
-		if (len + 1 == size) {
-			char *larger = size < ANSWER_MAX ? realloc(text, size * 2) : NULL;
-
-			if (!larger) {
-				free(text);
-				return NULL;
-			}
-			text = larger;
-			size *= 2;
-		}
-		got = read(fd, text + len, size - 1 - len);
-		len += got > 0 ? (size_t)got : 0;
-	}
-	if (text)
-		text[len] = '\0';
-	return text;
-}
-
-static char *ask(const char *path, const char *command)
-{
-	int fd = dial(path);
-	char *answer;
-
-	if (fd < 0) {
-		fprintf(stderr, "culvert show: %s: %s (is culvertd running?)\n", path,
-			strerror(errno));
-		return NULL;
-	}
-	if (dprintf(fd, "%s\n", command) < 0 || !(answer = read_answer(fd))) {
-		fprintf(stderr, "culvert show: %s: no answer\n", path);
-		answer = NULL;
-	}
-	(void)close(fd);
-	return answer;
-}
-
-/* ---- tables ------------------------------------------------------------------------------- */
-
-#define COLUMNS_MAX 16
-#define CELL_MAX 64
-
-struct column {
-	const char *title;
-	void (*cell)(struct json_object *record, const char *key, char text[CELL_MAX]);
-	const char *key;
+struct show {
+	const char *control, *command; /* what is asked */
+	const char *user;	       /* only sessions of this one; NULL = all */
+	size_t limit;		       /* records printed; 0 = all */
+	bool json;
+	double watch_s; /* 0 = once */
+	unsigned repeat; /* --watch: so often, 0 = until a signal */
 };
 
-static struct json_object *member(struct json_object *object, const char *key)
-{
-	struct json_object *value = NULL;
+static volatile sig_atomic_t stopped;
 
-	return json_object_object_get_ex(object, key, &value) ? value : NULL;
+static void stop(int number)
+{
+	(void)number;
+	stopped = 1;
 }
 
-static void text_cell(struct json_object *record, const char *key, char text[CELL_MAX])
-{
-	const char *value = json_object_get_string(member(record, key));
+/* ---- what is printed for which topic ------------------------------------------------------- */
 
-	snprintf(text, CELL_MAX, "%.63s", value && *value ? value : "-");
-	for (char *c = text; *c; c++)
-		if ((unsigned char)*c < 0x20 || *c == 0x7f)
-			*c = '?'; /* names come from clients */
+static const struct cv_column session_columns[] = {
+	{"ID", cv_text_cell, "id"},
+	{"STATE", cv_text_cell, "state"},
+	{"INBOUND", cv_text_cell, "inbound"},
+	{"USER", cv_text_cell, "user"},
+	{"CLIENT", cv_text_cell, "client"},
+	{"DESTINATION", cv_text_cell, "destination"},
+	{"VIA", cv_text_cell, "outbound"},
+	{"UPLINK", cv_direction_cell, "uplink"},
+	{"RATE", cv_rate_cell, "uplink_rate"},
+	{"DOWNLINK", cv_direction_cell, "downlink"},
+	{"RATE", cv_rate_cell, "downlink_rate"},
+	{"AGE", cv_age_cell, "age_ms"},
+	{"IDLE", cv_age_cell, "idle_ms"},
+};
+
+static const struct cv_column user_columns[] = {
+	{"INBOUND", cv_text_cell, "inbound"},	   {"NAME", cv_text_cell, "name"},
+	{"EMAIL", cv_text_cell, "email"},	   {"SESSIONS", cv_text_cell, "sessions"},
+	{"UPLINK", cv_bytes_cell, "uplink_bytes"}, {"RATE", cv_rate_cell, "uplink_rate"},
+	{"DOWNLINK", cv_bytes_cell, "downlink_bytes"}, {"RATE", cv_rate_cell, "downlink_rate"},
+};
+
+static const struct cv_column engine_columns[] = {
+	{"ENGINE", cv_text_cell, "engine"},
+	{"UPLINK FLOWS", cv_text_cell, "uplink_flows"},
+	{"BYTES", cv_bytes_cell, "uplink_bytes"},
+	{"DOWNLINK FLOWS", cv_text_cell, "downlink_flows"},
+	{"BYTES", cv_bytes_cell, "downlink_bytes"},
+};
+
+#define TABLE(columns) columns, sizeof(columns) / sizeof(columns[0])
+
+static const struct topic {
+	const char *name;
+	const struct cv_column *columns; /* NULL: record by record */
+	size_t column_count;
+	bool has_rates;
+} topics[] = {
+	{"sessions", TABLE(session_columns), true}, {"session", NULL, 0, true},
+	{"users", TABLE(user_columns), true},	    {"engines", TABLE(engine_columns), false},
+	{"kernel", NULL, 0, false},		    {"workers", NULL, 0, false},
+	{"reasons", NULL, 0, false},
+};
+
+static const struct topic *topic_of(const char *command)
+{
+	size_t len = strcspn(command, " ");
+
+	for (size_t i = 0; i < sizeof(topics) / sizeof(topics[0]); i++)
+		if (strlen(topics[i].name) == len && strncmp(topics[i].name, command, len) == 0)
+			return &topics[i];
+	return NULL;
 }
 
-static void age_cell(struct json_object *record, const char *key, char text[CELL_MAX])
-{
-	const uint64_t s = json_object_get_uint64(member(record, key)) / 1000;
+/* ---- rates --------------------------------------------------------------------------------- */
 
-	if (s < 120)
-		snprintf(text, CELL_MAX, "%jus", (uintmax_t)s);
-	else if (s < 7200)
-		snprintf(text, CELL_MAX, "%jum%02jus", (uintmax_t)s / 60, (uintmax_t)s % 60);
+static uint64_t moved(struct json_object *record, bool uplink)
+{
+	struct json_object *direction = cv_member(record, uplink ? "uplink" : "downlink");
+
+	if (direction)
+		return cv_member_u64(direction, "bytes");
+	return cv_member_u64(record, uplink ? "uplink_bytes" : "downlink_bytes");
+}
+
+/* The same record in both answers has one key: a session's id, a user's inbound and name. */
+static void key_of(struct json_object *record, char text[CV_CELL_MAX * 4])
+{
+	const char *id = json_object_get_string(cv_member(record, "id"));
+
+	if (id)
+		snprintf(text, CV_CELL_MAX * 4, "%s", id);
 	else
-		snprintf(text, CELL_MAX, "%juh%02jum", (uintmax_t)s / 3600, (uintmax_t)s / 60 % 60);
+		snprintf(text, CV_CELL_MAX * 4, "%s/%s/%s",
+			 json_object_get_string(cv_member(record, "inbound")),
+			 json_object_get_string(cv_member(record, "name")),
+			 json_object_get_string(cv_member(record, "email")));
 }
 
-static void format_bytes(uint64_t bytes, char *text, size_t size)
+static void add_rate(struct json_object *record, struct json_object *before, bool uplink,
+		     double seconds)
 {
-	static const char units[] = "BKMGTPE";
-	double value = (double)bytes;
-	size_t unit = 0;
+	uint64_t now = moved(record, uplink), then = before ? moved(before, uplink) : now;
+	double rate = now > then ? (double)(now - then) / seconds : 0;
 
-	for (; value >= 10000 && units[unit + 1]; unit++)
-		value /= 1024;
-	snprintf(text, size, unit ? "%.1f%c" : "%.0f%c", value, units[unit]);
+	json_object_object_add(record, uplink ? "uplink_rate" : "downlink_rate",
+			       json_object_new_uint64((uint64_t)rate));
 }
 
-static void bytes_cell(struct json_object *record, const char *key, char text[CELL_MAX])
+static void add_rates(struct json_object *before, struct json_object *after, double seconds)
 {
-	format_bytes(json_object_get_uint64(member(record, key)), text, CELL_MAX);
-}
+	struct json_object *index = json_object_new_object();
+	char key[CV_CELL_MAX * 4];
 
-/* "splice 1.2G": who carries the direction, and how much it was so far. */
-static void direction_cell(struct json_object *record, const char *key, char text[CELL_MAX])
-{
-	struct json_object *direction = member(record, key);
-	char engine[CELL_MAX], bytes[16];
+	for (size_t i = 0; before && i < json_object_array_length(before); i++) {
+		struct json_object *record = json_object_array_get_idx(before, i);
 
-	text_cell(direction, "engine", engine);
-	format_bytes(json_object_get_uint64(member(direction, "bytes")), bytes, sizeof(bytes));
-	snprintf(text, CELL_MAX, "%.40s %s", engine, bytes);
-}
-
-/* Cells count by characters: a name may be UTF-8. */
-static int width_of(const char *text)
-{
-	int width = 0;
-
-	for (; *text; text++)
-		width += ((unsigned char)*text & 0xc0) != 0x80;
-	return width;
-}
-
-static void print_cell(const char *text, int width, bool is_last)
-{
-	printf("%s%*s", text, is_last ? 0 : width - width_of(text) + 2, "");
-}
-
-static void print_columns(struct json_object *array, const struct column *columns, size_t count)
-{
-	int widths[COLUMNS_MAX];
-	char text[CELL_MAX];
-
-	for (size_t c = 0; c < count; c++) {
-		widths[c] = width_of(columns[c].title);
-		for (size_t i = 0; i < json_object_array_length(array); i++) {
-			columns[c].cell(json_object_array_get_idx(array, i), columns[c].key, text);
-			if (width_of(text) > widths[c])
-				widths[c] = width_of(text);
-		}
+		key_of(record, key);
+		json_object_object_add(index, key, json_object_get(record));
 	}
-	for (size_t c = 0; c < count; c++)
-		print_cell(columns[c].title, widths[c], c + 1 == count);
-	putchar('\n');
+	for (size_t i = 0; i < json_object_array_length(after); i++) {
+		struct json_object *record = json_object_array_get_idx(after, i);
+
+		key_of(record, key);
+		add_rate(record, cv_member(index, key), true, seconds);
+		add_rate(record, cv_member(index, key), false, seconds);
+	}
+	json_object_put(index);
+}
+
+static int by_rate(const void *a, const void *b)
+{
+	struct json_object *left = *(struct json_object *const *)a;
+	struct json_object *right = *(struct json_object *const *)b;
+	uint64_t l = cv_member_u64(left, "uplink_rate") + cv_member_u64(left, "downlink_rate");
+	uint64_t r = cv_member_u64(right, "uplink_rate") + cv_member_u64(right, "downlink_rate");
+
+	if (l == r) {
+		l = moved(left, true) + moved(left, false);
+		r = moved(right, true) + moved(right, false);
+	}
+	return l < r ? 1 : l > r ? -1 : 0;
+}
+
+/* ---- one look ------------------------------------------------------------------------------ */
+
+static struct json_object *only_of(struct json_object *array, const char *user)
+{
+	struct json_object *kept = json_object_new_array();
+
 	for (size_t i = 0; i < json_object_array_length(array); i++) {
-		for (size_t c = 0; c < count; c++) {
-			columns[c].cell(json_object_array_get_idx(array, i), columns[c].key, text);
-			print_cell(text, widths[c], c + 1 == count);
-		}
-		putchar('\n');
+		struct json_object *record = json_object_array_get_idx(array, i);
+		const char *name = json_object_get_string(cv_member(record, "user"));
+
+		if (name && strcmp(name, user) == 0)
+			json_object_array_add(kept, json_object_get(record));
 	}
+	return kept;
 }
 
-static const struct column session_columns[] = {
-	{"ID", text_cell, "id"},
-	{"STATE", text_cell, "state"},
-	{"INBOUND", text_cell, "inbound"},
-	{"USER", text_cell, "user"},
-	{"CLIENT", text_cell, "client"},
-	{"DESTINATION", text_cell, "destination"},
-	{"VIA", text_cell, "outbound"},
-	{"UPLINK", direction_cell, "uplink"},
-	{"DOWNLINK", direction_cell, "downlink"},
-	{"AGE", age_cell, "age_ms"},
-	{"IDLE", age_cell, "idle_ms"},
-};
-
-static const struct column user_columns[] = {
-	{"INBOUND", text_cell, "inbound"},      {"NAME", text_cell, "name"},
-	{"EMAIL", text_cell, "email"},          {"SESSIONS", text_cell, "sessions"},
-	{"UPLINK", bytes_cell, "uplink_bytes"}, {"DOWNLINK", bytes_cell, "downlink_bytes"},
-};
-
-/* One session, everything that is known about it. */
-static void print_whole(struct json_object *object, int depth)
+/* The answer's records, or NULL for topics that are no list. */
+static struct json_object *records_of(struct json_object *answer, const struct topic *topic)
 {
-	json_object_object_foreach(object, key, value)
-	{
-		if (json_object_is_type(value, json_type_object)) {
-			printf("%*s%s\n", depth, "", key);
-			print_whole(value, depth + 2);
-		} else {
-			char text[CELL_MAX];
+	const char *name = strcmp(topic->name, "session") == 0 ? "sessions" : topic->name;
+	struct json_object *records = cv_member(answer, name);
 
-			text_cell(object, key, text);
-			printf("%*s%-*s %s\n", depth, "", 24 - depth, key, text);
-		}
-	}
+	return json_object_is_type(records, json_type_array) ? records : NULL;
 }
 
-static void print_each(struct json_object *array)
+static void print_whole(struct json_object *answer, struct json_object *records)
 {
-	for (size_t i = 0; i < json_object_array_length(array); i++) {
+	if (!records) {
+		json_object_object_foreach(answer, key, value)
+		{
+			(void)key;
+			if (json_object_is_type(value, json_type_object))
+				cv_print_record(value, 0);
+		}
+		return;
+	}
+	for (size_t i = 0; i < json_object_array_length(records); i++) {
 		if (i)
 			putchar('\n');
-		print_whole(json_object_array_get_idx(array, i), 0);
+		cv_print_record(json_object_array_get_idx(records, i), 0);
 	}
 }
 
-static void print_array(const char *key, struct json_object *array, bool whole)
+static void print_answer(const struct show *show, const struct topic *topic,
+			 struct json_object *answer)
 {
-	if (!whole && strcmp(key, "sessions") == 0)
-		print_columns(array, session_columns,
-			      sizeof(session_columns) / sizeof(session_columns[0]));
-	else if (strcmp(key, "users") == 0)
-		print_columns(array, user_columns, sizeof(user_columns) / sizeof(user_columns[0]));
+	struct json_object *records = records_of(answer, topic);
+
+	if (show->json)
+		puts(json_object_to_json_string_ext(answer, JSON_C_TO_STRING_PRETTY));
+	else if (topic->columns)
+		cv_print_columns(records, topic->columns, topic->column_count, show->limit);
 	else
-		print_each(array);
+		print_whole(answer, records);
 }
 
-static void print_answer(struct json_object *root, bool whole)
+/* False, after saying why, if the daemon did not give what was asked for. */
+static bool is_good(const struct show *show, const struct topic *topic, struct json_object *answer)
 {
-	json_object_object_foreach(root, key, value)
-	{
-		if (json_object_is_type(value, json_type_array))
-			print_array(key, value, whole);
-		else if (json_object_is_type(value, json_type_object))
-			print_whole(value, 0);
-		else
-			fprintf(stderr, "culvert show: %s\n", json_object_get_string(value));
-	}
+	const char *error = json_object_get_string(cv_member(answer, "error"));
+	struct json_object *records = records_of(answer, topic);
+
+	if (error)
+		fprintf(stderr, "culvert show: %s\n", error);
+	else if (topic->columns && !records)
+		fprintf(stderr, "culvert show: the daemon is of another version\n");
+	else if (strcmp(topic->name, "session") == 0 && json_object_array_length(records) == 0)
+		fprintf(stderr, "culvert show: no session is called %s\n", show->command + 8);
+	else
+		return true;
+	return false;
 }
 
-static int show(const char *path, const char *command, bool json)
+static double now_s(void)
 {
-	char *answer = ask(path, command);
-	struct json_object *root = answer ? json_tokener_parse(answer) : NULL;
-	const bool whole = strncmp(command, "session ", 8) == 0;
-	bool found = root && !json_object_object_get_ex(root, "error", NULL);
+	struct timespec now;
 
-	if (found && whole && json_object_array_length(member(root, "sessions")) == 0) {
-		fprintf(stderr, "culvert show: no session is called %s\n", command + 8);
-		found = false;
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static void pause_s(double seconds)
+{
+	struct timespec pause = {.tv_sec = (time_t)seconds};
+
+	pause.tv_nsec = (long)((seconds - (double)pause.tv_sec) * 1e9);
+	(void)nanosleep(&pause, NULL); /* a signal ends it: stopped is looked at next */
+}
+
+static void prepare(const struct show *show, const struct topic *topic, struct json_object *before,
+		    struct json_object *answer, double seconds)
+{
+	struct json_object *records = records_of(answer, topic);
+
+	if (!records || !topic->has_rates)
+		return;
+	add_rates(before ? records_of(before, topic) : NULL, records, seconds);
+	if (show->user) {
+		records = only_of(records, show->user);
+		json_object_object_add(answer, "sessions", records);
 	}
-	if (json && root)
-		puts(json_object_to_json_string_ext(root, JSON_C_TO_STRING_PRETTY));
-	else if (root)
-		print_answer(root, whole);
-	json_object_put(root);
-	free(answer);
-	return found ? EXIT_SUCCESS : EXIT_FAILURE;
+	json_object_array_sort(records, by_rate);
+}
+
+/* Asks, prints, and keeps the answer for the next rates. */
+static int look(const struct show *show)
+{
+	const struct topic *topic = topic_of(show->command);
+	struct json_object *before = topic->has_rates ? cv_ask(show->control, show->command) : NULL;
+	double then_s = now_s();
+	bool good = !topic->has_rates || (before && is_good(show, topic, before));
+
+	for (unsigned n = 0; good && !stopped && (n == 0 || show->watch_s > 0); n++) {
+		struct json_object *answer;
+		double seconds;
+
+		if (n > 0 && show->repeat && n >= show->repeat)
+			break;
+		if (n > 0 || topic->has_rates)
+			pause_s(n > 0 ? show->watch_s : SAMPLE_S);
+		answer = stopped ? NULL : cv_ask(show->control, show->command);
+		good = stopped || (answer && is_good(show, topic, answer));
+		if (answer && good) {
+			seconds = now_s() - then_s;
+			then_s += seconds;
+			prepare(show, topic, before, answer, seconds);
+			if (show->watch_s > 0 && isatty(STDOUT_FILENO))
+				fputs("\033[H\033[J", stdout); /* home, clear */
+			print_answer(show, topic, answer);
+			(void)fflush(stdout);
+		}
+		json_object_put(before);
+		before = answer;
+	}
+	json_object_put(before);
+	return good ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+/* ---- command line -------------------------------------------------------------------------- */
+
+static int usage(void)
+{
+	fputs("usage: culvert show sessions | session ID | users | engines | kernel | workers | "
+	      "reasons\n"
+	      "         [--user NAME] [--limit N] [--watch[=SECONDS]] [--repeat N]\n"
+	      "         [--control PATH] [--json]\n",
+	      stderr);
+	return CV_EXIT_USAGE;
+}
+
+/* False when @text is no number within the limits. */
+static bool number_of(const char *text, double min, double max, double *ret_value)
+{
+	char *end;
+	double value = strtod(text, &end);
+
+	if (end == text || *end || !(value >= min && value <= max))
+		return false;
+	*ret_value = value;
+	return true;
+}
+
+static bool take_option(struct show *show, int option)
+{
+	double value = WATCH_S;
+
+	switch (option) {
+	case 'c':
+		show->control = optarg;
+		return true;
+	case 'j':
+		show->json = true;
+		return true;
+	case 'u':
+		show->user = optarg;
+		return true;
+	case 'l':
+		if (!number_of(optarg, 0, RECORDS_MAX, &value))
+			return false;
+		show->limit = (size_t)value;
+		return true;
+	case 'w':
+		if (optarg && !number_of(optarg, 0.1, 3600, &value))
+			return false;
+		show->watch_s = value;
+		return true;
+	case 'r':
+		if (!number_of(optarg, 1, 1e6, &value))
+			return false;
+		show->repeat = (unsigned)value;
+		return true;
+	default:
+		return false;
+	}
 }
 
 int cv_cmd_show(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"control", required_argument, NULL, 'c'},
-		{"json", no_argument, NULL, 'j'},
+		{"control", required_argument, NULL, 'c'}, {"json", no_argument, NULL, 'j'},
+		{"user", required_argument, NULL, 'u'},	   {"limit", required_argument, NULL, 'l'},
+		{"watch", optional_argument, NULL, 'w'},   {"repeat", required_argument, NULL, 'r'},
 		{NULL, 0, NULL, 0},
 	};
-	const char *path = DEFAULT_CONTROL;
+	struct show show = {.control = CV_DEFAULT_CONTROL};
+	struct sigaction action = {.sa_handler = stop};
 	char command[128];
-	bool json = false;
 	int option;
 
-	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (option == 'c')
-			path = optarg;
-		else if (option == 'j')
-			json = true;
-		else
-			return CV_EXIT_USAGE;
-	}
-	if (optind == argc || argc - optind > 2) {
-		fputs("usage: culvert show sessions | session ID | workers | reasons | users "
-		      "[--control PATH] [--json]\n",
-		      stderr);
-		return CV_EXIT_USAGE;
-	}
+	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)
+		if (!take_option(&show, option))
+			return usage();
+	if (optind == argc || argc - optind > 2 || !topic_of(argv[optind]))
+		return usage();
+	if ((argc - optind == 2) != (strcmp(argv[optind], "session") == 0))
+		return usage();
+	if (show.user && strcmp(argv[optind], "sessions") != 0)
+		return usage();
 	(void)snprintf(command, sizeof(command), "%s%s%s", argv[optind],
 		       argc - optind == 2 ? " " : "", argc - optind == 2 ? argv[optind + 1] : "");
-	return show(path, command, json);
+	show.command = command;
+	(void)sigaction(SIGINT, &action, NULL);
+	(void)sigaction(SIGTERM, &action, NULL);
+	return look(&show);
 }

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: MIT
+/*
+ * culvert_ask.c - one question to a running daemon over its control socket, one JSON answer back.
+ */
+#include "culvert_ask.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define ANSWER_MAX (256u << 20)
+
+static int dial(const char *path)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd;
+
+	if (strlen(path) >= sizeof(address.sun_path)) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	strcpy(address.sun_path, path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
+		int error = errno;
+
+		(void)close(fd);
+		errno = error;
+		return -1;
+	}
+	return fd;
+}
+
+static char *read_answer(int fd)
+{
+	size_t len = 0, size = 65536;
+	char *text = malloc(size);
+	ssize_t got = 1;
+
+	while (text && got > 0) {
+		if (len + 1 == size) {
+			char *larger = size < ANSWER_MAX ? realloc(text, size * 2) : NULL;
+
+			if (!larger) {
+				free(text);
+				return NULL;
+			}
+			text = larger;
+			size *= 2;
+		}
+		got = read(fd, text + len, size - 1 - len);
+		len += got > 0 ? (size_t)got : 0;
+	}
+	if (text)
+		text[len] = '\0';
+	return text;
+}
+
+struct json_object *cv_ask(const char *path, const char *command)
+{
+	struct json_object *root = NULL;
+	int fd = dial(path);
+	char *answer;
+
+	if (fd < 0) {
+		fprintf(stderr, "culvert: %s: %s (is culvertd running?)\n", path, strerror(errno));
+		return NULL;
+	}
+	answer = dprintf(fd, "%s\n", command) > 0 ? read_answer(fd) : NULL;
+	(void)close(fd);
+	if (answer && *answer)
+		root = json_tokener_parse(answer);
+	free(answer);
+	if (!root)
+		fprintf(stderr, "culvert: %s: no answer\n", path);
+	return root;
+}

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CULVERT_TOOLS_CULVERT_ASK_H
+#define CULVERT_TOOLS_CULVERT_ASK_H
+
+#include <json-c/json.h>
+
+#define CV_DEFAULT_CONTROL "/run/culvert/control.sock"
+
+/** cv_ask() - Send @command (one line, control/command.c) to the daemon at @path. Returns its
+ * answer, to be freed by json_object_put(), or NULL after saying why on stderr. */
+struct json_object *cv_ask(const char *path, const char *command);
+
+#endif
