@@ -24,7 +24,7 @@ static const struct command {
 	{"probe", cv_cmd_probe, "TARGET [--sni NAME] [--ca FILE] [--json]",
 	 "does this site make a good target?"},
 	{"show", cv_cmd_show,
-	 "sessions | session ID | workers | reasons | users [--control PATH] [--json]",
+	 "sessions | session ID | users | engines | kernel | workers | reasons [--watch] [--json]",
 	 "look into a running daemon"},
 	{"load", cv_cmd_load, "[--directory D] [--user NAME] [--group NAME] [--json]",
 	 "pin the BPF programs and maps that culvertd uses (root)"},

@@ -57,7 +57,7 @@ void cv_format_bytes(uint64_t bytes, char *text, size_t size)
 	double value = (double)bytes;
 	size_t unit = 0;
 
-	for (; value >= 10000 && units[unit + 1]; unit++)
+	for (; value >= 1000 && units[unit + 1]; unit++)
 		value /= 1024;
 	snprintf(text, size, unit ? "%.1f%c" : "%.0f%c", value, units[unit]);
 }

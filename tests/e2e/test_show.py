@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: MIT
+"""culvert show: every topic, beside daemons that move bytes."""
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+
+import pytest
+import rig
+from test_vision import address, arguments
+
+TOPICS = ("sessions", "users", "engines", "kernel", "workers", "reasons")
+
+
+def show(daemon, *words, status=0):
+    done = subprocess.run([os.path.join(rig.build_dir(), "culvert"), "show", *words, "--control",
+                           daemon if isinstance(daemon, str) else daemon.control_path],
+                          capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL)
+    assert done.returncode == status, "%s: %d\n%s%s" % (words, done.returncode, done.stdout,
+                                                        done.stderr)
+    return done.stdout if status == 0 else done.stderr
+
+
+@contextlib.contextmanager
+def transfer(net, internet, inner="tls13"):
+    """A paced download that goes on meanwhile."""
+    running = rig.curl(net.client, *arguments(inner, internet), "--limit-rate", "8M", "-o",
+                       "/dev/null", "%s/big" % address(inner), background=True)
+    try:
+        yield
+    finally:
+        running.kill()
+        running.communicate()
+
+
+def relaying(daemon, count=1):
+    rig.wait_for(lambda: sum(s["state"] == "relay" for s in daemon.sessions()) >= count, 10,
+                 "%d sessions relay" % count)
+
+
+def test_topics(net, internet, pair):
+    server, client = pair()
+    with transfer(net, internet):
+        relaying(server)
+        for daemon in (server, client):
+            for topic in TOPICS:
+                assert json.loads(show(daemon, topic, "--json"))
+                assert show(daemon, topic).strip() or topic == "reasons"
+    for daemon in (client, server):
+        daemon.wait_idle()
+        daemon.stop_clean()
+
+
+def test_rates_and_order(net, internet, pair):
+    """curl takes 8 MiB/s: that is what the list says, and the busiest session is its first."""
+    server, client = pair()
+    with transfer(net, internet), contextlib.closing(rig.tcp(net.client, "127.0.0.1", 1081)):
+        relaying(server)
+        rig.wait_for(lambda: len(client.sessions()) == 2, 5, "two sessions")
+        rates = []
+        for _ in range(4):  # curl paces itself in bursts
+            listed = json.loads(show(client, "sessions", "--json"))["sessions"]
+            rates.append(listed[0]["downlink_rate"])
+            assert listed[1]["downlink_rate"] == 0
+        assert 2 << 20 < sum(rates) / len(rates) < 24 << 20, rates
+        text = show(client, "sessions", "--limit", "1")
+        assert re.search(r"^\(1 more\)$", text, re.M) and re.search(r"M/s", text), text
+        users = json.loads(show(server, "users", "--json"))["users"]
+        assert any(user["downlink_rate"] > 1 << 20 for user in users), users
+        one = json.loads(show(server, "sessions", "--user", "vision@test", "--json"))["sessions"]
+        none = json.loads(show(server, "sessions", "--user", "nobody", "--json"))["sessions"]
+        assert len(one) == 1 and none == []
+    server.wait_idle()
+
+
+def test_one_session(net, internet, pair):
+    """Both legs, their layers; handed over: who carries it; not handed over: which layer is why."""
+    server, client = pair()
+    with transfer(net, internet):
+        relaying(server)
+        rig.wait_for(lambda: server.sessions()[0]["downlink"]["engine"] == "splice", 10, "spliced")
+        name = server.sessions()[0]["id"]
+        found = json.loads(show(server, "session", name, "--json"))["sessions"][0]
+        assert found["downlink"]["state"].startswith("splice:"), found
+        assert found["client_leg"]["local"] == "%s:4443" % rig.SERVER_IP
+        assert found["upstream_leg"]["peer"] == "%s:443" % rig.INTERNET_IP
+        assert found["client_leg"]["tcp"]["rtt_us"] > 0
+        assert "downlink" in show(server, "session", name)
+    server.wait_idle()
+    with transfer(net, internet, "http"):
+        relaying(server)
+        rig.wait_for(lambda: server.sessions()[0]["downlink"]["bytes"] > 1 << 20, 10, "bytes")
+        found = json.loads(show(server, "session", server.sessions()[0]["id"], "--json"))
+        found = found["sessions"][0]
+        assert "of the client leg" in found["downlink"]["state"], found
+        names = [layer["name"] for layer in found["client_leg"]["layers"]]
+        assert names and found["upstream_leg"]["layers"] == [], found
+    server.wait_idle()
+    assert "no session is called 7.7" in show(server, "session", "7.7", status=1)
+
+
+def test_watch(net, internet, pair):
+    server, client = pair()
+    with transfer(net, internet):
+        relaying(client)
+        text = show(client, "engines", "--watch=0.2", "--repeat", "3")
+        assert text.count("ENGINE") == 3 and "\033" not in text
+        text = show(client, "sessions", "--watch=0.2", "--repeat", "2")
+        assert text.count("DESTINATION") == 2
+    server.wait_idle()
+
+
+def test_engines_add_up(net, internet, pair):
+    server, client = pair()
+    with transfer(net, internet):
+        relaying(server)
+        rig.wait_for(lambda: server.sessions()[0]["downlink"]["engine"] == "splice", 10, "spliced")
+        found = {e["engine"]: e for e in json.loads(show(server, "engines", "--json"))["engines"]}
+        assert found["splice"]["downlink_flows"] == 1 and found["splice"]["downlink_bytes"] > 0
+        flows = sum(e["uplink_flows"] + e["downlink_flows"] for e in found.values())
+        assert flows == 2 * len(server.sessions())
+    server.wait_idle()
+
+
+@pytest.mark.parametrize("words", [(), ("sessions", "x"), ("session",), ("nonsense",),
+                                   ("sessions", "--watch=0"), ("sessions", "--limit", "x"),
+                                   ("users", "--user", "x")])
+def test_usage(words):
+    assert "usage:" in show("/nonexistent", *words, status=2)
+
+
+def test_no_daemon(tmp_path):
+    error = show(str(tmp_path / "none.sock"), "sessions", status=1)
+    assert "none.sock" in error and "running" in error
+
+
+def test_a_slow_reader_holds_nobody(net, internet, pair):
+    """Clients of the control socket that say nothing do not keep others from their answers."""
+    import socket
+    server, client = pair()
+    with contextlib.ExitStack() as stack:
+        for _ in range(3):
+            silent = stack.enter_context(socket.socket(socket.AF_UNIX))
+            silent.connect(server.control_path)
+        assert json.loads(show(server, "workers", "--json"))
