@@ -15,6 +15,7 @@
 #include "config/config_load.h"
 #include "control/control_socket.h"
 #include "control/successor.h"
+#include "control/usage_file.h"
 #include "engine/kernel.h"
 #include "sandbox/notify.h"
 #include "session/listeners.h"
@@ -52,6 +53,7 @@ struct daemon {
 	struct cv_successor *successor;
 	bool takeover;	       /* --takeover: another culvertd has the addresses */
 	_Atomic bool retiring; /* a successor has ours */
+	struct cv_usage_file *usage_file;
 };
 
 static void print_finding(void *context, bool is_error, const char *text)
@@ -301,6 +303,9 @@ static int start(struct daemon *daemon)
 	if (!error)
 		error = cv_listeners_expect_free(daemon->listeners);
 	if (!error)
+		error = cv_usage_file_start(daemon->config->daemon.state_directory,
+					    daemon->config->usages, &daemon->usage_file);
+	if (!error)
 		error = start_workers(daemon);
 	if (!error)
 		error = learn_targets(daemon);
@@ -317,6 +322,7 @@ static void stop(struct daemon *daemon)
 	if (!atomic_load(&daemon->retiring))
 		cv_successor_cancel(daemon->successor);
 	stop_workers(daemon);
+	daemon->usage_file = cv_usage_file_stop(daemon->usage_file);
 	for (size_t i = 0; i < daemon->learner_count; i++)
 		cv_target_learner_stop(daemon->learners[i]);
 	daemon->successor = cv_successor_free(daemon->successor);

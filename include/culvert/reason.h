@@ -78,6 +78,11 @@
 	X(POLICY_STOPPING, -2306, "daemon is stopping") \
 	X(POLICY_USER_DISABLED, -2307, "user is disabled") \
 	X(POLICY_PRIVATE_TARGET, -2308, "private target refused") \
+	X(POLICY_QUOTA, -2311, "user's quota is used up") \
+	X(POLICY_EXPIRED, -2312, "user's time is over") \
+	X(POLICY_USER_SESSIONS, -2313, "user has too many sessions") \
+	X(POLICY_USER_ADDRESSES, -2314, "user comes from too many addresses") \
+	X(POLICY_KICKED, -2315, "ended by the operator") \
 	X(INTERNAL_MEMORY, -2401, "out of memory") \
 	X(INTERNAL_CRYPTO, -2402, "cryptographic operation failed") \
 	X(INTERNAL_RESOURCE, -2403, "out of descriptors, pipes or slots") \

@@ -72,6 +72,8 @@ struct cv_config *cv_config_free(struct cv_config *config)
 	free(config->daemon.engine);
 	free(config->daemon.control_path);
 	free(config->daemon.pin_directory);
+	free(config->daemon.state_directory);
+	cv_usage_table_free(config->usages);
 	cv_router_free(config->router);
 	cv_ed25519_free(config->certificate_key);
 	free(config);

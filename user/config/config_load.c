@@ -77,6 +77,8 @@ static void load_document(const struct cv_document *document)
 	cv_load_log(&raw.log);
 	cv_load_policy(&raw.policy);
 	cv_load_culvert(&raw.culvert);
+	document->load->config->usages = cv_usage_table_new();
+	document->load->out_of_memory |= !document->load->config->usages;
 	cv_load_inbounds(&raw.inbounds);
 	cv_load_outbounds(&raw.outbounds);
 	cv_load_routing(&raw.routing);

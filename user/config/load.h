@@ -16,6 +16,38 @@ struct cv_user_list {
 	struct json_object *seen; /* "id:...", "email:...", "name:..." -> description */
 };
 
+/* Limits as their keys are read; part of each kind of user. */
+struct cv_raw_limits {
+	uint64_t quota_bytes, uplink_bytes_per_s, downlink_bytes_per_s;
+	const char *expires;
+	int quota_resets;
+	uint32_t max_sessions, max_source_addresses;
+};
+
+extern const struct cv_word cv_quota_reset_words[];
+
+#define CV_LIMIT_FIELD(key_, alias_, type_, raw_, member_) \
+	key_, alias_, .type = (type_), CV_FIELD(raw_, limits.member_)
+/* The fields of a struct @raw_ with a member called limits. */
+#define CV_LIMIT_FIELDS(raw_) \
+	{CV_LIMIT_FIELD("quotaBytes", "quota_bytes", CV_FIELD_U64, raw_, quota_bytes)}, \
+		{CV_LIMIT_FIELD("quotaResets", "quota_resets", CV_FIELD_WORD, raw_, quota_resets), \
+		 .words = cv_quota_reset_words, .text = "never"}, \
+		{CV_LIMIT_FIELD("expiresAt", "expires_at", CV_FIELD_TEXT, raw_, expires)}, \
+		{CV_LIMIT_FIELD("uplinkBytesPerSecond", "uplink_bytes_per_second", CV_FIELD_U64, \
+				raw_, uplink_bytes_per_s), .unit = "bytes"}, \
+		{CV_LIMIT_FIELD("downlinkBytesPerSecond", "downlink_bytes_per_second", \
+				CV_FIELD_U64, raw_, downlink_bytes_per_s), .unit = "bytes"}, \
+		{CV_LIMIT_FIELD("maxSessions", "max_sessions", CV_FIELD_U32, raw_, max_sessions)}, \
+		{CV_LIMIT_FIELD("maxSourceAddresses", "max_source_addresses", CV_FIELD_U32, raw_, \
+				max_source_addresses), .max = CV_LIMITS_ADDRESSES_MAX}
+
+/** cv_load_limits() - What was read from @node into @raw, checked. */
+void cv_load_limits(const struct cv_node *node, const struct cv_raw_limits *raw,
+		    struct cv_limits *ret_limits);
+/** cv_load_usages() - Each user of @list gets the record of the person it is. */
+void cv_load_usages(struct cv_user_list *list, const struct cv_node *inbound);
+
 struct cv_user_list cv_user_list_of(struct cv_load *load);
 void cv_user_list_done(struct cv_user_list *list);
 /** cv_load_clients() - VLESS: settings.clients, default flow @vision. */

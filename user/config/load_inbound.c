@@ -371,6 +371,7 @@ static void load_by_protocol(const struct cv_node *node, const struct raw_inboun
 		if (stream->security != CV_SECURITY_NONE)
 			cv_node_error(node, "SOCKS over TLS is " CV_NOT_SUPPORTED);
 	}
+	cv_load_usages(&users, node);
 	if (!is_open && !load->out_of_memory) {
 		inbound->users = cv_user_table_new(users.users, users.count);
 		load->out_of_memory |= !inbound->users;

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define DAY_S 86400u
+#define STATE_DIRECTORY "/var/lib/culvert"
 #define CONTROL_PATH "/run/culvert/control.sock"
 #define PIN_DIRECTORY "/sys/fs/bpf/culvert"
 
@@ -125,7 +126,7 @@ void cv_load_policy(const struct cv_node *node)
 struct raw_culvert {
 	struct cv_daemon_settings settings;
 	int engine, bpf;
-	const char *control, *pins;
+	const char *control, *pins, *state;
 };
 
 static const struct cv_word engines[] = {{"auto", 0}, {"copy", 1}, {"splice", 2}, {NULL, 0}};
@@ -141,6 +142,8 @@ static const struct cv_field culvert_fields[] = {
 	 CV_FIELD(struct raw_culvert, engine)},
 	{"controlSocket", .type = CV_FIELD_TEXT, .text = CONTROL_PATH,
 	 CV_FIELD(struct raw_culvert, control)},
+	{"stateDirectory", .type = CV_FIELD_TEXT, .text = STATE_DIRECTORY,
+	 CV_FIELD(struct raw_culvert, state)},
 	{"maxSessions", .type = CV_FIELD_U32, .min = 1, .max = 1u << 24, .number = 65536,
 	 CV_FIELD(struct raw_culvert, settings.max_sessions)},
 	{"drainSeconds", .type = CV_FIELD_U32, .max = DAY_S, .number = 30, .unit = "seconds",
@@ -166,9 +169,12 @@ void cv_load_culvert(const struct cv_node *node)
 		cv_node_error(node, "controlSocket: expected an absolute path or \"\"");
 	if (raw.pins[0] != '/')
 		cv_node_error(node, "pinDirectory: expected an absolute path");
+	if (*raw.state && raw.state[0] != '/')
+		cv_node_error(node, "stateDirectory: expected an absolute path or \"\"");
 	load->config->daemon = raw.settings;
 	load->config->daemon.bpf = (enum cv_bpf)raw.bpf;
 	load->config->daemon.pin_directory = cv_load_strdup(load, raw.pins);
 	load->config->daemon.engine = cv_load_strdup(load, engines[raw.engine].text);
+	load->config->daemon.state_directory = cv_load_strdup(load, raw.state);
 	load->config->daemon.control_path = cv_load_strdup(load, raw.control);
 }

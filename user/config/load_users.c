@@ -102,6 +102,7 @@ struct raw_client {
 	const char *id, *email, *flow;
 	uint32_t level;
 	struct cv_node seed;
+	struct cv_raw_limits limits;
 };
 
 static const struct cv_field client_fields[] = {
@@ -111,6 +112,7 @@ static const struct cv_field client_fields[] = {
 	{"flow", .type = CV_FIELD_TEXT, CV_FIELD(struct raw_client, flow)},
 	{"level", .type = CV_FIELD_U32, .max = CV_LEVELS - 1, CV_FIELD(struct raw_client, level)},
 	{"testseed", .type = CV_FIELD_ARRAY, CV_FIELD(struct raw_client, seed)},
+	CV_LIMIT_FIELDS(struct raw_client), /* our own */
 	{"reverse", .type = CV_FIELD_REFUSED},
 	{"encryption", .type = CV_FIELD_REFUSED, .why = "it belongs into the client's outbound"},
 	{.type = CV_FIELD_END},
@@ -148,6 +150,7 @@ static void load_client(struct cv_user_list *list, const struct cv_node *node, b
 	if (*raw.flow)
 		(void)cv_value_flow(&flow_node, raw.flow, &user.vision);
 	set_seed(&user, &raw.seed);
+	cv_load_limits(node, &raw.limits, &user.limits);
 	if (!id_node.json)
 		return;
 	if (cv_uuid_parse(raw.id, user.uuid) != 0) {
@@ -173,12 +176,14 @@ void cv_load_clients(struct cv_user_list *list, const struct cv_node *clients, b
 
 struct raw_account {
 	const char *user, *password;
+	struct cv_raw_limits limits;
 };
 
 static const struct cv_field account_fields[] = {
 	{"user", .type = CV_FIELD_TEXT, .is_required = true, CV_FIELD(struct raw_account, user)},
 	{"pass", .type = CV_FIELD_TEXT, .is_required = true, .is_secret = true,
 	 CV_FIELD(struct raw_account, password)},
+	CV_LIMIT_FIELDS(struct raw_account), /* our own */
 	{.type = CV_FIELD_END},
 };
 
@@ -205,6 +210,7 @@ static void load_account(struct cv_user_list *list, const struct cv_node *node, 
 	cv_schema_read(account_fields, node, &raw);
 	user.name = (char *)raw.user;
 	user.password = (char *)raw.password;
+	cv_load_limits(node, &raw.limits, &user.limits);
 	if (!name_node.json || !password_node.json)
 		return;
 	if (!*raw.user || strlen(raw.user) > CV_USER_TEXT_MAX)
@@ -231,7 +237,7 @@ struct raw_user {
 	const char *name, *uuid, *email, *flow, *socks_password, *proxy_password, *short_id;
 	int connection_type;
 	bool enabled;
-	struct cv_node external_proxy;
+	struct cv_raw_limits limits;
 };
 
 static const struct cv_word connection_types[] = {
@@ -251,6 +257,7 @@ static const struct cv_field user_fields[] = {
 	{"connection_type", .type = CV_FIELD_WORD, .words = connection_types, .text = "both",
 	 CV_FIELD(struct raw_user, connection_type)},
 	{"enabled", .type = CV_FIELD_BOOL, .number = true, CV_FIELD(struct raw_user, enabled)},
+	CV_LIMIT_FIELDS(struct raw_user),
 	{"external_proxy_id", .type = CV_FIELD_REFUSED, .why = "this user would go out directly"},
 	{.type = CV_FIELD_END, .name = "*"},
 };
@@ -305,6 +312,7 @@ static bool add_file_user(struct cv_user_list *list, const struct cv_node *node,
 	user.email = *raw->email ? (char *)raw->email : email;
 	user.password = protocol == CV_INBOUND_SOCKS ? (char *)password : (char *)"";
 	set_user_short_id(node, raw->short_id, &user);
+	cv_load_limits(node, &raw->limits, &user.limits);
 	if (!cv_value_flow(&flow_node, raw->flow, &user.vision) ||
 	    (*user.password && !password_fits(node, user.password)) ||
 	    !claim(list, &name_node, "name", raw->name, &user) ||

@@ -34,6 +34,23 @@ const struct cv_engine *cv_engine_find(const char *name)
 	return NULL;
 }
 
+_Static_assert(sizeof(engines) / sizeof(engines[0]) < CV_ENGINES, "room for each one's counters");
+
+size_t cv_engine_index(const struct cv_engine *engine)
+{
+	for (size_t i = 0; i < sizeof(engines) / sizeof(engines[0]); i++)
+		if (engines[i] == engine)
+			return i + 1;
+	return CV_ENGINE_LAYERS;
+}
+
+const char *cv_engine_name(size_t index)
+{
+	if (index == CV_ENGINE_LAYERS)
+		return "layers";
+	return index <= sizeof(engines) / sizeof(engines[0]) ? engines[index - 1]->name : NULL;
+}
+
 /* ---- early ends --------------------------------------------------------------------------- */
 
 void cv_flow_stop_with(struct cv_flow *flow, int result, enum cv_flow_side side)

@@ -96,6 +96,14 @@ extern const struct cv_engine cv_engine_splice;
  * connection has said FIN), -ENOSPC. */
 extern const struct cv_engine cv_engine_sockmap;
 
+/* Counters by engine: [0] is for bytes that user space moves through layers, with no engine. */
+#define CV_ENGINES 8
+#define CV_ENGINE_LAYERS 0
+
+/** cv_engine_index() - 1 to CV_ENGINES - 1; CV_ENGINE_LAYERS for NULL. */
+size_t cv_engine_index(const struct cv_engine *engine);
+/** cv_engine_name() - Of an index: "layers", an engine's name, or NULL if there is none. */
+const char *cv_engine_name(size_t index);
 /** cv_engine_find() - By name, NULL if unknown. */
 const struct cv_engine *cv_engine_find(const char *name);
 

@@ -12,6 +12,7 @@
 #include "base/address.h"
 #include "base/log.h"
 #include "policy/router.h"
+#include "policy/usage.h"
 #include "policy/user.h"
 #include "protocol/fingerprint.h"
 #include "protocol/reality_server.h"
@@ -122,6 +123,7 @@ enum cv_bpf { CV_BPF_AUTO, CV_BPF_OFF, CV_BPF_REQUIRE };
 struct cv_daemon_settings {    /* our own top-level object "culvert" */
 	uint32_t worker_count; /* 0 = one per CPU */
 	char *engine;          /* "auto" (splice), "copy", "splice" */
+	char *state_directory; /* where quotas survive, "" = nowhere; default /var/lib/culvert */
 	char *control_path;    /* unix socket, "" = none; default /run/culvert/control.sock */
 	uint32_t max_sessions; /* per worker, default 65536 */
 	uint32_t drain_s;      /* after SIGTERM, default 30 */
@@ -139,6 +141,7 @@ struct cv_config {
 	struct cv_outbound *outbounds; /* [0] is the default */
 	size_t outbound_count;
 	struct cv_router *router;
+	struct cv_usage_table *usages; /* of all inbounds' users */
 	struct cv_level levels[CV_LEVELS];
 	struct cv_daemon_settings daemon;
 	struct cv_ed25519 *certificate_key;   /* one per process, REALITY 6.6 */

@@ -65,6 +65,8 @@ static bool copy_user(struct cv_user *to, const struct cv_user *from)
 	to->vision = from->vision;
 	to->enabled = from->enabled;
 	to->level = from->level;
+	to->limits = from->limits;
+	to->usage = from->usage;
 	memcpy(to->vision_seed, from->vision_seed, sizeof(to->vision_seed));
 	to->name = strdup(from->name ? from->name : "");
 	to->email = strdup(from->email ? from->email : "");

@@ -5,10 +5,14 @@
 #ifndef CV_POLICY_USER_H
 #define CV_POLICY_USER_H
 
+#include "policy/limits.h"
+
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+struct cv_usage;
 
 #define CV_USER_TEXT_MAX 255 /* name and password: what SOCKS5 can carry */
 
@@ -23,6 +27,8 @@ struct cv_user {
 	uint8_t short_id[8]; /* the user's own REALITY short id, for its share link */
 	uint32_t level;
 	uint32_t vision_seed[4];                       /* {0} = default */
+	struct cv_limits limits; /* of this entry; those that count are usage->limits */
+	struct cv_usage *usage;  /* of the person, who may have further entries; NULL = no limits */
 	_Atomic uint64_t uplink_bytes, downlink_bytes; /* live: added by workers */
 	_Atomic uint32_t session_count;
 };

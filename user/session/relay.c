@@ -15,6 +15,7 @@
  */
 #include "session/handover.h"
 #include "session/handshake.h"
+#include "session/session_limits.h"
 #include "session/steps.h"
 #include "session/worker.h"
 
@@ -275,5 +276,6 @@ void cv_session_relay(struct cv_session *session)
 	session->handshake = cv_handshake_free(session->handshake);
 	session->last_activity_ms = cv_ring_now_ms(session->worker->ring);
 	session->due_ms = session->last_activity_ms + HEADER_HOLD_MS;
+	cv_limits_relay(session);
 	arm_relay(session);
 }

@@ -17,6 +17,7 @@
 #include "base/reason.h"
 #include "ring/listen.h"
 #include "session/handshake.h"
+#include "session/session_limits.h"
 #include "session/steps.h"
 #include "session/worker.h"
 
@@ -91,24 +92,43 @@ uint64_t cv_session_bytes(struct cv_session *session, enum cv_direction directio
 	return session->user_moved_bytes[direction] + flow->moved_bytes;
 }
 
-void cv_session_account(struct cv_session *session)
+static void add(_Atomic uint64_t *counter, uint64_t bytes)
+{
+	atomic_fetch_add_explicit(counter, bytes, memory_order_relaxed);
+}
+
+static void account_direction(struct cv_session *session, enum cv_direction direction)
 {
 	struct cv_worker_counters *counters = &session->worker->counters;
-	uint64_t moved[2];
+	const uint64_t total_bytes = cv_session_bytes(session, direction);
+	const uint64_t user_bytes = session->user_moved_bytes[direction];
+	const uint64_t by_user = user_bytes - session->accounted_user_bytes[direction];
+	const uint64_t by_flow =
+		total_bytes - user_bytes - session->accounted_flow_bytes[direction];
+	const bool is_uplink = direction == CV_UPLINK;
+	struct cv_user *user = session->user;
 
-	for (int d = CV_UPLINK; d <= CV_DOWNLINK; d++) {
-		uint64_t bytes = cv_session_bytes(session, d);
-
-		moved[d] = bytes - session->accounted_bytes[d];
-		session->accounted_bytes[d] = bytes;
-	}
-	atomic_fetch_add_explicit(&counters->relayed_uplink_bytes, moved[0], memory_order_relaxed);
-	atomic_fetch_add_explicit(&counters->relayed_downlink_bytes, moved[1],
-				  memory_order_relaxed);
-	if (!session->user)
+	if (by_user + by_flow == 0)
 		return;
-	atomic_fetch_add_explicit(&session->user->uplink_bytes, moved[0], memory_order_relaxed);
-	atomic_fetch_add_explicit(&session->user->downlink_bytes, moved[1], memory_order_relaxed);
+	session->accounted_user_bytes[direction] = user_bytes;
+	session->accounted_flow_bytes[direction] = total_bytes - user_bytes;
+	add(is_uplink ? &counters->relayed_uplink_bytes : &counters->relayed_downlink_bytes,
+	    by_user + by_flow);
+	add(&counters->engine_bytes[CV_ENGINE_LAYERS][direction], by_user);
+	add(&counters->engine_bytes[cv_engine_index(session->flow[direction].engine)][direction],
+	    by_flow);
+	add(&counters->class_bytes[session->sni_class][direction], by_user + by_flow);
+	if (!user)
+		return;
+	add(is_uplink ? &user->uplink_bytes : &user->downlink_bytes, by_user + by_flow);
+	if (user->usage)
+		add(&user->usage->moved_bytes[direction], by_user + by_flow);
+}
+
+void cv_session_account(struct cv_session *session)
+{
+	for (int d = CV_UPLINK; d <= CV_DOWNLINK; d++)
+		account_direction(session, d);
 }
 
 uint64_t cv_session_idle_since_ms(struct cv_session *session)
@@ -167,11 +187,11 @@ static void session_free(struct cv_session *session)
 {
 	struct cv_worker *worker = session->worker;
 
+	cv_session_account(session); /* what moved while its operations ended */
 	log_end(session);
+	cv_limits_leave(session);
 	cv_leg_done(&session->client, session->abort_client);
 	cv_leg_done(&session->upstream, session->abort_upstream);
-	if (session->user)
-		atomic_fetch_sub_explicit(&session->user->session_count, 1, memory_order_relaxed);
 	cv_worker_forget_text(worker, session->destination_text);
 	free(session->limit);
 	cv_worker_forget(worker, session);

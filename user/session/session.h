@@ -43,6 +43,7 @@ enum cv_direction { CV_UPLINK, CV_DOWNLINK };
 
 struct cv_handshake; /* session/handshake.h: what only exists before relaying */
 struct cv_fallback_limit; /* session/relay.c */
+struct cv_limited; /* session/session_limits.c */
 
 struct cv_session {
 	struct cv_worker *worker;
@@ -54,15 +55,17 @@ struct cv_session {
 	struct cv_leg client, upstream;	    /* upstream: also the target while REALITY decides */
 	struct cv_handshake *handshake;
 	struct cv_fallback_limit *limit; /* REALITY 10; NULL = none */
+	struct cv_limited *limited; /* its user has limits; else NULL */
 	struct cv_flow flow[2];
 	struct cv_timer timer;
 	uint64_t started_ms, last_activity_ms;
 	uint64_t due_ms; /* RELAY: of the header held back; SPIDER, FINISH: the end of it all */
 	uint64_t user_moved_bytes[2]; /* app bytes moved by user space */
-	uint64_t accounted_bytes[2];  /* already added to the user's counters */
+	uint64_t accounted_user_bytes[2], accounted_flow_bytes[2]; /* what counters have of it */
 	char *destination_text;	      /* NULL until known; kept by the worker */
 	int reason;		      /* why it ended; 0 = both sides finished */
 	uint8_t state;
+	uint8_t sni_class; /* of include/culvert/classify.h, below CV_WORKER_CLASSES; 0 = none */
 	uint8_t depth; /* of cv_session_run(): nobody frees the slot above 0 */
 	bool flow_active[2], flow_ended[2], flow_refused[2];
 	bool is_fallback; /* relays to a target or fallback, not to what the client asked for */

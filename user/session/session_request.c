@@ -11,6 +11,7 @@
  */
 #include "session/handshake.h"
 #include "session/preamble.h"
+#include "session/session_limits.h"
 #include "session/steps.h"
 #include "session/worker.h"
 
@@ -240,14 +241,18 @@ static void judge_request(struct cv_session *session)
 		return;
 	if (result == 0)
 		result = check_request(session, &handshake->request, user);
+	/* observable: whoever has reached a limit is closed on like whoever is disabled, without
+	 * fallback: the request shows a good id, which is not for a web server's log. Only holders
+	 * of such an id can tell this from an unknown one. */
+	if (result == 0)
+		result = cv_limits_admit(session, user);
 	if (result) {
 		cv_log(CV_LOG_WARNING, "inbound=%s user=%s: %s (%s)", session->inbound->tag,
-		       user ? user->email : "-", cv_reason_label(result), cv_reason_text(result));
+		       user && user->email[0] ? user->email : "-", cv_reason_label(result),
+		       cv_reason_text(result));
 		cv_session_finish(session, result);
 		return;
 	}
-	session->user = user;
-	atomic_fetch_add_explicit(&user->session_count, 1, memory_order_relaxed);
 	accept_request(session, header_bytes);
 }
 

@@ -7,6 +7,7 @@
  * answer of its own, so there it means: the server accepted our handshake).
  */
 #include "session/handshake.h"
+#include "session/session_limits.h"
 #include "session/steps.h"
 #include "session/worker.h"
 
@@ -27,14 +28,20 @@ static int check_credentials(struct cv_session *session)
 {
 	struct cv_socks5_server *socks5 = &session->handshake->socks5;
 	struct cv_user *user;
+	int result, reason = CV_PEER_CREDENTIALS;
 
 	user = cv_user_find_password(session->inbound->users, socks5->user, socks5->user_len,
 				     socks5->password, socks5->password_len);
-	if (user && user->enabled) {
-		session->user = user;
-		atomic_fetch_add_explicit(&user->session_count, 1, memory_order_relaxed);
-	}
-	return cv_socks5_server_verdict(socks5, session->user != NULL, &session->client.out);
+	if (user && !user->enabled)
+		reason = CV_POLICY_USER_DISABLED;
+	else if (user)
+		reason = cv_limits_admit(session, user);
+	if (user && reason)
+		cv_log(CV_LOG_WARNING, "inbound=%s user=%s: %s (%s)", session->inbound->tag,
+		       user->email[0] ? user->email : user->name, cv_reason_label(reason),
+		       cv_reason_text(reason));
+	result = cv_socks5_server_verdict(socks5, session->user != NULL, &session->client.out);
+	return result == CV_PEER_CREDENTIALS ? reason : result;
 }
 
 static int read_once(struct cv_session *session)

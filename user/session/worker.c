@@ -319,6 +319,7 @@ static void tear_down(struct cv_worker *worker)
 	}
 	cv_timer_disarm(worker->ring, &worker->drain_timer);
 	cv_timer_disarm(worker->ring, &worker->tidy_timer);
+	cv_timer_disarm(worker->ring, &worker->limits_timer);
 	cv_timer_disarm(worker->ring, &worker->review_timer);
 	cv_buffer_done(&worker->app);
 	cv_slab_done(&worker->slab);
@@ -431,12 +432,13 @@ void cv_worker_done(struct cv_worker *worker)
 static void visit_posted(struct cv_post *post)
 {
 	struct cv_worker_visit *visit = cv_container_of(post, struct cv_worker_visit, post);
-	struct cv_session *s = visit->worker->sessions;
+	struct cv_session *s = visit->worker->sessions, *next;
 	unsigned seen = 0;
 
 	while (s && s->id >= visit->below_id)
 		s = s->next;
-	for (; s && seen < VISIT_CHUNK; s = s->next, seen++) {
+	for (; s && seen < VISIT_CHUNK; s = next, seen++) {
+		next = s->next;
 		visit->below_id = s->id;
 		visit->session(visit, s);
 	}

@@ -15,7 +15,9 @@
 #include <stdatomic.h>
 
 #define CV_WORKER_REASONS 128
+#define CV_WORKER_CLASSES 64 /* SNI classes with counters of their own */
 
+struct cv_limited;
 struct cv_session;
 struct cv_spider_paths;
 
@@ -29,6 +31,8 @@ struct cv_listener {
 
 struct cv_worker_counters { /* written by the worker, read by anyone */
 	_Atomic uint64_t accepted, relayed_uplink_bytes, relayed_downlink_bytes;
+	_Atomic uint64_t engine_bytes[CV_ENGINES][2]; /* uplink, downlink */
+	_Atomic uint64_t class_bytes[CV_WORKER_CLASSES][2];
 	_Atomic uint64_t handed_over[2], reality_accepted, reality_hybrid, reality_classic;
 	_Atomic uint64_t reasons[CV_WORKER_REASONS];
 	_Atomic uint32_t sessions;
@@ -54,6 +58,8 @@ struct cv_worker {
 	struct cv_timer drain_timer;
 	struct cv_timer tidy_timer; /* gives the memory of past handshakes back to the system */
 	bool tidy_again;	    /* sessions came after it was armed */
+	struct cv_timer limits_timer; /* several times a second, while there are limited ones */
+	struct cv_limited *limited;   /* sessions of users with limits; session_limits.c */
 	struct cv_timer review_timer; /* each second, while there are sessions */
 	bool stopping, settled;
 	bool retiring; /* a successor has the addresses: who is in our queues is served here */
@@ -105,7 +111,8 @@ struct cv_worker_visit {
 	bool answered, finished;
 };
 /** cv_worker_visit_all() - Call @visit->session for each session on the worker's thread, some per
- * turn, so that the worker goes on meanwhile; waits. Sessions that come meanwhile are left out. */
+ * turn, so that the worker goes on meanwhile; waits. Sessions that come meanwhile are left out. The
+ * session visited may be ended. */
 void cv_worker_visit_all(struct cv_worker *worker, struct cv_worker_visit *visit);
 
 #endif

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * usage.h - what each person uses at present, whichever inbounds and workers they come through.
+ *
+ * One record for each identity: e-mail, else name, else a hash of the id. Several entries of the
+ * configuration with one identity are one person, held to the stricter of each limit. Counters are
+ * atomic; only source addresses need a lock, taken when a session comes and goes.
+ *
+ *   used = moved (by this process, only grows) + offset (wraps)
+ *
+ * The offset brings in what past and other processes moved, and takes out what belongs to an
+ * earlier period. One thread sets it (control/usage_file.c), any worker reads it.
+ */
+#ifndef CV_POLICY_USAGE_H
+#define CV_POLICY_USAGE_H
+
+#include "base/address.h"
+#include "policy/limits.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stddef.h>
+
+struct cv_user;
+
+#define CV_USAGE_KEY 320 /* with the NUL; longer identities are cut */
+
+struct cv_source { /* an IPv4 address (v4-mapped) or an IPv6 /64 */
+	uint8_t bytes[16];
+	uint32_t session_count;
+};
+
+struct cv_usage {
+	char *key; /* lower case */
+	struct cv_limits limits;
+	_Atomic uint64_t moved_bytes[2], offset_bytes[2]; /* uplink, downlink */
+	_Atomic uint32_t session_count;
+	/* rates: sessions that could use more, and what the others use; kept by those sessions */
+	_Atomic uint32_t hungry_count[2];
+	_Atomic uint64_t modest_bytes_per_s[2];
+	pthread_mutex_t lock;	   /* of the rest */
+	struct cv_source *sources; /* limits.max_source_addresses; NULL until the first */
+	uint32_t source_count;
+};
+
+struct cv_usage_table;
+
+/** cv_usage_table_new() - NULL: out of memory or of randomness. */
+struct cv_usage_table *cv_usage_table_new(void);
+/** cv_usage_table_free() - NULL-safe, returns NULL. */
+struct cv_usage_table *cv_usage_table_free(struct cv_usage_table *table);
+/** cv_usage_key() - The identity of @user: e-mail, else name, else "id:" and 16 hex digits of the
+ * id's SHA-256 (an id lets people in, so it is written nowhere). */
+void cv_usage_key(const struct cv_user *user, char ret_key[CV_USAGE_KEY]);
+/** cv_usage_join() - The record for @key, made if it is new; @limits tighten those it has.
+ * @ret_differ: other entries with this key have other limits. NULL: out of memory. */
+struct cv_usage *cv_usage_join(struct cv_usage_table *table, const char *key,
+			       const struct cv_limits *limits, bool *ret_differ);
+size_t cv_usage_count(const struct cv_usage_table *table);
+/** cv_usage_at() - NULL beyond the last one. */
+struct cv_usage *cv_usage_at(const struct cv_usage_table *table, size_t index);
+
+/** cv_usage_used() - Bytes of one direction in this period. */
+uint64_t cv_usage_used(const struct cv_usage *usage, int direction);
+/** cv_usage_check() - cv_limits_check() of what is used now. */
+int cv_usage_check(const struct cv_usage *usage, uint64_t wall_ms);
+
+/**
+ * cv_usage_enter() - One more session, from @from (NULL or not IP: no address to count).
+ * Returns 0 or, with nothing changed: CV_POLICY_EXPIRED, CV_POLICY_QUOTA, CV_POLICY_USER_SESSIONS,
+ * CV_POLICY_USER_ADDRESSES, CV_INTERNAL_MEMORY. @ret_holds_source: cv_usage_leave() wants @from.
+ */
+int cv_usage_enter(struct cv_usage *usage, const struct cv_sockaddr *from, uint64_t wall_ms,
+		   bool *ret_holds_source);
+/** cv_usage_leave() - One session less; @from as at its cv_usage_enter() if it held a source. */
+void cv_usage_leave(struct cv_usage *usage, const struct cv_sockaddr *from);
+
+#endif

@@ -1,0 +1,359 @@
+// SPDX-License-Identifier: MIT
+/*
+ * session_limits.c - quota, expiry and rates of live sessions, and how an operator ends them.
+ *
+ * Sessions of people without limits cost nothing here. The others stand in a list of their worker,
+ * which is looked through every LOOK_MS: what moved is accounted, whoever may not go on is ended,
+ * and the rates are divided again. No byte passes through here: a rate is the pacing of the sink's
+ * socket (SO_MAX_PACING_RATE), which holds for every engine.
+ *
+ *   hungry: the sink has unsent bytes, and uses its share      gets an equal part of what is left
+ *   modest: all was sent, or something else slows it down      takes what it takes off the rate
+ *
+ * All sessions of a person, of all workers, add themselves to two sums (struct cv_usage), out of
+ * which each computes its own share.
+ */
+#include "session/session_limits.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mutation.h"
+#include "base/reason.h"
+#include "crypto/uuid.h"
+#include "session/session.h"
+#include "wire/vless.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#define LOOK_MS 200
+#define SOON_MS 20     /* after somebody new came */
+#define WINDOW_MS 1000 /* over which it is judged whether a share is used */
+
+struct pace { /* one direction */
+	uint64_t since_ms, sent_bytes;   /* beginning of the window */
+	uint64_t now_bytes;              /* sent, at the last look */
+	uint64_t share; /* set on the socket; 0 = not yet */
+	uint64_t modest_bytes_per_s;
+	bool hungry, backlog;
+};
+
+struct cv_limited {
+	struct cv_session *session;
+	struct cv_limited *next, *previous; /* the worker's list */
+	struct cv_sockaddr from;            /* while holds_source */
+	struct pace pace[2];
+	bool holds_source, relaying;
+};
+
+/* ---- rates -------------------------------------------------------------------------------- */
+
+/* The session's part of the person's sums. */
+static void contribute(struct cv_usage *usage, int direction, struct pace *pace, bool hungry,
+		       uint64_t modest_bytes_per_s)
+{
+	if (hungry != pace->hungry)
+		atomic_fetch_add_explicit(&usage->hungry_count[direction], hungry ? 1u : -1u,
+					  memory_order_relaxed);
+	if (modest_bytes_per_s != pace->modest_bytes_per_s)
+		atomic_fetch_add_explicit(&usage->modest_bytes_per_s[direction],
+					  modest_bytes_per_s - pace->modest_bytes_per_s,
+					  memory_order_relaxed);
+	pace->hungry = hungry;
+	pace->modest_bytes_per_s = modest_bytes_per_s;
+}
+
+static uint64_t sent_bytes(struct cv_session *session, int direction, bool *ret_backlog)
+{
+	const int fd = cv_session_sink(session, direction)->fd;
+	const uint64_t moved_bytes = cv_session_bytes(session, direction);
+	int unsent = 0;
+
+	if (fd < 0 || ioctl(fd, SIOCOUTQNSD, &unsent) < 0 || unsent < 0)
+		unsent = 0;
+	*ret_backlog = unsent > 0;
+	return moved_bytes > (uint64_t)unsent ? moved_bytes - (uint64_t)unsent : 0;
+}
+
+/* A burst shorter than the window tells nothing about the rest of it. */
+static uint64_t sent_per_s(const struct pace *pace, uint64_t sent, uint64_t elapsed_ms)
+{
+	const uint64_t bytes = sent > pace->sent_bytes ? sent - pace->sent_bytes : 0;
+
+	return bytes * 1000 / (elapsed_ms > WINDOW_MS ? elapsed_ms : WINDOW_MS);
+}
+
+/* Is the share what slows this direction down? */
+static void judge(struct cv_session *session, int direction, struct pace *pace, uint64_t now_ms)
+{
+	struct cv_usage *usage = session->user->usage;
+	bool backlog;
+	const uint64_t sent = sent_bytes(session, direction, &backlog);
+	const uint64_t elapsed_ms = now_ms - pace->since_ms;
+
+	if (sent > pace->now_bytes) /* a queue that drains slowly is no idle session */
+		session->last_activity_ms = now_ms;
+	pace->now_bytes = sent;
+	if (backlog && !pace->backlog) { /* bytes again: nobody knows yet how many it could use */
+		pace->since_ms = now_ms;
+		pace->sent_bytes = sent;
+		contribute(usage, direction, pace, true, 0);
+	} else if (elapsed_ms >= WINDOW_MS || (!backlog && pace->hungry)) {
+		const uint64_t bytes_per_s = sent_per_s(pace, sent, elapsed_ms);
+		const bool hungry = backlog && bytes_per_s >= pace->share / 4 * 3;
+
+		contribute(usage, direction, pace, hungry, hungry ? 0 : bytes_per_s);
+		pace->since_ms = now_ms;
+		pace->sent_bytes = sent;
+	}
+	pace->backlog = backlog;
+}
+
+/* As if it were hungry: a modest one may become so at any time. */
+static uint64_t share_of(const struct cv_usage *usage, int direction, const struct pace *pace)
+{
+	uint64_t modest = atomic_load_explicit(&usage->modest_bytes_per_s[direction],
+					       memory_order_relaxed);
+	uint32_t hungry =
+		atomic_load_explicit(&usage->hungry_count[direction], memory_order_relaxed);
+
+	modest -= modest > pace->modest_bytes_per_s ? pace->modest_bytes_per_s : modest;
+	return cv_limits_share(usage->limits.bytes_per_s[direction], modest,
+			       hungry + (pace->hungry ? 0 : 1));
+}
+
+static void set_pace(struct cv_session *session, int direction, struct pace *pace)
+{
+	const uint64_t share = share_of(session->user->usage, direction, pace);
+	const unsigned long rate = share;
+	const int fd = cv_session_sink(session, direction)->fd;
+
+	if (fd < 0 || (share <= pace->share + pace->share / 64 &&
+		       pace->share <= share + share / 64))
+		return; /* near enough */
+	if (setsockopt(fd, SOL_SOCKET, SO_MAX_PACING_RATE, &rate, sizeof(rate)) == 0)
+		pace->share = share;
+}
+
+static void divide_rates(struct cv_limited *limited, uint64_t now_ms)
+{
+	struct cv_session *session = limited->session;
+	const struct cv_limits *limits = &session->user->usage->limits;
+
+	if (!limited->relaying || session->state == CV_SESSION_CLOSED)
+		return;
+	for (int d = CV_UPLINK; d <= CV_DOWNLINK; d++) {
+		if (limits->bytes_per_s[d] == 0)
+			continue;
+		judge(session, d, &limited->pace[d], now_ms);
+		set_pace(session, d, &limited->pace[d]);
+	}
+}
+
+/* ---- the worker's look -------------------------------------------------------------------- */
+
+/* May free the session. */
+static void look_at(struct cv_limited *limited, uint64_t now_ms, uint64_t wall_ms)
+{
+	struct cv_session *session = limited->session;
+	int reason;
+
+	cv_session_account(session);
+	reason = cv_usage_check(session->user->usage, wall_ms);
+	if (reason)
+		cv_limits_end(session, reason);
+	else
+		divide_rates(limited, now_ms);
+}
+
+static void look_due(struct cv_timer *timer)
+{
+	struct cv_worker *worker = cv_container_of(timer, struct cv_worker, limits_timer);
+	const uint64_t now_ms = cv_ring_now_ms(worker->ring), wall_ms = cv_clock_wall_ms();
+	struct cv_limited *limited = worker->limited;
+
+	while (limited) {
+		struct cv_limited *next = limited->next;
+
+		look_at(limited, now_ms, wall_ms);
+		limited = next;
+	}
+	if (worker->limited)
+		cv_timer_arm(worker->ring, timer, now_ms + LOOK_MS);
+}
+
+static void look_within(struct cv_worker *worker, uint64_t delay_ms)
+{
+	const uint64_t due_ms = cv_ring_now_ms(worker->ring) + delay_ms;
+
+	worker->limits_timer.due = look_due;
+	if (worker->limits_timer.heap_index == 0 || worker->limits_timer.due_ms > due_ms)
+		cv_timer_arm(worker->ring, &worker->limits_timer, due_ms);
+}
+
+/* ---- coming and going --------------------------------------------------------------------- */
+
+static struct cv_limited *limited_new(struct cv_session *session)
+{
+	struct cv_limited *limited = calloc(1, sizeof(*limited));
+	struct cv_worker *worker = session->worker;
+
+	if (!limited)
+		return NULL;
+	limited->session = session;
+	limited->next = worker->limited;
+	if (worker->limited)
+		worker->limited->previous = limited;
+	worker->limited = limited;
+	look_within(worker, LOOK_MS);
+	return limited;
+}
+
+static void limited_free(struct cv_limited *limited)
+{
+	struct cv_worker *worker = limited->session->worker;
+
+	if (limited->next)
+		limited->next->previous = limited->previous;
+	if (limited->previous)
+		limited->previous->next = limited->next;
+	else
+		worker->limited = limited->next;
+	free(limited);
+}
+
+static int enter(struct cv_session *session, struct cv_usage *usage)
+{
+	struct cv_limited *limited = limited_new(session);
+	struct cv_sockaddr *from;
+	int reason;
+
+	if (!limited)
+		return CV_INTERNAL_MEMORY;
+	from = &limited->from;
+	from->len_bytes = sizeof(from->un);
+	if (getpeername(session->client.fd, &from->any, &from->len_bytes) < 0)
+		from->any.sa_family = AF_UNSPEC;
+	reason = cv_usage_enter(usage, from, cv_clock_wall_ms(), &limited->holds_source);
+	if (reason)
+		limited_free(limited);
+	else
+		session->limited = limited;
+	return reason;
+}
+
+int cv_limits_admit(struct cv_session *session, struct cv_user *user)
+{
+	struct cv_usage *usage = user->usage;
+	bool holds_source;
+	int reason = 0;
+
+	if (usage && cv_limits_any(&usage->limits))
+		reason = enter(session, usage);
+	else if (usage)
+		reason = cv_usage_enter(usage, NULL, 0, &holds_source);
+	if (reason)
+		return reason;
+	session->user = user;
+	atomic_fetch_add_explicit(&user->session_count, 1, memory_order_relaxed);
+	return 0;
+}
+
+void cv_limits_leave(struct cv_session *session)
+{
+	struct cv_limited *limited = session->limited;
+	struct cv_user *user = session->user;
+
+	if (!user)
+		return;
+	atomic_fetch_sub_explicit(&user->session_count, 1, memory_order_relaxed);
+	if (user->usage)
+		cv_usage_leave(user->usage,
+			       limited && limited->holds_source ? &limited->from : NULL);
+	if (!limited)
+		return;
+	for (int d = CV_UPLINK; d <= CV_DOWNLINK; d++)
+		contribute(user->usage, d, &limited->pace[d], false, 0);
+	limited_free(limited);
+	session->limited = NULL;
+}
+
+void cv_limits_relay(struct cv_session *session)
+{
+	struct cv_limited *limited = session->limited;
+	const uint64_t now_ms = cv_ring_now_ms(session->worker->ring);
+
+	if (!limited)
+		return;
+	limited->relaying = true;
+	for (int d = CV_UPLINK; d <= CV_DOWNLINK; d++) {
+		struct pace *pace = &limited->pace[d];
+
+		pace->since_ms = now_ms;
+		if (session->user->usage->limits.bytes_per_s[d] == 0)
+			continue;
+		contribute(session->user->usage, d, pace, true, 0);
+		set_pace(session, d, pace);
+		look_within(session->worker, SOON_MS); /* the others give way */
+	}
+}
+
+/* ---- ends --------------------------------------------------------------------------------- */
+
+void cv_limits_end(struct cv_session *session, int reason)
+{
+	if (session->state == CV_SESSION_CLOSED)
+		return;
+	/* observable: both sides get RST. What was cut in the middle must not look whole, and
+	 * whoever may not go on does not get what still waits in the socket either. */
+	session->abort_client = session->abort_upstream = true;
+	cv_session_close(session, reason);
+	cv_session_event(session, NULL, 0);
+}
+
+struct kick {
+	struct cv_worker_visit visit;
+	const char *who;
+	uint8_t uuid[CV_UUID_LEN];
+	bool is_uuid;
+	int reason;
+	unsigned count;
+};
+
+static bool is_meant(const struct kick *kick, const struct cv_user *user)
+{
+	return user && (strcasecmp(user->email, kick->who) == 0 ||
+			strcasecmp(user->name, kick->who) == 0 ||
+			(user->usage && strcasecmp(user->usage->key, kick->who) == 0) ||
+			(kick->is_uuid && memcmp(user->uuid, kick->uuid, CV_UUID_LEN) == 0));
+}
+
+static void kick_session(struct cv_worker_visit *visit, struct cv_session *session)
+{
+	struct kick *kick = cv_container_of(visit, struct kick, visit);
+
+	if (!is_meant(kick, session->user) || session->state == CV_SESSION_CLOSED ||
+	    !cv_rule_holds("kick"))
+		return;
+	kick->count++;
+	cv_limits_end(session, kick->reason);
+}
+
+unsigned cv_limits_kick(struct cv_worker *workers, unsigned worker_count, const char *who,
+			int reason)
+{
+	struct kick kick = {.visit.session = kick_session, .who = who, .reason = reason};
+
+	if (!*who) /* nobody is called so: those without a name would be meant */
+		return 0;
+	kick.is_uuid = strlen(who) >= 32 && cv_uuid_parse(who, kick.uuid) == 0;
+	for (unsigned i = 0; i < worker_count; i++)
+		cv_worker_visit_all(&workers[i], &kick.visit);
+	cv_log(CV_LOG_WARNING, "user=%s: %u sessions ended (%s)", kick.is_uuid ? "(id)" : who,
+	       kick.count, cv_reason_label(reason));
+	return kick.count;
+}
