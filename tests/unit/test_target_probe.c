@@ -507,6 +507,46 @@ static void failed_round_keeps_the_profile(void **state)
 	target_stop(target);
 }
 
+static unsigned after_now(struct cv_target_learner *learner)
+{
+	struct cv_target_profile profile =
+		cv_target_learner_profile(learner, "www.example.com", CV_ALPN_H2);
+	unsigned count = after_of(&profile, CV_TARGET_CLASSIC_SHA256)->count;
+
+	assert_in_range(count, 2, 3);
+	return count;
+}
+
+/* A target whose answers vary: what is said varies, too. */
+static void every_list_seen_is_used(void **state)
+{
+	static char names[1][256] = {"www.example.com"};
+	struct target *target = target_start(NULL);
+	struct cv_target_learner_config config = {
+		.target_text = "loopback", .server_names = names, .server_name_count = 1,
+		.window_ms = 300, .timeout_ms = 20000, .interval_s = 1};
+	struct cv_target_learner *learner = NULL;
+	bool seen[4] = {false}; /* by the number of tickets */
+
+	(void)state;
+	cv_log_open(NULL, CV_LOG_NONE);
+	target_run(target);
+	assert_true(cv_sockaddr_to_destination(&target->address, &config.destination));
+	assert_int_equal(cv_target_learner_start(&config, &learner), 0);
+	assert_int_equal(cv_target_learner_wait_ready(learner, 30000), 0);
+	assert_int_equal(after_now(learner), 2);
+	SSL_CTX_set_num_tickets(target->context, 3);
+	for (int i = 0; i < 3000 && !seen[3]; i++) { /* until the next round has seen three */
+		usleep(10000);
+		seen[after_now(learner)] = true;
+	}
+	for (int i = 0; i < 1000; i++)
+		seen[after_now(learner)] = true;
+	assert_true(seen[2] && seen[3]);
+	cv_target_learner_stop(learner);
+	target_stop(target);
+}
+
 static void unreachable_target_is_ready_and_empty(void **state)
 {
 	static char names[1][256] = {"www.example.com"};
@@ -544,6 +584,7 @@ int main(void)
 		cmocka_unit_test(learner_publishes),
 		cmocka_unit_test(refused_variant_is_left_out),
 		cmocka_unit_test(failed_round_keeps_the_profile),
+		cmocka_unit_test(every_list_seen_is_used),
 		cmocka_unit_test(unreachable_target_is_ready_and_empty),
 	};
 

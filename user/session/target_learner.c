@@ -7,6 +7,8 @@
  *                   -> sleep interval (or until stopped) -> again
  *   workers:        cv_target_learner_profile(): copy one entry under the lock
  *
+ * The first rounds follow each other closely until SAMPLES lists are known: lengths that vary from
+ * one connection to the next at the target vary here.
  * A round that fails for an entry keeps what was known before, so a target that is down for a while
  * does not change what our clients see. Connections never wait for a round: an entry nobody has
  * learned yet simply has no records. The object is counted: the owner and the thread each hold one
@@ -35,10 +37,18 @@
 #define STOP_WAIT_S 2
 #define CCS_PROBE (CV_ALPN_CLASSES * CV_TARGET_VARIANTS) /* behind those for lengths */
 #define PROBES_PER_NAME (CCS_PROBE + 1)
+#define SAMPLES 4	   /* lists kept per class and variant, the oldest goes */
+#define EARLY_PAUSE_S 20 /* between the rounds that gather them */
+
+struct samples {
+	struct cv_post_handshake lists[SAMPLES];
+	unsigned count, next;
+};
 
 struct learned_name {
 	char name[256];
-	struct cv_target_profile profiles[CV_ALPN_CLASSES];
+	struct cv_target_profile profiles[CV_ALPN_CLASSES]; /* but for the lists */
+	struct samples samples[CV_ALPN_CLASSES][CV_TARGET_VARIANTS];
 };
 
 struct cv_target_learner {
@@ -129,6 +139,14 @@ static void report_class(const struct cv_target_learner *learner, const char *na
 	}
 }
 
+static void keep_sample(struct samples *samples, const struct cv_post_handshake *list)
+{
+	samples->lists[samples->next] = *list;
+	samples->next = (samples->next + 1) % SAMPLES;
+	if (samples->count < SAMPLES)
+		samples->count++;
+}
+
 /* What a probe learned counts for the variant that the target agreed on, which is another one if
  * it cannot do what the hello was made for; the probe made for a variant knows it best. */
 static void take_lengths(struct cv_target_learner *learner, struct learned_name *entry,
@@ -153,7 +171,7 @@ static void take_lengths(struct cv_target_learner *learner, struct learned_name 
 	pthread_mutex_lock(&learner->lock);
 	for (int i = 0; i < CV_TARGET_VARIANTS; i++)
 		if (fresh[i].known)
-			profile->after[i] = fresh[i];
+			keep_sample(&entry->samples[alpn_class][i], &fresh[i]);
 	/* OpenSSL before 3.2 read ahead; stacks with the hybrid group are younger */
 	if (hybrid_offered)
 		profile->reads_exactly = hybrid_taken;
@@ -246,11 +264,14 @@ static void publish_ready(struct cv_target_learner *learner)
 }
 
 /* Jitter, so that the target never sees a clockwork. Returns true if the learner was stopped. */
-static bool wait_interval(const struct cv_target_learner *learner)
+static bool wait_interval(const struct cv_target_learner *learner, unsigned rounds)
 {
 	struct pollfd polled = {.fd = learner->stop_fd, .events = POLLIN};
 	uint64_t interval_ms = (uint64_t)learner->config.interval_s * 1000;
 	int timeout = -1;
+
+	if (rounds < SAMPLES && interval_ms > EARLY_PAUSE_S * 1000)
+		interval_ms = EARLY_PAUSE_S * 1000;
 
 	if (interval_ms) {
 		interval_ms += cv_random_below((uint32_t)(interval_ms / 10 % UINT32_MAX) + 1);
@@ -265,10 +286,13 @@ static void *learner_main(void *argument)
 {
 	struct cv_target_learner *learner = argument;
 
+	unsigned rounds = 0;
+
 	do {
 		learn_round(learner);
 		publish_ready(learner);
-	} while (!wait_interval(learner));
+		rounds += rounds < SAMPLES;
+	} while (!wait_interval(learner, rounds));
 	learner_release(learner);
 	return NULL;
 }
@@ -386,6 +410,14 @@ struct cv_target_profile cv_target_learner_profile(void *opaque, const char *ser
 		return profile;
 	pthread_mutex_lock(&learner->lock);
 	profile = entry->profiles[alpn_class];
+	/* observable: a ticket may hold a number of four or five bytes and be a cipher block longer
+	 * every other time, so one of the lists seen, any of them, is what comes next */
+	for (int i = 0; i < CV_TARGET_VARIANTS; i++) {
+		const struct samples *samples = &entry->samples[alpn_class][i];
+
+		if (samples->count)
+			profile.after[i] = samples->lists[cv_random_below(samples->count)];
+	}
 	pthread_mutex_unlock(&learner->lock);
 	return profile;
 }

@@ -37,6 +37,7 @@ int cv_target_learner_wait_ready(struct cv_target_learner *learner, uint32_t tim
 /**
  * cv_target_learner_profile() - What is known; thread safe, never waits for the network.
  * @learner: a struct cv_target_learner (the profile callback of struct cv_reality_config)
+ * Where several lists of lengths were seen, one of them at random.
  * Unknown name or class, or nothing learned yet: no list known, ccs_limit CV_CCS_LIMIT_UNKNOWN.
  */
 struct cv_target_profile cv_target_learner_profile(void *learner, const char *server_name,
