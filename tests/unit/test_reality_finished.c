@@ -38,6 +38,30 @@ static void expect_sealed(uint8_t type, const void *bytes, size_t len, size_t to
 	stop(&world);
 }
 
+/* The target was shown the same bytes, and its alert about them came with its flight. */
+static void early_bytes_get_one_alert(void **state)
+{
+	struct world world;
+	enum cv_reality_verdict verdict;
+
+	(void)state;
+	start(&world);
+	assert_int_equal(feed_hello(&world, 16384, PIECE_ALL), CV_REALITY_WAIT);
+	add(&world, "\x17\x03\x03\0\x20" "0123456789abcdef0123456789abcdef", 37);
+	assert_int_equal(feed_client(&world, PIECE_ALL), CV_REALITY_WAIT);
+	world.flight.record_len[6] = 24;
+	verdict = feed_flight(&world, PIECE_ALL);
+	world.flight.record_len[6] = 0;
+	rig_client_read_flight(&world.client, &world.flight, &world.config, output_of(&world));
+	expect_alert(&world, verdict, CV_PEER_BAD_RECORD, CV_TLS_BAD_RECORD_MAC);
+	stop(&world);
+
+	start(&world); /* nobody gave cause for an alert: what it is, is part of the flight */
+	world.flight.record_len[6] = 24;
+	up_to_flight(&world);
+	stop(&world);
+}
+
 static void wrong_protected_messages(void **state)
 {
 	uint8_t finished[68 + 1] = {CV_TLS_FINISHED, 0, 0, 32};
@@ -252,6 +276,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(ends_after_the_flight),
+		cmocka_unit_test(early_bytes_get_one_alert),
 		cmocka_unit_test(wrong_protected_messages),
 		cmocka_unit_test(wrong_records),
 		cmocka_unit_test(a_client_that_gives_up),

@@ -16,6 +16,7 @@
 #include "protocol/reality_internal.h"
 
 #include "protocol/record_layer.h"
+#include "protocol/tls_alert.h"
 
 #include <culvert/reason.h>
 
@@ -193,6 +194,17 @@ static struct cv_target_profile profile_of(const struct cv_reality_server *serve
 			       server->hello.alpn_class);
 }
 
+/* observable: what came with the hello reached the target too, and an alert about it can follow
+ * the flight so closely that it looks like a part of it. That answer is ours to give, once. */
+static void forget_alert(const struct cv_reality_server *server,
+			 struct cv_reality_template *template)
+{
+	const size_t alert_len = CV_REALITY_RECORD_MIN + CV_TLS_ALERT_BODY;
+
+	if (cv_buffer_len(&server->client) > 0 && template->record_len[6] == alert_len)
+		template->record_len[6] = 0;
+}
+
 static enum cv_reality_verdict read_template(struct cv_reality_server *server)
 {
 	struct cv_reality_template template;
@@ -201,8 +213,10 @@ static enum cv_reality_verdict read_template(struct cv_reality_server *server)
 
 	if (result == -EAGAIN)
 		return CV_REALITY_WAIT;
-	if (result == 0)
+	if (result == 0) {
+		forget_alert(server, &template);
 		result = cv_reality_flight_build(server, &template);
+	}
 	if (result)
 		return forward(server, result);
 	cv_buffer_done(&server->saved);
