@@ -134,18 +134,19 @@ int cv_bpffs_empty(const char *directory)
 	return error;
 }
 
-int cv_bpffs_remove(const char *directory, const struct cv_bpffs_traces *traces)
+int cv_bpffs_remove(const char *directory)
+{
+	int error = cv_bpffs_empty(directory);
+
+	return error ? error : rmdir(directory) == 0 ? 0 : -errno;
+}
+
+void cv_bpffs_undo(const char *directory, const struct cv_bpffs_traces *traces)
 {
 	char parent[PATH_MAX];
-	int error = parent_of(directory, parent);
 
-	if (!error)
-		error = cv_bpffs_empty(directory);
-	if (!error && rmdir(directory) != 0)
-		error = -errno;
-	if (!error)
+	if (parent_of(directory, parent) == 0)
 		undo(parent, traces);
-	return error;
 }
 
 int cv_bpffs_lock(const char *directory)

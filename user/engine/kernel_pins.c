@@ -18,11 +18,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/capability.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -43,9 +45,25 @@ explain(char *why, int error, const char *format, ...)
 	return error;
 }
 
+/* CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON; CAP_SYS_ADMIN is the older name of the first and last. */
+static bool rights_are_complete(void)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {0};
+	uint64_t have;
+
+	if (syscall(SYS_capget, &header, data) != 0)
+		return true;
+	have = (uint64_t)data[1].effective << 32 | data[0].effective;
+	return (have & 1ull << CAP_NET_ADMIN) &&
+	       ((have & 1ull << CAP_SYS_ADMIN) ||
+		((have & 1ull << CAP_BPF) && (have & 1ull << CAP_PERFMON)));
+}
+
 const char *cv_pins_load_error(int error)
 {
-	switch (error) {
+	/* without CAP_PERFMON the verifier says that a program is wrong, not that it may not */
+	switch (error == -ENOENT || rights_are_complete() ? error : -EPERM) {
 	case -EPERM:
 		return "not permitted: needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON";
 	case -EINVAL:
@@ -280,6 +298,8 @@ static int load_part(const struct cv_pins_request *request, const struct cv_kern
 	struct bpf_object *object = kind->open(&skeleton);
 	int error = object ? kind->load(skeleton) : -errno;
 
+	if (error && !rights_are_complete())
+		error = -EPERM;
 	*ret_refused = error;
 	if (!error && kind->attach)
 		error = kind->attach(skeleton);
@@ -374,7 +394,8 @@ static int judge_existing(const struct cv_pins_request *request, struct cv_bpffs
 }
 
 static int load_locked(const struct cv_pins_request *request, bool existed,
-		       struct cv_bpffs_traces *traces, struct cv_pins_result *result)
+		       struct cv_bpffs_traces *traces, bool *ret_undo,
+		       struct cv_pins_result *result)
 {
 	int error = existed ? judge_existing(request, traces, result) : 1;
 
@@ -385,8 +406,8 @@ static int load_locked(const struct cv_pins_request *request, bool existed,
 		return explain(result->why, error, "%.80s: %s", request->directory,
 			       strerror(-error));
 	error = fill(request, traces, result);
-	if (error)
-		(void)cv_bpffs_remove(request->directory, traces);
+	if (error && cv_bpffs_remove(request->directory) == 0)
+		*ret_undo = true;
 	return error;
 }
 
@@ -397,6 +418,7 @@ int cv_pins_load(const struct cv_pins_request *request, struct cv_pins_result *r
 	struct cv_bpffs_traces traces;
 	int error = cv_bpffs_make(request->directory, shared, &traces);
 	const bool existed = error == -EEXIST;
+	bool undo = false;
 	int lock;
 
 	if (error == -EMEDIUMTYPE)
@@ -409,9 +431,11 @@ int cv_pins_load(const struct cv_pins_request *request, struct cv_pins_result *r
 	if (!error || existed) {
 		lock = cv_bpffs_lock(request->directory);
 		result.mounted = traces.mounted;
-		error = load_locked(request, existed, &traces, &result);
+		error = load_locked(request, existed, &traces, &undo, &result);
 		if (lock >= 0)
 			(void)close(lock);
+		if (undo)
+			cv_bpffs_undo(request->directory, &traces);
 	}
 	*ret_result = result;
 	return error;
@@ -432,10 +456,10 @@ static void detach_links(const char *directory)
 		}
 }
 
-static int unload_locked(const char *directory, bool force, char *why)
+static int unload_locked(const char *directory, bool force, struct cv_bpffs_traces *ret_traces,
+			 char *why)
 {
 	struct cv_pins_info info = {0};
-	struct cv_bpffs_traces traces;
 	int error = cv_pins_read(directory, &info, why);
 
 	if (error && !(force && (error == -ENOENT || error == -EPROTO)))
@@ -449,10 +473,10 @@ static int unload_locked(const char *directory, bool force, char *why)
 			       "%.120s: a culvertd listens through these pins: stop it "
 			       "first, or culvert unload --force",
 			       directory);
-	traces.mounted = info.mounted_bpffs;
-	traces.parent_mode = info.parent_mode;
+	ret_traces->mounted = info.mounted_bpffs;
+	ret_traces->parent_mode = info.parent_mode;
 	detach_links(directory);
-	error = cv_bpffs_remove(directory, &traces);
+	error = cv_bpffs_remove(directory);
 	if (error)
 		return explain(why, error, "%.120s: %s", directory, strerror(-error));
 	why[0] = '\0';
@@ -461,12 +485,15 @@ static int unload_locked(const char *directory, bool force, char *why)
 
 int cv_pins_unload(const char *directory, bool force, char *ret_why)
 {
+	struct cv_bpffs_traces traces = {0};
 	int lock = cv_bpffs_lock(directory), error;
 
 	if (lock == -ENOENT)
 		return explain(ret_why, -ENOENT, "nothing is pinned in %.120s", directory);
-	error = unload_locked(directory, force, ret_why);
+	error = unload_locked(directory, force, &traces, ret_why);
 	if (lock >= 0)
-		(void)close(lock);
+		(void)close(lock); /* it would keep the file system busy */
+	if (!error)
+		cv_bpffs_undo(directory, &traces);
 	return error;
 }

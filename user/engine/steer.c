@@ -8,7 +8,8 @@
  *              the old listeners close, their slots empty themselves
  *
  * A slot is taken with BPF_NOEXIST, so two daemons never share a run. A daemon that crashed leaves
- * its addresses behind with empty slots: they lead nowhere and are anybody's.
+ * its addresses behind with empty slots: they lead nowhere and are removed by the next one, which
+ * must not put its listeners where a forgotten address leads.
  */
 #include "engine/steer.h"
 
@@ -138,6 +139,22 @@ uint32_t cv_steer_holder(const struct cv_steer *steer, const struct cv_sockaddr 
 	return port.owner_pid;
 }
 
+/* Addresses of daemons that died. Under the lock: a living one fills its slots first. */
+static void forget_dead(const struct cv_kernel *kernel)
+{
+	struct cv_steer_key key, next;
+	struct cv_steer_port port;
+	bool more = bpf_map_get_next_key(kernel->steer_ports_fd, NULL, &key) == 0;
+
+	while (more) {
+		more = bpf_map_get_next_key(kernel->steer_ports_fd, &key, &next) == 0;
+		if (bpf_map_lookup_elem(kernel->steer_ports_fd, &key, &port) == 0 &&
+		    !cv_steer_alive(kernel->steer_listeners_fd, &port))
+			(void)bpf_map_delete_elem(kernel->steer_ports_fd, &key);
+		key = next;
+	}
+}
+
 /* ---- life --------------------------------------------------------------------------------- */
 
 int cv_steer_new(const struct cv_kernel *kernel, const char *directory, struct cv_steer **ret_steer)
@@ -145,7 +162,8 @@ int cv_steer_new(const struct cv_kernel *kernel, const char *directory, struct c
 	struct cv_pins_info info;
 	char why[CV_PINS_WHY];
 	struct cv_steer *steer;
-	int error = kernel->steer.error ? kernel->steer.error : cv_pins_read(directory, &info, why);
+	int lock, error = kernel->steer.error ? kernel->steer.error
+					      : cv_pins_read(directory, &info, why);
 
 	if (!error && info.netns_inode != cv_pins_netns())
 		error = -ENOTCONN;
@@ -161,6 +179,11 @@ int cv_steer_new(const struct cv_kernel *kernel, const char *directory, struct c
 	    getrandom(&steer->owner, sizeof(steer->owner), 0) != sizeof(steer->owner)) {
 		(void)cv_steer_free(steer);
 		return -ENOMEM;
+	}
+	lock = cv_bpffs_lock(directory);
+	if (lock >= 0) {
+		forget_dead(kernel);
+		(void)close(lock);
 	}
 	*ret_steer = steer;
 	return 0;
@@ -218,11 +241,28 @@ static int run_take(const struct cv_steer *steer, uint32_t first, const int *fds
 	return 0;
 }
 
+/* Does any address lead into the run at @first? */
+static bool run_is_led_to(const struct cv_steer *steer, uint32_t first, unsigned count)
+{
+	const int map = steer->kernel->steer_ports_fd;
+	struct cv_steer_key key, *previous = NULL;
+	struct cv_steer_port port;
+
+	while (bpf_map_get_next_key(map, previous, &key) == 0) {
+		if (bpf_map_lookup_elem(map, &key, &port) == 0 && port.first_slot < first + count &&
+		    first < port.first_slot + port.slot_count)
+			return true;
+		previous = &key;
+	}
+	return false;
+}
+
 static int run_find(const struct cv_steer *steer, const int *fds, unsigned count,
 		    uint32_t *ret_first)
 {
 	for (uint32_t first = 0; first + count <= CV_STEER_SLOTS; first += count) {
-		int error = run_take(steer, first, fds, count);
+		int error = run_is_led_to(steer, first, count) ? -EEXIST
+							       : run_take(steer, first, fds, count);
 
 		if (!error)
 			*ret_first = first;

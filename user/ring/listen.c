@@ -90,6 +90,9 @@ int cv_listen_replace(const struct cv_sockaddr *address, int backlog, unsigned u
  * The steered connection keeps its own addresses whatever the listener is bound to. For both
  * families it has to be bound to 127.0.0.1 in its mapped form: binding to ::1 makes a socket
  * IPv6-only, and the kernel then refuses to give it an IPv4 connection.
+ *
+ * SO_REUSEADDR is for what is accepted: it inherits the option, and without it would keep the
+ * steered port from being bound by anybody. After bind(), which shall find a port of its own.
  */
 int cv_listen_steered(int family, int backlog)
 {
@@ -107,8 +110,11 @@ int cv_listen_steered(int family, int backlog)
 		address.in.sin_family = AF_INET;
 		address.in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	}
-	if (bind(fd, &address.any, address.len_bytes) == 0 && listen(fd, backlog) == 0)
-		return fd;
+	if (bind(fd, &address.any, address.len_bytes) == 0) {
+		set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+		if (listen(fd, backlog) == 0)
+			return fd;
+	}
 	error = -errno;
 	(void)close(fd);
 	return error;

@@ -11,6 +11,7 @@
 #include "session/worker.h"
 
 #include "base/log.h"
+#include "base/mutation.h"
 #include "base/reason.h"
 #include "engine/pipe_pool.h"
 #include "protocol/spider.h"
@@ -257,6 +258,10 @@ static void retire_posted(struct cv_post *post)
 
 	if (worker->stopping)
 		return;
+	if (!cv_rule_holds("retire-accepts")) {
+		stop_accepting(worker);
+		return;
+	}
 	worker->retiring = true;
 	worker->drain_timer.due = retire_due;
 	cv_timer_arm(worker->ring, &worker->drain_timer,

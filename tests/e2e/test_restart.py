@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: MIT
+"""Restarts that nobody notices: new connections and running downloads across a change of daemon."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pins
+import pytest
+import rig
+from test_vision import address, arguments, relay_of
+
+DOWNLOADS, RATE = 500, 200
+TRICKLE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "trickle.py")
+
+
+@pytest.fixture
+def steering(net, tmp):
+    reason = pins.usable()
+    if reason:
+        pytest.skip(reason)
+    steering = pins.Pins(net.server, tmp).load("--user", str(pins.NOBODY))
+    yield steering
+    steering.close()
+
+
+def script(namespace, *words, **more):
+    return subprocess.Popen([sys.executable, TRICKLE] + [str(word) for word in words],
+                            stdout=subprocess.PIPE, text=True, preexec_fn=namespace.enter, **more)
+
+
+def restart(daemon):
+    """culvert restart; the successor's pid."""
+    done = subprocess.run([os.path.join(rig.build_dir(), "culvert"), "restart", "--json",
+                           "--control", daemon.control_path], capture_output=True, text=True,
+                          timeout=90)
+    assert done.returncode == 0, done.stderr + daemon.log()[-3000:]
+    return json.loads(done.stdout)["pid"]
+
+
+def alive(pid):
+    """Running, and not only waiting for its parent to look."""
+    try:
+        with open("/proc/%d/stat" % pid) as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def end(pid, seconds=15):
+    os.kill(pid, signal.SIGTERM)
+    rig.wait_for(lambda: not alive(pid), seconds, "culvertd %d ends" % pid)
+
+
+def in_proxy(net, tmp, steering, **more):
+    config = rig.socks_only_config(1080, listen=rig.SERVER_IP)
+    os.chmod(tmp, 0o777)  # the control socket's directory
+    return rig.Culvert(net.server, tmp, config, "proxy", workers=2, loglevel="warning", drain=60,
+                       pinDirectory=steering.directory, bpf="require", prefix=pins.UNPRIVILEGED,
+                       wait=((rig.SERVER_IP, 1080),), **more)
+
+
+def take_over_by_hand(daemon):
+    """A second culvertd with the same pins and --takeover."""
+    log = open(daemon.log_path, "ab")
+    second = subprocess.Popen(
+        list(pins.UNPRIVILEGED) + [os.path.join(rig.build_dir(), "culvertd"), "-c",
+                                   daemon.config_path, "--takeover"],
+        stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=daemon.namespace.enter)
+    log.close()
+    return second
+
+
+def holder(steering, text="%s:1080" % rig.SERVER_IP):
+    return steering.addresses()[text]["pid"]
+
+
+def test_three_restarts_under_load(net, tmp, steering):
+    """500 downloads and 200 connections a second: none cut, none refused."""
+    daemon = in_proxy(net, tmp, steering)
+    source = script(net.internet, "serve", rig.INTERNET_IP, 9000)
+    load = None
+    try:
+        assert source.stdout.readline() == "ready\n"
+        load = script(net.client, "load", rig.SERVER_IP, 1080, rig.INTERNET_IP, 9000, DOWNLOADS,
+                      RATE, stdin=subprocess.PIPE)
+        assert load.stdout.readline() == "ready\n"
+        time.sleep(1.5)
+        first = restart(daemon)
+        time.sleep(3)
+        second = take_over_by_hand(daemon)
+        rig.wait_for(lambda: holder(steering) == second.pid, 20, "the second daemon serves")
+        time.sleep(3)
+        third = restart(daemon)
+        assert holder(steering) == third
+        time.sleep(3)
+        assert alive(daemon.pid), "the first daemon still has its downloads"
+        out, _ = load.communicate("\n", timeout=60)
+        result = json.loads(out)
+        print(result)
+        assert result["failures"] == []
+        assert result["downloads"] == DOWNLOADS
+        assert result["rate"] > RATE * 0.9 and result["connections"] > RATE * 9
+        # who handed over ends by itself, with status 0
+        assert daemon.child.wait(15) == 0
+        assert second.wait(15) == 0
+        rig.wait_for(lambda: not alive(first), 10, "the first successor ends")
+        counted = steering.addresses()["%s:1080" % rig.SERVER_IP]
+        assert counted["steered"] >= DOWNLOADS + result["connections"] and counted["empty"] == 0
+        end(third)
+        assert steering.addresses() == {}
+    finally:
+        daemon.stopped = True
+        for child in (load, source):
+            if child:
+                child.kill()
+                child.wait()
+    log = daemon.log()
+    assert "AddressSanitizer" not in log and "runtime error:" not in log, log[-4000:]
+
+
+def test_failed_restart_changes_nothing(net, tmp, steering):
+    """A configuration that does not load: the old daemon goes on, and the reason is told."""
+    daemon = in_proxy(net, tmp, steering)
+    with rig.running(daemon):
+        with open(daemon.config_path) as file:
+            good = file.read()
+        for bad, said in ((good.replace('"protocol": "socks"', '"protocol": "socksen"'), "socksen"),
+                          ("{", "ends inside"),
+                          (good.replace(steering.directory, "/nowhere/at/all"), "nothing is pinned")):
+            with open(daemon.config_path, "w") as file:
+                file.write(bad)
+            done = subprocess.run([os.path.join(rig.build_dir(), "culvert"), "restart",
+                                   "--control", daemon.control_path], capture_output=True,
+                                  text=True, timeout=60)
+            assert done.returncode == 1 and said in done.stderr, done.stderr
+            assert holder(steering) == daemon.pid
+            status, body, error = rig.curl(
+                net.client, "--socks5", "%s:1080" % rig.SERVER_IP, "http://%s:1/" % rig.INTERNET_IP)
+            assert status == 97, error  # the proxy answers: REP, connection refused
+        with open(daemon.config_path, "w") as file:
+            file.write(good)
+        pid = restart(daemon)
+        assert daemon.child.wait(15) == 0
+        daemon.stopped = True
+        assert holder(steering) == pid
+        end(pid)
+
+
+def test_second_daemon_needs_takeover(net, tmp, steering):
+    daemon = in_proxy(net, tmp, steering)
+    with rig.running(daemon):
+        done = subprocess.run(
+            list(pins.UNPRIVILEGED) + [os.path.join(rig.build_dir(), "culvertd"), "-c",
+                                       daemon.config_path],
+            capture_output=True, text=True, timeout=20, preexec_fn=net.server.enter)
+        assert done.returncode == 1
+        assert "culvertd %d listens on" % daemon.pid in done.stderr and "--takeover" in done.stderr
+        assert holder(steering) == daemon.pid
+
+
+def test_crash_leaves_the_address_free(net, tmp, steering):
+    """After SIGKILL the slots are empty: refused by the kernel, free for the next daemon."""
+    daemon = in_proxy(net, tmp, steering)
+    daemon.child.kill()
+    daemon.child.wait()
+    rig.wait_for(lambda: not steering.addresses()["%s:1080" % rig.SERVER_IP]["alive"], 5,
+                 "the slots empty themselves")
+    assert not rig.accepts(net.client, rig.SERVER_IP, 1080)
+    assert steering.addresses()["%s:1080" % rig.SERVER_IP]["empty"] > 0
+    # another port's listeners must not get into the slots that the dead daemon's port leads to
+    other = rig.Culvert(net.server, tmp, rig.socks_only_config(1088, listen=rig.SERVER_IP),
+                        "other", pinDirectory=steering.directory, bpf="require",
+                        wait=((rig.SERVER_IP, 1088),))
+    with rig.running(other):
+        assert rig.accepts(net.client, rig.SERVER_IP, 1088)
+        assert not rig.accepts(net.client, rig.SERVER_IP, 1080)
+        daemon = in_proxy(net, tmp, steering)
+        with rig.running(daemon):
+            assert rig.accepts(net.client, rig.SERVER_IP, 1080)
+            assert set(steering.addresses()) == {"%s:1080" % rig.SERVER_IP,
+                                                 "%s:1088" % rig.SERVER_IP}
+
+
+def test_reality_download_survives(net, tmp, keys, target, internet, steering):
+    """A Vision download in the kernel's hands goes on in the old daemon; the new one serves."""
+    os.chmod(tmp, 0o777)
+    server = rig.Culvert(net.server, tmp, rig.server_config(
+        443, rig.reality_stream(keys.private, target.address)), "server", drain=60,
+        pinDirectory=steering.directory, bpf="require", prefix=pins.UNPRIVILEGED,
+        wait=((rig.SERVER_IP, 443),))
+    client = rig.Culvert(net.client, tmp, rig.client_config(
+        1081, 443, rig.reality_client_stream(keys.public)), "client", wait=(("127.0.0.1", 1081),))
+    with rig.running(client, server):
+        download = rig.curl(net.client, *arguments("tls13", internet),
+                            "%s/paced/big" % address("tls13"), background=True)
+        rig.wait_for(lambda: relay_of(server) and
+                     relay_of(server)["downlink"]["kernel_bytes"] > rig.MIB, 15, "a download runs")
+        pid = restart(server)
+        status, body, error = rig.curl(net.client, *arguments("tls13", internet),
+                                       "%s/small" % address("tls13"))
+        assert status == 0 and len(body) == internet.sizes["small"], error
+        assert download.poll() is None, "the download was over before the restart"
+        body, error = download.communicate(timeout=60)
+        assert download.returncode == 0 and len(body) == internet.sizes["big"], error
+        client.wait_idle()
+        assert server.child.wait(15) == 0
+        server.stopped = True
+        end(pid)
