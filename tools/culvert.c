@@ -26,6 +26,8 @@ static const struct command {
 	{"show", cv_cmd_show,
 	 "sessions | session ID | users | engines | kernel | workers | reasons [--watch] [--json]",
 	 "look into a running daemon"},
+	{"kick", cv_cmd_kick, "USER [--control PATH] [--json]",
+	 "end all sessions of a user (e-mail, name or id); exit status 1 if there was none"},
 	{"load", cv_cmd_load, "[--directory D] [--user NAME] [--group NAME] [--json]",
 	 "pin the BPF programs and maps that culvertd uses (root)"},
 	{"unload", cv_cmd_unload, "[--directory D] [--force]", "remove them again (root)"},

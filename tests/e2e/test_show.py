@@ -145,3 +145,37 @@ def test_a_slow_reader_holds_nobody(net, internet, pair):
             silent = stack.enter_context(socket.socket(socket.AF_UNIX))
             silent.connect(server.control_path)
         assert json.loads(show(server, "workers", "--json"))
+
+
+def culvert_kick(daemon, user, status=0):
+    done = subprocess.run([os.path.join(rig.build_dir(), "culvert"), "kick", user, "--control",
+                           daemon.control_path], capture_output=True, text=True, timeout=30,
+                          stdin=subprocess.DEVNULL)
+    assert done.returncode == status, (done.stdout, done.stderr)
+    return done.stdout
+
+
+def test_kick(net, internet, pair):
+    """By name, case aside; the download ends at once, others stay, a second kick finds nobody."""
+    server, client = pair()
+    with transfer(net, internet), transfer(net, internet):
+        relaying(server, 2)
+        assert "0 sessions" in culvert_kick(server, "nobody@test", status=1)
+        assert len(server.sessions()) == 2
+        assert "2 sessions of Vision@test ended" in culvert_kick(server, "Vision@test")
+        server.wait_idle(2)
+        client.wait_idle(2)
+        assert server.reason_count("policy_kicked") == 2
+    assert "0 sessions" in culvert_kick(server, "vision@test", status=1)
+
+
+def test_users_show_their_limits(net, tmp, keys, target):
+    config = rig.server_config(4444, rig.reality_stream(keys.private, target.address))
+    config["inbounds"][0]["settings"]["clients"][0].update(
+        quotaBytes=10 ** 9, expiresAt="2099-12-31T18:00:00+02:00", maxSessions=7)
+    daemon = rig.Culvert(net.server, tmp, config, "limited", wait=((rig.SERVER_IP, 4444),))
+    with rig.running(daemon):
+        users = json.loads(show(daemon, "users", "--json"))["users"]
+        assert users[0]["limits"] == {
+            "used_bytes": 0, "quota_bytes": 10 ** 9, "left_bytes": 10 ** 9,
+            "expires": "2099-12-31T16:00:00Z", "max_sessions": 7}

@@ -6,8 +6,20 @@
  */
 #include "control/command.h"
 
+#include "session/session_limits.h"
+
+#include <culvert/reason.h>
 #include <stdio.h>
 #include <string.h>
+
+static void kick(const struct cv_control_view *view, const char *argument,
+		 struct json_object *answer)
+{
+	unsigned count = cv_limits_kick(view->workers, view->worker_count, argument,
+					CV_POLICY_KICKED);
+
+	cv_json_u64(answer, "kicked", count);
+}
 
 static const struct command {
 	const char *name;
@@ -22,6 +34,7 @@ static const struct command {
 	{"kernel", false, cv_show_kernel},
 	{"workers", false, cv_show_workers},
 	{"reasons", false, cv_show_reasons},
+	{"kick", true, kick},
 };
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))

@@ -4,12 +4,52 @@
  */
 #include "base/reason.h"
 #include "control/command.h"
+#include "policy/usage.h"
 #include "session/session.h"
+
+#include <time.h>
 
 static void refresh(struct cv_worker_visit *visit, struct cv_session *session)
 {
 	(void)visit;
 	cv_session_account(session);
+}
+
+static void add_time(struct json_object *object, const char *key, uint64_t unix_ms)
+{
+	time_t at = (time_t)(unix_ms / 1000);
+	char text[32] = "";
+	struct tm parts;
+
+	if (gmtime_r(&at, &parts))
+		(void)strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &parts);
+	cv_json_text(object, key, text);
+}
+
+/* What the person may still use; a person with several entries has one of these. */
+static void add_limits(struct json_object *object, const struct cv_usage *usage)
+{
+	const struct cv_limits *limits = &usage->limits;
+	uint64_t used = cv_usage_used(usage, CV_UPLINK) + cv_usage_used(usage, CV_DOWNLINK);
+	struct json_object *member = json_object_new_object();
+
+	cv_json_u64(member, "used_bytes", used);
+	if (limits->quota_bytes) {
+		cv_json_u64(member, "quota_bytes", limits->quota_bytes);
+		cv_json_u64(member, "left_bytes",
+			    used < limits->quota_bytes ? limits->quota_bytes - used : 0);
+	}
+	if (limits->expires_ms)
+		add_time(member, "expires", limits->expires_ms);
+	if (limits->bytes_per_s[CV_UPLINK])
+		cv_json_u64(member, "uplink_bytes_per_s", limits->bytes_per_s[CV_UPLINK]);
+	if (limits->bytes_per_s[CV_DOWNLINK])
+		cv_json_u64(member, "downlink_bytes_per_s", limits->bytes_per_s[CV_DOWNLINK]);
+	if (limits->max_sessions)
+		cv_json_u64(member, "max_sessions", limits->max_sessions);
+	if (limits->max_source_addresses)
+		cv_json_u64(member, "max_source_addresses", limits->max_source_addresses);
+	json_object_object_add(object, "limits", member);
 }
 
 static struct json_object *user_json(const struct cv_inbound *inbound, struct cv_user *user)
@@ -23,6 +63,8 @@ static struct json_object *user_json(const struct cv_inbound *inbound, struct cv
 	cv_json_u64(object, "downlink_bytes", cv_counter(&user->downlink_bytes));
 	cv_json_u64(object, "sessions",
 		    atomic_load_explicit(&user->session_count, memory_order_relaxed));
+	if (user->usage)
+		add_limits(object, user->usage);
 	return object;
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * show_engines.c - which engine carries how many directions at this moment, and what the kernel
- * lets culvert use.
+ * show_engines.c - which engine carries how many directions at this moment, what each has moved
+ * since the start, and what the kernel lets culvert use.
  *
  * A direction that no engine carries counts as "layers": user space moves it.
  */
@@ -11,59 +11,52 @@
 
 #include <string.h>
 
-#define LAYERS "layers"
-#define ENGINES_MAX 8
-
 struct tally {
-	const char *name;
-	uint64_t flows[2], bytes[2];
+	uint64_t flows[CV_ENGINES][2]; /* by cv_engine_index() */
 };
-
-struct tallies {
-	struct tally entries[ENGINES_MAX];
-	size_t count;
-};
-
-static struct tally *tally_of(struct tallies *tallies, const char *name)
-{
-	for (size_t i = 0; i < tallies->count; i++)
-		if (strcmp(tallies->entries[i].name, name) == 0)
-			return &tallies->entries[i];
-	if (tallies->count == ENGINES_MAX)
-		return &tallies->entries[ENGINES_MAX - 1];
-	tallies->entries[tallies->count].name = name;
-	return &tallies->entries[tallies->count++];
-}
 
 static void count_session(struct cv_worker_visit *visit, struct cv_session *session)
 {
-	for (int d = CV_UPLINK; d <= CV_DOWNLINK; d++) {
-		const char *name = session->flow_active[d] ? session->flow[d].engine->name : LAYERS;
-		struct tally *tally = tally_of(visit->context, name);
+	struct tally *tally = visit->context;
 
-		tally->flows[d]++;
-		tally->bytes[d] += cv_session_bytes(session, d);
+	cv_session_account(session);
+	for (int d = CV_UPLINK; d <= CV_DOWNLINK; d++) {
+		const struct cv_engine *engine =
+			session->flow_active[d] ? session->flow[d].engine : NULL;
+
+		tally->flows[cv_engine_index(engine)][d]++;
 	}
+}
+
+static uint64_t bytes_of(const struct cv_control_view *view, size_t index,
+			 enum cv_direction direction)
+{
+	uint64_t total = 0;
+
+	for (unsigned i = 0; i < view->worker_count; i++)
+		total += cv_counter(&view->workers[i].counters.engine_bytes[index][direction]);
+	return total;
 }
 
 void cv_show_engines(const struct cv_control_view *view, const char *argument,
 		     struct json_object *answer)
 {
 	struct json_object *array = json_object_new_array();
-	struct tallies tallies = {0};
+	struct tally tally = {0};
 
 	(void)argument;
-	(void)tally_of(&tallies, LAYERS);
-	cv_show_visit(view, count_session, &tallies);
-	for (size_t i = 0; i < tallies.count; i++) {
-		const struct tally *tally = &tallies.entries[i];
-		struct json_object *object = json_object_new_object();
+	cv_show_visit(view, count_session, &tally);
+	for (size_t i = 0; i < CV_ENGINES; i++) {
+		struct json_object *object;
 
-		cv_json_text(object, "engine", tally->name);
-		cv_json_u64(object, "uplink_flows", tally->flows[CV_UPLINK]);
-		cv_json_u64(object, "downlink_flows", tally->flows[CV_DOWNLINK]);
-		cv_json_u64(object, "uplink_bytes", tally->bytes[CV_UPLINK]);
-		cv_json_u64(object, "downlink_bytes", tally->bytes[CV_DOWNLINK]);
+		if (!cv_engine_name(i))
+			continue;
+		object = json_object_new_object();
+		cv_json_text(object, "engine", cv_engine_name(i));
+		cv_json_u64(object, "uplink_flows", tally.flows[i][CV_UPLINK]);
+		cv_json_u64(object, "downlink_flows", tally.flows[i][CV_DOWNLINK]);
+		cv_json_u64(object, "uplink_bytes", bytes_of(view, i, CV_UPLINK));
+		cv_json_u64(object, "downlink_bytes", bytes_of(view, i, CV_DOWNLINK));
 		json_object_array_add(array, object);
 	}
 	json_object_object_add(answer, "engines", array);
