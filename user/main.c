@@ -17,6 +17,7 @@
 #include "control/successor.h"
 #include "control/usage_file.h"
 #include "engine/kernel.h"
+#include "engine/ktls.h"
 #include "sandbox/notify.h"
 #include "session/listeners.h"
 #include "session/target_learner.h"
@@ -54,6 +55,7 @@ struct daemon {
 	bool takeover;	       /* --takeover: another culvertd has the addresses */
 	_Atomic bool retiring; /* a successor has ours */
 	struct cv_usage_file *usage_file;
+	struct cv_ktls_support ktls;
 };
 
 static void print_finding(void *context, bool is_error, const char *text)
@@ -101,6 +103,7 @@ static int start_workers(struct daemon *daemon)
 		worker->config = daemon->config;
 		worker->resolver = daemon->resolver;
 		worker->engine = cv_engine_find(engine);
+		worker->ktls = &daemon->ktls;
 		error = cv_worker_start(worker);
 		if (error) {
 			cv_log(CV_LOG_ERROR, "worker %u: cannot start: %s", i,
@@ -296,7 +299,12 @@ static int start(struct daemon *daemon)
 		.negative_ttl_ms = 5000,
 		.queue_limit = 4096,
 	};
-	int error = cv_resolver_new(&resolver, &daemon->resolver);
+	int error;
+
+	cv_ktls_probe((enum cv_ktls_policy)daemon->config->daemon.ktls, &daemon->ktls);
+	cv_log(CV_LOG_INFO, "kernel TLS %s: %s", daemon->ktls.usable ? "usable" : "not used",
+	       daemon->ktls.why);
+	error = cv_resolver_new(&resolver, &daemon->resolver);
 
 	if (!error)
 		error = open_kernel(daemon);

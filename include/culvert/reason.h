@@ -41,6 +41,8 @@
 	X(PEER_PROTOCOL_VERSION, -2027, "protocol version not supported") \
 	X(PEER_TLS_HANDSHAKE, -2028, "TLS handshake with the client failed") \
 	X(PEER_SESSION_ID, -2029, "session id is not 32 bytes") \
+	X(PEER_KEY_UPDATE, -2030, "client changed its TLS keys, which this kernel cannot follow") \
+	X(PEER_NO_CLOSE_NOTIFY, -2031, "client ended without close_notify") \
 	X(TARGET_UNREACHABLE, -2101, "target cannot be dialled") \
 	X(TARGET_CLOSED, -2102, "target closed the connection") \
 	X(TARGET_SPEAKS_FIRST, -2103, "target spoke before the ClientHello") \
@@ -70,6 +72,9 @@
 	X(UPSTREAM_GROUP, -2216, "upstream chose a group we did not offer") \
 	X(UPSTREAM_TRUNCATED, -2217, "upstream ended inside a message") \
 	X(UPSTREAM_NO_ROUTE, -2218, "no route to the upstream's network")                         \
+	X(UPSTREAM_KEY_UPDATE, -2219, \
+	  "upstream changed its TLS keys, which this kernel cannot follow") \
+	X(UPSTREAM_NO_CLOSE_NOTIFY, -2220, "upstream ended without close_notify") \
 	X(POLICY_BLOCKED, -2301, "blocked by a routing rule") \
 	X(POLICY_NO_OUTBOUND, -2302, "rule names an outbound that does not exist") \
 	X(POLICY_NO_FALLBACK, -2303, "no fallback configured") \
@@ -83,6 +88,8 @@
 	X(POLICY_USER_SESSIONS, -2313, "user has too many sessions") \
 	X(POLICY_USER_ADDRESSES, -2314, "user comes from too many addresses") \
 	X(POLICY_KICKED, -2315, "ended by the operator") \
+	X(POLICY_KEY_LIMIT, -2309, \
+	  "TLS key served as long as it may, and this kernel cannot change it") \
 	X(INTERNAL_MEMORY, -2401, "out of memory") \
 	X(INTERNAL_CRYPTO, -2402, "cryptographic operation failed") \
 	X(INTERNAL_RESOURCE, -2403, "out of descriptors, pipes or slots") \

@@ -2,6 +2,8 @@
 /* test_config_load.c - what a configuration becomes: every kind of object, defaults and aliases. */
 #include "config_text.h"
 
+#include "engine/ktls.h"
+
 #include "crypto/crypto.h"
 #include "crypto/uuid.h"
 
@@ -96,7 +98,8 @@ static void test_policy_and_culvert(void **state)
 		", \"policy\": {\"levels\": {\"0\": {\"handshake\": 4, \"uplinkOnly\": 2},"
 		" \"15\": {\"connIdle\": 10, \"bufferSize\": 4}}, \"system\": {}}, \"stats\": {},"
 		" \"culvert\": {\"workers\": 2, \"engine\": \"copy\", \"controlSocket\": \"\","
-		" \"maxSessions\": 10, \"drainSeconds\": 0, \"maxPipes\": 7}"));
+		" \"maxSessions\": 10, \"drainSeconds\": 0, \"maxPipes\": 7,"
+		" \"ktls\": \"force\", \"ktlsAfterKB\": 3}"));
 
 	(void)state;
 	assert_int_equal(config->levels[0].handshake_ms, 4000);
@@ -109,6 +112,12 @@ static void test_policy_and_culvert(void **state)
 	assert_int_equal(config->daemon.max_sessions, 10);
 	assert_int_equal(config->daemon.drain_s, 0);
 	assert_int_equal(config->daemon.max_pipes, 7);
+	assert_int_equal(config->daemon.ktls, CV_KTLS_FORCE);
+	assert_int_equal(config->daemon.ktls_after_bytes, 3072);
+	cv_config_free(config);
+	config = config_good(CONFIG(SOCKS, FREEDOM, ""));
+	assert_int_equal(config->daemon.ktls, CV_KTLS_AUTO);
+	assert_int_equal(config->daemon.ktls_after_bytes, 65536);
 	cv_config_free(config);
 }
 

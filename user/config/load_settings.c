@@ -3,6 +3,7 @@
  * load_settings.c - log, policy, and our own object "culvert".
  */
 #include "config/load.h"
+#include "engine/ktls.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -125,7 +126,8 @@ void cv_load_policy(const struct cv_node *node)
 
 struct raw_culvert {
 	struct cv_daemon_settings settings;
-	int engine, bpf;
+	int engine, bpf, ktls;
+	uint32_t ktls_after_kb;
 	const char *control, *pins, *state;
 };
 
@@ -134,6 +136,8 @@ static const struct cv_word engines[] = {{"auto", 0}, {"copy", 1}, {"splice", 2}
 static const struct cv_word bpf_words[] = {
 	{"auto", CV_BPF_AUTO}, {"off", CV_BPF_OFF}, {"require", CV_BPF_REQUIRE}, {NULL, 0},
 };
+static const struct cv_word ktls_policies[] = {
+	{"auto", CV_KTLS_AUTO}, {"off", CV_KTLS_OFF}, {"force", CV_KTLS_FORCE}, {NULL, 0}};
 
 static const struct cv_field culvert_fields[] = {
 	{"workers", .type = CV_FIELD_U32, .max = 256,
@@ -156,6 +160,10 @@ static const struct cv_field culvert_fields[] = {
 	 CV_FIELD(struct raw_culvert, pins)},
 	{"steer", .type = CV_FIELD_BOOL, .number = true,
 	 CV_FIELD(struct raw_culvert, settings.steer)},
+	{"ktls", .type = CV_FIELD_WORD, .words = ktls_policies, .text = "auto",
+	 CV_FIELD(struct raw_culvert, ktls)},
+	{"ktlsAfterKB", .type = CV_FIELD_U32, .max = 1u << 30, .number = 64,
+	 CV_FIELD(struct raw_culvert, ktls_after_kb)},
 	{.type = CV_FIELD_END},
 };
 
@@ -176,5 +184,7 @@ void cv_load_culvert(const struct cv_node *node)
 	load->config->daemon.pin_directory = cv_load_strdup(load, raw.pins);
 	load->config->daemon.engine = cv_load_strdup(load, engines[raw.engine].text);
 	load->config->daemon.state_directory = cv_load_strdup(load, raw.state);
+	load->config->daemon.ktls = raw.ktls;
+	load->config->daemon.ktls_after_bytes = (uint64_t)raw.ktls_after_kb << 10;
 	load->config->daemon.control_path = cv_load_strdup(load, raw.control);
 }

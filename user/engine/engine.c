@@ -12,10 +12,12 @@
  */
 #include "base/container.h"
 #include "engine/flow.h"
+#include "engine/ktls.h"
 #include "engine/pipe_pool.h"
 #include "ring/stream_end.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +26,7 @@
 enum { SEND_FLAGS = MSG_NOSIGNAL | MSG_DONTWAIT };
 
 static const struct cv_engine *const engines[] = {&cv_engine_copy, &cv_engine_splice,
-						&cv_engine_sockmap};
+						   &cv_engine_sockmap, &cv_engine_ktls};
 
 const struct cv_engine *cv_engine_find(const char *name)
 {
@@ -86,7 +88,7 @@ static void source_died(struct cv_watch *watch, bool error)
 
 void cv_flow_yield(struct cv_flow *flow)
 {
-	if (flow->engine == &cv_engine_sockmap)
+	if (flow->engine != &cv_engine_copy && flow->engine != &cv_engine_splice)
 		return;
 	flow->yielding = true;
 	/* A flow that waits for its source holds nothing; what its recv got by now is delivered. */
@@ -130,6 +132,26 @@ void cv_flow_wait_sink(struct cv_flow *flow,
 	/* Once blocked, the watch stays: a full sink will be full again. */
 	flow->source_watch.died = source_died;
 	(void)cv_ring_watch(flow->env->ring, &flow->source_watch, flow->source_fd);
+}
+
+/* ---- bytes in the pipe -------------------------------------------------------------------- */
+
+int cv_flow_drain_pipe(struct cv_flow *flow)
+{
+	int error = 0;
+
+	while (!error && flow->pipe_bytes > 0) {
+		ssize_t moved = splice(flow->pipe->read_fd, NULL, flow->sink_fd, NULL,
+				       flow->pipe_bytes, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+
+		if (moved > 0) {
+			flow->pipe_bytes -= (uint32_t)moved;
+			cv_flow_moved(flow, (size_t)moved);
+		} else {
+			error = moved < 0 ? -errno : -EIO; /* 0: the pipe lost bytes we counted */
+		}
+	}
+	return error;
 }
 
 /* ---- bytes that go through user space ----------------------------------------------------- */
@@ -198,6 +220,8 @@ void cv_flow_blocked(struct cv_flow *flow)
 void cv_flow_moved(struct cv_flow *flow, size_t count_bytes)
 {
 	flow->moved_bytes += count_bytes;
+	if (flow->sink_tls)
+		cv_ktls_wrote(flow->sink_tls, count_bytes);
 	flow->last_move_ms = cv_ring_now_ms(flow->env->ring);
 }
 
@@ -218,7 +242,7 @@ void cv_flow_end(struct cv_flow *flow, int result, enum cv_flow_side side)
 	flow->block = NULL;
 	flow->failed_side = side;
 	/* observable: a reset whose error went to a send must not become a FIN */
-	if (result == 0 &&
+	if (result == 0 && !flow->source_tls && /* bytes of records are not counted */
 	    cv_stream_was_reset(flow->source_fd,
 				flow->source_before_bytes + (uint32_t)flow->moved_bytes))
 		result = -ECONNRESET;

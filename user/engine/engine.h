@@ -13,6 +13,7 @@
 
 #include "ring/ring.h"
 
+struct cv_ktls;
 struct cv_pipe;
 struct cv_sockmap;
 struct cv_engine;
@@ -35,12 +36,13 @@ struct cv_flow {
 	int source_fd; /* borrowed from the session */
 	int sink_fd;   /* borrowed */
 	uint32_t source_before_bytes; /* read from the source before start, modulo 2^32 */
+	struct cv_ktls *source_tls, *sink_tls; /* where the kernel does TLS; else NULL */
 	uint64_t moved_bytes;   /* written to the sink by the engine; read it any time */
 	uint64_t last_move_ms;  /* ring clock of the last progress */
 	/*
 	 * ended: called exactly once, when no operation of the flow is pending any more.
 	 * @result: 0 = source ended, every byte delivered, FIN sent to the sink; -ECANCELED after
-	 * stop; CV_FLOW_YIELDED; else -errno with @failed_side set.
+	 * stop; CV_FLOW_YIELDED; else -errno or a reason, with @failed_side set.
 	 */
 	void (*ended)(struct cv_flow *flow, int result);
 	enum cv_flow_side failed_side;
@@ -60,7 +62,7 @@ struct cv_flow {
 	uint8_t owner_tag; /* the owner's own, untouched by engines */
 };
 
-_Static_assert(sizeof(struct cv_flow) <= 160, "an idle session holds two flows in 1 KiB");
+_Static_assert(sizeof(struct cv_flow) <= 176, "an idle session holds two flows in 1 KiB");
 
 struct cv_engine {
 	const char *name;
@@ -95,6 +97,7 @@ extern const struct cv_engine cv_engine_splice;
  * or copy, until both are closed. start: also -ENOTSUP (not available), -EOPNOTSUPP (an end of the
  * connection has said FIN), -ENOSPC. */
 extern const struct cv_engine cv_engine_sockmap;
+extern const struct cv_engine cv_engine_ktls; /* only for flows with kernel TLS at an end */
 
 /* Counters by engine: [0] is for bytes that user space moves through layers, with no engine. */
 #define CV_ENGINES 8

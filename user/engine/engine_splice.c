@@ -53,18 +53,7 @@ static int drain(struct cv_flow *flow)
 {
 	int error = cv_flow_deliver_block(flow);
 
-	while (!error && flow->pipe_bytes > 0) {
-		ssize_t moved = splice(flow->pipe->read_fd, NULL, flow->sink_fd, NULL,
-				       flow->pipe_bytes, SPLICE_FLAGS);
-
-		if (moved > 0) {
-			flow->pipe_bytes -= (uint32_t)moved;
-			cv_flow_moved(flow, (size_t)moved);
-		} else {
-			error = moved < 0 ? -errno : -EIO; /* 0: the pipe lost bytes we counted */
-		}
-	}
-	return error;
+	return error ? error : cv_flow_drain_pipe(flow);
 }
 
 /* Without a pipe, as read(2); @ret_error as cv_flow_deliver(). Not inlined: the pipe's path must

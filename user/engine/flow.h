@@ -15,6 +15,8 @@ void cv_flow_wait_source(struct cv_flow *flow,
 			 void (*done)(struct cv_op *op, int result, uint32_t flags));
 void cv_flow_wait_sink(struct cv_flow *flow,
 		       void (*done)(struct cv_op *op, int result, uint32_t flags));
+/** cv_flow_drain_pipe() - The pipe's bytes into the sink. 0 = all; -EAGAIN = sink full; -errno. */
+int cv_flow_drain_pipe(struct cv_flow *flow);
 /** cv_flow_deliver() - Send @count_bytes to the sink; what a full sink does not take is kept in a
  * block of the flow's own. 0 = all sent; -EAGAIN = the rest is in the block; -ENOMEM; else -errno.
  */

@@ -131,6 +131,8 @@ struct cv_daemon_settings {    /* our own top-level object "culvert" */
 	enum cv_bpf bpf;       /* may BPF be used, must it? default CV_BPF_AUTO */
 	char *pin_directory;   /* default /sys/fs/bpf/culvert */
 	bool steer;	       /* listen by sk_lookup where its pins are there, default true */
+	int ktls;              /* enum cv_ktls_policy: "auto", "off", "force" */
+	uint64_t ktls_after_bytes; /* kernel TLS for sessions that moved as much; default 64 KiB */
 };
 
 struct cv_config {

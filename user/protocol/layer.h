@@ -57,6 +57,7 @@ struct cv_layer {
 	const struct cv_layer_ops *ops;
 	enum cv_transparency rx, tx; /* kept current by the layer itself */
 	bool rx_penetrated, tx_penetrated;
+	bool may_penetrate; /* some direction may still do so, or has */
 };
 
 #endif

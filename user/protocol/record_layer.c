@@ -12,6 +12,9 @@
  *
  * A peer that sends records without application data makes us work for nothing; 32 in a row end the
  * connection. We ask for new keys ourselves long before AES-GCM's bound (RFC 8446 5.5).
+ *
+ * A direction may go to the kernel: its application data is then none of ours, but the secrets stay
+ * here, and what else comes or must be sent passes through the carrier.
  */
 #include "protocol/record_layer.h"
 
@@ -20,6 +23,7 @@
 #include "protocol/upstream_reason.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,6 +38,9 @@ struct record_layer {
 	struct cv_tls_keys rx, tx;
 	bool is_server;
 	bool tx_released;
+	bool rx_in_kernel, tx_in_kernel;
+	bool update_owed; /* the carrier had no room for our KeyUpdate */
+	struct cv_record_carrier carrier;
 	int rx_result; /* 0 while records are taken; CV_LAYER_EOF or the reason afterwards */
 	uint8_t useless_count; /* records in a row without application data */
 	uint8_t message[MESSAGE_HEADER + 1];
@@ -53,16 +60,45 @@ static void reply_alert(struct record_layer *self, uint8_t description, struct c
 {
 	const uint8_t body[CV_TLS_ALERT_BODY] = {CV_TLS_ALERT_FATAL, description};
 
-	if (!self->tx_released)
+	if (self->tx_in_kernel)
+		(void)self->carrier.send(self->carrier.context, CV_TLS_ALERT,
+					 cv_span_of(body, sizeof(body)));
+	else if (!self->tx_released)
 		(void)cv_tls_record_seal(&self->tx, CV_TLS_ALERT, body, sizeof(body), 0, reply);
+}
+
+static const uint8_t update_not_requested[KEY_UPDATE_LEN] = {CV_TLS_KEY_UPDATE, 0, 0, 1, 0};
+
+/* The next generation of keys, for the kernel. */
+static int rekey_kernel(struct record_layer *self, struct cv_tls_keys *keys, bool is_tx)
+{
+	int result = cv_tls_keys_update(keys, is_tx);
+
+	if (result)
+		return result;
+	keys->aead = cv_aead_free(keys->aead);
+	return self->carrier.rekey(self->carrier.context, keys, is_tx);
+}
+
+static int update_tx_in_kernel(struct record_layer *self)
+{
+	int result = self->carrier.send(self->carrier.context, CV_TLS_HANDSHAKE,
+					cv_span_of(update_not_requested, KEY_UPDATE_LEN));
+
+	self->update_owed = result == -EAGAIN;
+	return result ? result : rekey_kernel(self, &self->tx, true);
 }
 
 static int update_tx(struct record_layer *self, struct cv_buffer *out)
 {
-	static const uint8_t not_requested[KEY_UPDATE_LEN] = {CV_TLS_KEY_UPDATE, 0, 0, 1, 0};
-	int result = cv_tls_record_seal(&self->tx, CV_TLS_HANDSHAKE, not_requested, KEY_UPDATE_LEN,
-					0, out);
+	int result;
 
+	if (self->tx_in_kernel) {
+		result = update_tx_in_kernel(self);
+		return result == -EAGAIN ? 0 : result; /* cv_record_layer_pay() tries again */
+	}
+	result = cv_tls_record_seal(&self->tx, CV_TLS_HANDSHAKE, update_not_requested,
+				    KEY_UPDATE_LEN, 0, out);
 	return result ? result : cv_tls_keys_update(&self->tx, true);
 }
 
@@ -89,7 +125,7 @@ static int record_encode(struct cv_layer *layer, struct cv_span bytes, cv_layer_
 	struct cv_buffer scratch;
 	int result = 0;
 
-	if (self->tx_released)
+	if (self->tx_released || self->tx_in_kernel)
 		return CV_INTERNAL_STATE;
 	cv_buffer_init(&scratch, 2 * CV_TLS_RECORD_MAX);
 	while (bytes.len_bytes > 0 && result == 0) {
@@ -112,7 +148,7 @@ static int record_encode_eof(struct cv_layer *layer, cv_layer_emit emit, void *c
 	struct cv_buffer scratch;
 	int result;
 
-	if (self->tx_released)
+	if (self->tx_released || self->tx_in_kernel)
 		return 0;
 	cv_buffer_init(&scratch, CV_TLS_RECORD_MAX);
 	result = emit_sealed(self, CV_TLS_ALERT, cv_span_of(close_notify, sizeof(close_notify)),
@@ -159,7 +195,13 @@ static int take_key_update(struct record_layer *self, bool ends_record, struct c
 		return refuse(self, CV_PEER_DECODE, CV_TLS_ILLEGAL_PARAMETER, reply);
 	if (!ends_record) /* keys change here, RFC 8446 5.1 */
 		return refuse_unexpected(self, reply);
-	result = cv_tls_keys_update(&self->rx, false);
+	if ((self->rx_in_kernel || (self->tx_in_kernel && request == 1)) &&
+	    !self->carrier.can_rekey) {
+		self->rx_result = self->is_server ? CV_PEER_KEY_UPDATE : CV_UPSTREAM_KEY_UPDATE;
+		return self->rx_result;
+	}
+	result = self->rx_in_kernel ? rekey_kernel(self, &self->rx, false)
+				    : cv_tls_keys_update(&self->rx, false);
 	if (result == 0 && request == 1 && !self->tx_released)
 		result = update_tx(self, reply);
 	return result ? refuse_internal(self, result, reply) : 0;
@@ -354,6 +396,81 @@ static const struct cv_layer_ops record_ops = {
 	.release_tx = record_release_tx,
 	.free = record_free,
 };
+
+/* ---- in the kernel ------------------------------------------------------------------------ */
+
+const struct cv_tls_keys *cv_record_layer_keys(const struct cv_layer *layer, bool is_tx)
+{
+	const struct record_layer *self;
+
+	if (layer->ops != &record_ops)
+		return NULL;
+	self = (const struct record_layer *)(const void *)((const char *)layer -
+							   offsetof(struct record_layer, layer));
+	if (is_tx)
+		return self->tx_released ? NULL : &self->tx;
+	return self->rx_result || self->message_len > 0 ? NULL : &self->rx;
+}
+
+void cv_record_layer_to_kernel(struct cv_layer *layer, const struct cv_record_carrier *carrier,
+			       bool is_tx)
+{
+	struct record_layer *self = record_layer_of(layer);
+	struct cv_tls_keys *keys = is_tx ? &self->tx : &self->rx;
+
+	keys->aead = cv_aead_free(keys->aead); /* the secret stays, for KeyUpdate */
+	self->carrier = *carrier;
+	if (is_tx) {
+		self->tx_in_kernel = true;
+		layer->tx = CV_CLEAR;
+	} else {
+		self->rx_in_kernel = true;
+		layer->rx = CV_CLEAR;
+	}
+}
+
+int cv_record_layer_control(struct cv_layer *layer, uint8_t type, struct cv_span body,
+			    bool after_data, struct cv_buffer *reply)
+{
+	struct record_layer *self = record_layer_of(layer);
+
+	if (after_data)
+		self->useless_count = 0;
+	if (self->rx_result)
+		return self->rx_result;
+	if (type == CV_TLS_APPLICATION) /* the caller's, not ours */
+		return refuse_internal(self, CV_INTERNAL_STATE, reply);
+	return take_content(self, type, body, NULL, reply);
+}
+
+int cv_record_layer_failed(struct cv_layer *layer, int error, struct cv_buffer *reply)
+{
+	struct record_layer *self = record_layer_of(layer);
+
+	switch (error) {
+	case -EBADMSG:
+		return refuse_record(self, CV_PEER_BAD_RECORD, reply);
+	case -EMSGSIZE:
+		return refuse_record(self, CV_PEER_TOO_LONG, reply);
+	case -EINVAL: /* a header that is none of TLS 1.3's */
+		return refuse_unexpected(self, reply);
+	default:
+		self->rx_result = error;
+		return error;
+	}
+}
+
+int cv_record_layer_pay(struct cv_layer *layer, uint64_t sent_records)
+{
+	struct record_layer *self = record_layer_of(layer);
+
+	if (!self->update_owed && (sent_records < KEY_LIFETIME_RECORDS ||
+				   self->tx.suite->aead == CV_CHACHA20_POLY1305))
+		return 0;
+	if (!self->carrier.can_rekey)
+		return CV_POLICY_KEY_LIMIT;
+	return update_tx_in_kernel(self);
+}
 
 struct cv_layer *cv_record_layer_new(struct cv_tls_keys *rx, struct cv_tls_keys *tx, bool is_server)
 {

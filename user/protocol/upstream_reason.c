@@ -21,6 +21,10 @@ int cv_upstream_reason(int reason)
 		return CV_UPSTREAM_ALERT;
 	case CV_PEER_PROTOCOL_VERSION:
 		return CV_UPSTREAM_VERSION;
+	case CV_PEER_KEY_UPDATE:
+		return CV_UPSTREAM_KEY_UPDATE;
+	case CV_PEER_NO_CLOSE_NOTIFY:
+		return CV_UPSTREAM_NO_CLOSE_NOTIFY;
 	default:
 		return reason;
 	}

@@ -45,8 +45,17 @@ static int blame(const struct vless_layer *self, int result)
 
 /* ---- transparency ------------------------------------------------------------------------- */
 
+/* Once both directions chose END, the layers below stay in use for good. */
+static void settle_penetration(struct vless_layer *self)
+{
+	self->layer.may_penetrate =
+		self->vision_used && (self->vision.reader != CV_VISION_READ_PLAIN ||
+				      self->vision.writer != CV_VISION_WRITE_PLAIN);
+}
+
 static void settle_rx(struct vless_layer *self)
 {
+	settle_penetration(self);
 	if (self->header_expected)
 		return;
 	if (self->vision_used && self->vision.reader == CV_VISION_READ_PADDED)
@@ -58,6 +67,7 @@ static void settle_rx(struct vless_layer *self)
 
 static void settle_tx(struct vless_layer *self)
 {
+	settle_penetration(self);
 	if (cv_buffer_len(&self->header) > 0)
 		return;
 	if (self->vision_used && self->vision.writer == CV_VISION_WRITE_PADDED)
@@ -227,6 +237,7 @@ static struct vless_layer *vless_layer_new(const struct cv_vless_request *reques
 	self->is_server = is_server;
 	self->header_expected = !is_server;
 	self->vision_used = request->flow == CV_FLOW_VISION;
+	self->layer.may_penetrate = self->vision_used;
 	cv_buffer_init(&self->header, UNIT_MAX);
 	if (self->vision_used)
 		cv_vision_init(&self->vision, request->uuid, seed, cv_random_below);

@@ -6,15 +6,30 @@
  *   drained:  nothing of it is left in user space -> engine.start(), relay.c's part is over
  *   ended:    the engine's result becomes facts of the legs, the session goes on from these
  *
+ * An end whose only layer is record protection is given to the kernel first (handover_ktls.c).
  * Law 1 is "drained"; laws 2 and 3 are the engine's.
  */
 #include "session/handover.h"
 
+#include "base/mutation.h"
 #include "base/reason.h"
+#include "engine/ktls.h"
+#include "protocol/upstream_reason.h"
+#include "session/handover_ktls.h"
 #include "session/worker.h"
 
 #include <errno.h>
 #include <stdio.h>
+
+/* A FIN passes as an end, as in user space, but an attacker could have sent it: it is counted. */
+static void note_truncation(struct cv_session *session, const struct cv_flow *flow)
+{
+	bool is_uplink = flow->owner_tag == CV_UPLINK;
+
+	if (flow->source_tls && !flow->source_tls->close_notify_received)
+		cv_worker_count(session->worker, is_uplink ? CV_PEER_NO_CLOSE_NOTIFY
+							   : CV_UPSTREAM_NO_CLOSE_NOTIFY);
+}
 
 static void flow_ended(struct cv_flow *flow, int result)
 {
@@ -31,12 +46,24 @@ static void flow_ended(struct cv_flow *flow, int result)
 			CV_LEG_FIN_RECEIVED | CV_LEG_APP_ENDED;
 		cv_session_sink(session, direction)->facts |= CV_LEG_FIN_WANTED | CV_LEG_FIN_SENT;
 		session->last_activity_ms = cv_ring_now_ms(session->worker->ring);
+		note_truncation(session, flow);
+	} else if (cv_reason_index(result) >= 0) {
+		session->flow_reason = result;
+		session->flow_failed = flow->failed_side == CV_FLOW_SOURCE
+					       ? cv_session_source(session, direction)
+					       : cv_session_sink(session, direction);
 	} else if (result != -ECANCELED && flow->failed_side == CV_FLOW_SOURCE) {
 		cv_session_source(session, direction)->facts |= CV_LEG_RESET;
 	} else if (result != -ECANCELED) {
 		cv_leg_send_failed(cv_session_sink(session, direction), result);
 	}
 	cv_session_event(session, NULL, 0);
+}
+
+static bool ends_are_clear(struct cv_session *session, enum cv_direction direction)
+{
+	return cv_leg_rx_clear(cv_session_source(session, direction)) &&
+	       cv_leg_tx_clear(cv_session_sink(session, direction));
 }
 
 bool cv_handover_is_due(struct cv_session *session, enum cv_direction direction)
@@ -46,8 +73,17 @@ bool cv_handover_is_due(struct cv_session *session, enum cv_direction direction)
 
 	return session->worker->engine && !session->limit && !session->flow_refused[direction] &&
 	       !(source->facts & (CV_LEG_FIN_RECEIVED | CV_LEG_APP_ENDED | CV_LEG_RESET)) &&
-	       !(sink->facts & (CV_LEG_FIN_WANTED | CV_LEG_RESET)) && cv_leg_rx_clear(source) &&
-	       cv_leg_tx_clear(sink);
+	       !(sink->facts & (CV_LEG_FIN_WANTED | CV_LEG_RESET)) &&
+	       (ends_are_clear(session, direction) || cv_ktls_is_due(session, direction));
+}
+
+void cv_handover_read_rest(struct cv_session *session, enum cv_direction direction)
+{
+	struct cv_leg *source = cv_session_source(session, direction);
+
+	if (!cv_leg_rx_clear(source) && cv_buffer_len(&source->in) > 0 &&
+	    cv_leg_queued(cv_session_sink(session, direction)) < CV_LEG_OUT_HIGH)
+		cv_leg_recv_rest(source);
 }
 
 bool cv_handover_is_drained(struct cv_session *session, enum cv_direction direction)
@@ -55,8 +91,15 @@ bool cv_handover_is_drained(struct cv_session *session, enum cv_direction direct
 	const struct cv_leg *source = cv_session_source(session, direction);
 	const struct cv_leg *sink = cv_session_sink(session, direction);
 
-	return cv_leg_undecoded(source) == 0 && !source->recv_op.pending &&
-	       cv_leg_queued(sink) == 0 && !sink->send_op.pending;
+	return (cv_leg_undecoded(source) == 0 || !cv_rule_holds("ktls-boundary")) &&
+	       !source->recv_op.pending && cv_leg_queued(sink) == 0 && !sink->send_op.pending;
+}
+
+/* User space goes on reading, which always works. */
+static void stay(struct cv_session *session, enum cv_direction direction)
+{
+	session->flow[direction].engine = NULL;
+	cv_leg_recv(cv_session_source(session, direction));
 }
 
 void cv_handover_start(struct cv_session *session, enum cv_direction direction)
@@ -64,6 +107,14 @@ void cv_handover_start(struct cv_session *session, enum cv_direction direction)
 	struct cv_flow *flow = &session->flow[direction];
 	const struct cv_engine *engine = session->worker->engine;
 
+	if (!ends_are_clear(session, direction) && cv_ktls_take(session, direction) < 0) {
+		stay(session, direction);
+		return;
+	}
+	flow->source_tls = cv_ktls_end(cv_session_source(session, direction), false);
+	flow->sink_tls = cv_ktls_end(cv_session_sink(session, direction), true);
+	if (flow->source_tls || flow->sink_tls)
+		engine = &cv_engine_ktls;
 	flow->env = &session->worker->env;
 	flow->source_fd = cv_session_source(session, direction)->fd;
 	flow->source_before_bytes = cv_session_source(session, direction)->received_bytes;
@@ -71,11 +122,10 @@ void cv_handover_start(struct cv_session *session, enum cv_direction direction)
 	flow->last_move_ms = session->last_activity_ms;
 	flow->owner_tag = (uint8_t)direction;
 	flow->ended = flow_ended;
-	if (engine->start(flow) < 0) { /* stays in user space, which always works */
+	if (engine->start(flow) < 0) {
 		cv_worker_count(session->worker, CV_INTERNAL_RESOURCE);
-		flow->engine = NULL;
 		session->flow_refused[direction] = true;
-		cv_leg_recv(cv_session_source(session, direction));
+		stay(session, direction);
 		return;
 	}
 	session->flow_active[direction] = true;

@@ -12,6 +12,9 @@
 bool cv_handover_is_due(struct cv_session *session, enum cv_direction direction);
 /** cv_handover_is_drained() - Nothing of the direction is in user space or on its way (law 1). */
 bool cv_handover_is_drained(struct cv_session *session, enum cv_direction direction);
+/** cv_handover_read_rest() - For a due direction: what the record that has begun still lacks, and
+ * not a byte more. */
+void cv_handover_read_rest(struct cv_session *session, enum cv_direction direction);
 /** cv_handover_start() - Give a due and drained direction to the engine. If that refuses, user
  * space goes on reading. */
 void cv_handover_start(struct cv_session *session, enum cv_direction direction);

@@ -14,12 +14,15 @@
 #include "session/leg.h"
 
 #include "base/reason.h"
+#include "crypto/tls_record.h"
+#include "engine/ktls.h"
 #include "ring/listen.h"
 #include "ring/stream_end.h"
 #include "session/session.h"
 #include "session/worker.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -60,6 +63,8 @@ void cv_leg_done(struct cv_leg *leg, bool abort)
 			(void)close(leg->fd);
 	}
 	leg->fd = -1;
+	free(leg->ktls);
+	leg->ktls = NULL;
 }
 
 int cv_leg_push_layer(struct cv_leg *leg, struct cv_layer *layer)
@@ -112,6 +117,30 @@ bool cv_leg_rx_clear(const struct cv_leg *leg)
 bool cv_leg_tx_clear(const struct cv_leg *leg)
 {
 	return !leg->stack || tx_active(leg->stack, leg->stack->count) == 0;
+}
+
+static bool may_penetrate(const struct cv_stack *stack)
+{
+	for (size_t i = 0; i < stack->count; i++)
+		if (stack->layers[i]->may_penetrate)
+			return true;
+	return false;
+}
+
+bool cv_leg_rx_records(const struct cv_leg *leg)
+{
+	const struct cv_stack *stack = leg->stack;
+
+	return stack && stack->layers[0]->rx == CV_RECORDS && !may_penetrate(stack) &&
+	       rx_active(stack, 0) == 0 && rx_active(stack, 1) == stack->count;
+}
+
+bool cv_leg_tx_records(const struct cv_leg *leg)
+{
+	const struct cv_stack *stack = leg->stack;
+
+	return stack && stack->layers[0]->tx == CV_RECORDS && !may_penetrate(stack) &&
+	       tx_active(stack, stack->count) == 1;
 }
 
 size_t cv_leg_queued(const struct cv_leg *leg)
@@ -305,7 +334,7 @@ void cv_leg_settle(struct cv_leg *leg)
 	struct cv_stack *stack = leg->stack;
 	bool rx_clear = cv_leg_rx_clear(leg), tx_clear = cv_leg_tx_clear(leg);
 
-	if (!stack)
+	if (!stack || leg->ktls) /* the record layer still has the secrets */
 		return;
 	for (size_t i = 0; i < stack->count; i++) {
 		if (rx_clear && !stack->rx_released && stack->layers[i]->ops->release_rx)
@@ -390,6 +419,50 @@ void cv_leg_recv(struct cv_leg *leg)
 	cv_ring_recv(ring, &leg->recv_op, leg->fd);
 }
 
+/* What the record that has begun still lacks, its header first. */
+static size_t rest_bytes(const struct cv_leg *leg)
+{
+	struct cv_span in = cv_buffer_span(&leg->in);
+	size_t record_bytes;
+
+	return cv_tls_record_peek(in, &record_bytes) == -EAGAIN ? record_bytes - in.len_bytes : 0;
+}
+
+static void rest_ready(struct cv_op *op, int result, uint32_t flags)
+{
+	struct cv_leg *leg = cv_container_of(op, struct cv_leg, recv_op);
+	size_t wanted_bytes = rest_bytes(leg);
+	uint8_t *space;
+	ssize_t count;
+
+	if (result >= 0 && cv_buffer_reserve(&leg->in, wanted_bytes, &space) < 0)
+		result = -ENOMEM;
+	if (result < 0) {
+		recv_done(op, result, flags);
+		return;
+	}
+	count = recv(leg->fd, space, wanted_bytes, MSG_DONTWAIT);
+	if (count == 0 || (count < 0 && errno != EAGAIN)) {
+		recv_done(op, count < 0 ? -errno : 0, flags);
+		return;
+	}
+	if (count > 0) {
+		cv_buffer_commit(&leg->in, (size_t)count);
+		leg->received_bytes += (uint32_t)count;
+		leg->session->last_activity_ms = cv_ring_now_ms(leg->session->worker->ring);
+	}
+	cv_session_event(leg->session, leg, 0);
+}
+
+void cv_leg_recv_rest(struct cv_leg *leg)
+{
+	if (leg->fd < 0 || leg->recv_op.pending || rest_bytes(leg) == 0 ||
+	    (leg->facts & (CV_LEG_FIN_RECEIVED | CV_LEG_RESET)))
+		return;
+	leg->recv_op.done = rest_ready;
+	cv_ring_poll(leg->session->worker->ring, &leg->recv_op, leg->fd, POLLIN | POLLRDHUP);
+}
+
 void cv_leg_flush(struct cv_leg *leg)
 {
 	if (leg->fd < 0 || leg->send_op.pending ||
@@ -410,6 +483,8 @@ void cv_leg_flush(struct cv_leg *leg)
 	cv_buffer_release_if_empty(&leg->sending);
 	cv_buffer_release_if_empty(&leg->out);
 	if ((leg->facts & CV_LEG_FIN_WANTED) && !(leg->facts & CV_LEG_FIN_SENT)) {
+		if (leg->ktls && leg->ktls->tx_on)
+			(void)cv_ktls_close_notify(leg->ktls);
 		(void)shutdown(leg->fd, SHUT_WR);
 		leg->facts |= CV_LEG_FIN_SENT;
 	}

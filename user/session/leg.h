@@ -30,6 +30,7 @@ enum cv_leg_fact {
 	CV_LEG_SEND_FAILED = 32, /* reset as well, but what it said before can still be read */
 };
 
+struct cv_ktls;
 struct cv_session;
 
 struct cv_stack {
@@ -45,6 +46,9 @@ struct cv_leg {
 	int fd; /* -1 = none */
 	uint8_t facts;
 	uint32_t received_bytes; /* ever read from fd, by whomever; modulo 2^32 */
+	bool has_ulp;	     /* the socket has the protocol "tls": never into a sockmap */
+	int16_t ktls_error;  /* why the kernel does no TLS here, -errno; 0 = nothing known */
+	struct cv_ktls *ktls; /* NULL unless it does, for a direction at least */
 	struct cv_stack *stack;
 	struct cv_buffer in, out, sending;
 	struct cv_op recv_op, send_op;
@@ -62,6 +66,10 @@ int cv_leg_push_layer(struct cv_leg *leg, struct cv_layer *layer);
 /** cv_leg_rx_clear / tx_clear() - Nothing is left to do with bytes received / sent. */
 bool cv_leg_rx_clear(const struct cv_leg *leg);
 bool cv_leg_tx_clear(const struct cv_leg *leg);
+/** cv_leg_rx_records / tx_records() - Only TLS record protection is left to do in that direction,
+ * and the leg as a whole will never be raw. */
+bool cv_leg_rx_records(const struct cv_leg *leg);
+bool cv_leg_tx_records(const struct cv_leg *leg);
 /** cv_leg_queued() - Bytes not yet taken by the kernel. */
 size_t cv_leg_queued(const struct cv_leg *leg);
 /** cv_leg_undecoded() - Received bytes that no layer has used yet. */
@@ -88,6 +96,9 @@ void cv_leg_settle(struct cv_leg *leg);
 
 /** cv_leg_recv() - Start a recv unless one is pending or the leg ended. */
 void cv_leg_recv(struct cv_leg *leg);
+/** cv_leg_recv_rest() - As cv_leg_recv(), but not a byte behind the record that has begun: what
+ * follows is the kernel's to open. */
+void cv_leg_recv_rest(struct cv_leg *leg);
 /** cv_leg_send_failed() - A send failed with @error: what the other side said before its reset is
  * still read where it matters. */
 void cv_leg_send_failed(struct cv_leg *leg, int error);

@@ -229,7 +229,8 @@ static void run_direction(struct cv_session *session, enum cv_direction directio
 		read_more(session, direction);
 	else if (cv_handover_is_drained(session, direction))
 		cv_handover_start(session, direction);
-	/* else: not read any further; the send's completion brings us back here */
+	else /* no further; the rest or the send's completion brings us back here */
+		cv_handover_read_rest(session, direction);
 }
 
 /* Ends the session if the upstream takes nothing more and all that it said is said. */
@@ -252,6 +253,10 @@ void cv_step_relay(struct cv_session *session)
 		return;
 	if (session->client.facts & CV_LEG_RESET) {
 		fail(session, &session->client, CV_PEER_RESET);
+		return;
+	}
+	if (session->flow_reason) {
+		fail(session, session->flow_failed, session->flow_reason);
 		return;
 	}
 	run_direction(session, CV_UPLINK);

@@ -64,6 +64,8 @@ struct cv_session {
 	uint64_t accounted_user_bytes[2], accounted_flow_bytes[2]; /* what counters have of it */
 	char *destination_text;	      /* NULL until known; kept by the worker */
 	int reason;		      /* why it ended; 0 = both sides finished */
+	int flow_reason;	      /* what kernel TLS found wrong, on flow_failed */
+	struct cv_leg *flow_failed;
 	uint8_t state;
 	uint8_t sni_class; /* of include/culvert/classify.h, below CV_WORKER_CLASSES; 0 = none */
 	uint8_t depth; /* of cv_session_run(): nobody frees the slot above 0 */

@@ -18,6 +18,7 @@
 #define CV_WORKER_CLASSES 64 /* SNI classes with counters of their own */
 
 struct cv_limited;
+struct cv_ktls_support;
 struct cv_session;
 struct cv_spider_paths;
 
@@ -43,6 +44,7 @@ struct cv_worker {
 	const struct cv_config *config;
 	struct cv_resolver *resolver; /* borrowed, shared by the process */
 	const struct cv_engine *engine; /* what CLEAR <-> CLEAR directions are handed to */
+	const struct cv_ktls_support *ktls; /* borrowed; NULL = records stay in user space */
 	struct cv_ring *ring;
 	struct cv_engine_env env;
 	struct cv_slab slab;
