@@ -175,8 +175,8 @@ prove "the stranger gets the camouflage site's page, its certificate verifies" \
 prove "the certificate is byte for byte the site's own" \
 	[ "$(fingerprint_at "$server_port")" = "$(fingerprint_at "$camouflage_port")" ]
 
-say "who carries the bytes (a download of 256 MiB at 40 MiB/s runs)"
-"${through[@]}" --limit-rate 40M -o /dev/null "$site/big" &
+say "who carries the bytes (a download of 256 MiB at 20 MiB/s runs)"
+"${through[@]}" --limit-rate 20M -o /dev/null "$site/big" &
 download=$!
 look() { # look NAME -> "uplink-engine bytes downlink-engine bytes"
 	"$build/culvert" show sessions --control "$dir/$1.sock" --json | python3 -c '
@@ -186,7 +186,7 @@ for s in json.load(sys.stdin)["sessions"]:
         print(s["uplink"]["engine"], s["uplink"]["bytes"], s["downlink"]["engine"],
               s["downlink"]["bytes"], s["downlink"]["kernel_bytes"])'
 }
-sleep 1.5
+sleep 1
 before=$(look server)
 for _ in 1 2 3; do
 	for name in server client; do
@@ -194,14 +194,17 @@ for _ in 1 2 3; do
 		printf '   %s: uplink %-7s %8s bytes   downlink %-7s %11s bytes (%s by the kernel)\n' \
 			"$name" "${up:-?}" "${up_bytes:-?}" "${down:-?}" "${down_bytes:-?}" "${kernel_bytes:-?}"
 	done
-	sleep 0.7
+	sleep 0.2
 done
 after=$(look server)
 prove "the counters move while the download runs" \
 	[ "$(echo "$after" | cut -d' ' -f4)" -gt "$(echo "$before" | cut -d' ' -f4)" ]
-prove "splice carries both directions at the server" sh -c "case '$after' in splice*splice*) ;; *) false ;; esac"
-prove "splice carries both directions at the client" \
-	sh -c "case '$(look client)' in splice*splice*) ;; *) false ;; esac"
+in_kernel() { # in_kernel "UPLINK-ENGINE BYTES DOWNLINK-ENGINE ..."
+	read -r up _ down _ <<<"$1"
+	[[ $up =~ ^(splice|sockmap)$ && $down =~ ^(splice|sockmap)$ ]]
+}
+prove "the kernel carries both directions at the server" in_kernel "$after"
+prove "the kernel carries both directions at the client" in_kernel "$(look client)"
 kill "$download" 2>/dev/null
 wait "$download" 2>/dev/null
 
