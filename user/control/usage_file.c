@@ -44,6 +44,7 @@ struct cv_usage_file {
 	int directory_fd, lock_fd; /* -1 = nothing is kept */
 	struct timespec seen_time; /* of the file as last read or written */
 	ino_t seen_inode;
+	off_t seen_bytes;
 	bool has_failed; /* logged already */
 	bool is_foreign; /* of a later version: hands off */
 	bool was_read;
@@ -289,7 +290,7 @@ static bool has_changed(const struct cv_usage_file *file)
 	struct stat status = {0};
 
 	(void)stat(file->path, &status);
-	return status.st_ino != file->seen_inode ||
+	return status.st_ino != file->seen_inode || status.st_size != file->seen_bytes ||
 	       status.st_mtim.tv_sec != file->seen_time.tv_sec ||
 	       status.st_mtim.tv_nsec != file->seen_time.tv_nsec;
 }
@@ -300,6 +301,7 @@ static void remember(struct cv_usage_file *file)
 
 	(void)stat(file->path, &status);
 	file->seen_inode = status.st_ino;
+	file->seen_bytes = status.st_size;
 	file->seen_time = status.st_mtim;
 }
 
