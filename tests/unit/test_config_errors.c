@@ -56,6 +56,8 @@ static const struct {
 	 "f.json:1: culvert.engine: expected one of auto, copy, splice, found \"steam\""},
 	{true, "{" IN ", " OUT ", \"culvert\": {\"controlSocket\": \"x\"}}",
 	 "f.json:1: culvert: controlSocket: expected an absolute path"},
+	{true, "{" IN ", " OUT ", \"culvert\": {\"stateDirectory\": \"x\"}}",
+	 "f.json:1: culvert: stateDirectory: expected an absolute path"},
 };
 
 static void test_files(void **state)

@@ -412,6 +412,109 @@ static void test_bad_tls_client(void **state)
 	free(findings);
 }
 
+/* ---- limits ------------------------------------------------------------------------------- */
+
+#define LIMITED(keys) \
+	"{\"users\": [{\"username\": \"alice\", \"uuid\": \"" UUID_A \
+	"\", \"socks_password\": \"p\"," keys "}]}"
+
+static void test_limits(void **state)
+{
+	static const char *const texts[] = {
+		LIMITED("\"quotaBytes\": 1000000000000, \"quotaResets\": \"monthly\","
+			" \"expiresAt\": \"2026-12-31T18:00:00Z\", \"uplinkBytesPerSecond\": 5,"
+			" \"downlinkBytesPerSecond\": 6, \"maxSessions\": 7,"
+			" \"maxSourceAddresses\": 8"),
+		LIMITED("\"quota_bytes\": 1000000000000, \"quota_resets\": \"Monthly\","
+			" \"expires_at\": \"2026-12-31T18:00:00Z\", \"uplink_bytes_per_second\": 5,"
+			" \"downlink_bytes_per_second\": 6, \"max_sessions\": 7,"
+			" \"max_source_addresses\": 8")};
+	const struct cv_limits wanted = {.quota_bytes = 1000000000000,
+					 .quota_resets = CV_QUOTA_MONTHLY,
+					 .expires_ms = 1798740000000,
+					 .bytes_per_s = {5, 6},
+					 .max_sessions = 7,
+					 .max_source_addresses = 8};
+
+	(void)state;
+	for (int i = 0; i < 4; i++) {
+		struct cv_config *config =
+			load_good(i / 2 ? vless_settings : socks_settings, texts[i % 2]);
+		struct cv_user *user = cv_user_at(config->inbounds[0].users, 0);
+
+		assert_true(cv_limits_equal(&user->usage->limits, &wanted));
+		assert_string_equal(user->usage->key, "alice@vless.local");
+		assert_ptr_equal(cv_usage_find(config->usages, user->usage->key), user->usage);
+		cv_config_free(config);
+	}
+}
+
+static void test_no_limits(void **state)
+{
+	struct cv_config *config = load_good(vless_settings, three_users);
+
+	(void)state;
+	assert_int_equal(cv_usage_count(config->usages), 2);
+	assert_false(cv_limits_any(&find(config, UUID_A)->usage->limits));
+	cv_config_free(config);
+}
+
+static void test_bad_limits(void **state)
+{
+	static const struct {
+		const char *users, *wanted;
+	} cases[] = {
+		{LIMITED("\"quotaBytes\": -1"), "users[0].quotaBytes: expected a number"},
+		{LIMITED("\"quotaBytes\": \"1G\""), "users[0].quotaBytes: expected a number"},
+		{LIMITED("\"expiresAt\": \"soon\""), "users[0].expiresAt: expected a time like"},
+		{LIMITED("\"expires_at\": \"2026-02-30\""),
+		 "users[0].expires_at: expected a time like"},
+		{LIMITED("\"quotaResets\": \"weekly\""),
+		 "users[0].quotaResets: expected one of never, daily, monthly"},
+		{LIMITED("\"maxSourceAddresses\": 257"),
+		 "users[0].maxSourceAddresses: expected a number from 0 to 256"},
+	};
+	struct findings *findings = malloc(sizeof(*findings));
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		assert_null(load(vless_settings, "", cases[i].users, 0600, findings));
+		if (!strstr(findings->text, cases[i].wanted))
+			fail_msg("wanted \"%s\", got\n%s", cases[i].wanted, findings->text);
+	}
+	free(findings);
+}
+
+/* One person with two inbounds: their usage is one, and the stricter limits hold. */
+static void test_one_person_twice(void **state)
+{
+	static const char text[] =
+		"{\"inbounds\": [{\"listen\": \"127.0.0.1\", \"port\": 1, \"tag\": \"a\","
+		" \"protocol\": \"vless\", \"settings\": {\"decryption\": \"none\", \"clients\":"
+		" [{\"id\": \"" UUID_A "\", \"email\": \"Al@x\", \"maxSessions\": 3},"
+		"  {\"id\": \"" UUID_B "\", \"quotaResets\": \"daily\"}]}},"
+		" {\"listen\": \"127.0.0.1\", \"port\": 2, \"tag\": \"b\", \"protocol\": \"socks\","
+		" \"settings\": {\"auth\": \"password\", \"accounts\": [{\"user\": \"al@X\","
+		" \"pass\": \"p\", \"maxSessions\": 5, \"quotaBytes\": 9}]}}], " OUT "}";
+	struct findings *findings = malloc(sizeof(*findings));
+	struct cv_config *config = config_parse(text, findings);
+	struct cv_user *first, *second;
+
+	(void)state;
+	assert_non_null(config);
+	first = cv_user_at(config->inbounds[0].users, 0);
+	second = cv_user_at(config->inbounds[1].users, 0);
+	assert_ptr_equal(first->usage, second->usage);
+	assert_int_equal(first->usage->limits.max_sessions, 3);
+	assert_int_equal(first->usage->limits.quota_bytes, 9);
+	assert_non_null(strstr(findings->text, "inbounds[1]: al@x is in several inbounds with "
+					       "different limits: the stricter ones count"));
+	assert_non_null(strstr(findings->text, "no quotaBytes that could be reset"));
+	assert_ptr_not_equal(cv_user_at(config->inbounds[0].users, 1)->usage, first->usage);
+	cv_config_free(config);
+	free(findings);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -421,6 +524,10 @@ int main(void)
 		cmocka_unit_test(test_tls_server),     cmocka_unit_test(test_bad_tls_server),
 		cmocka_unit_test(test_tls_client),     cmocka_unit_test(test_tls_client_insecure),
 		cmocka_unit_test(test_bad_tls_client),
+		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_no_limits),
+		cmocka_unit_test(test_bad_limits),
+		cmocka_unit_test(test_one_person_twice),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

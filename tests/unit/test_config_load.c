@@ -98,8 +98,8 @@ static void test_policy_and_culvert(void **state)
 		", \"policy\": {\"levels\": {\"0\": {\"handshake\": 4, \"uplinkOnly\": 2},"
 		" \"15\": {\"connIdle\": 10, \"bufferSize\": 4}}, \"system\": {}}, \"stats\": {},"
 		" \"culvert\": {\"workers\": 2, \"engine\": \"copy\", \"controlSocket\": \"\","
-		" \"maxSessions\": 10, \"drainSeconds\": 0, \"maxPipes\": 7,"
-		" \"ktls\": \"force\", \"ktlsAfterKB\": 3}"));
+		" \"stateDirectory\": \"/s\", \"maxSessions\": 10, \"drainSeconds\": 0,"
+		" \"maxPipes\": 7, \"ktls\": \"force\", \"ktlsAfterKB\": 3}"));
 
 	(void)state;
 	assert_int_equal(config->levels[0].handshake_ms, 4000);
@@ -109,6 +109,7 @@ static void test_policy_and_culvert(void **state)
 	assert_int_equal(config->daemon.worker_count, 2);
 	assert_string_equal(config->daemon.engine, "copy");
 	assert_string_equal(config->daemon.control_path, "");
+	assert_string_equal(config->daemon.state_directory, "/s");
 	assert_int_equal(config->daemon.max_sessions, 10);
 	assert_int_equal(config->daemon.drain_s, 0);
 	assert_int_equal(config->daemon.max_pipes, 7);

@@ -75,6 +75,8 @@ static void test_one_person(void **state)
 	assert_true(differ);
 	assert_int_equal(alice->limits.max_sessions, 2);
 	assert_null(cv_usage_at(table, MANY + 1));
+	assert_ptr_equal(cv_usage_find(table, "user-77"), usages[77]);
+	assert_null(cv_usage_find(table, "user--1"));
 	cv_usage_table_free(table);
 }
 

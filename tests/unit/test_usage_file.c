@@ -244,8 +244,10 @@ static void test_edited(void **state)
 	move(view.bob, 1, 0);
 	sync_now(&view);
 	assert_int_equal(cv_usage_check(view.alice, 1), CV_POLICY_QUOTA);
-	write_file("{\"version\": 1, \"users\": {\"alice@x\": {\"uplinkBytes\": 0, \"downlinkBytes\""
-		   ": 9, \"periodStart\": 0, \"saved\": 1}, \"zoe\": {\"uplinkBytes\": 1, "
+	write_file("{\"version\": 1, \"users\": {\"alice@x\": {\"uplinkBytes\": 0, "
+		   "\"downlinkBytes\": 9, \"periodStart\": 0, \"saved\": 1}, \"long-gone\": {"
+		   "\"uplinkBytes\": 1, \"downlinkBytes\": 1, \"periodStart\": 0, \"saved\": 1},"
+		   "\"zoe\": {\"uplinkBytes\": 1, "
 		   "\"downlinkBytes\": 18446744073709551615, \"periodStart\": 0, \"saved\": "
 		   "99999999999}}}");
 	sync_now(&view);
@@ -256,6 +258,7 @@ static void test_edited(void **state)
 	view_stop(&view);
 	assert_non_null(strstr(read_whole(path), "18446744073709551615")); /* not ours: kept */
 	assert_null(strstr(read_whole(path), "bob"));
+	assert_null(strstr(read_whole(path), "long-gone"));
 }
 
 /* ---- periods ------------------------------------------------------------------------------ */
@@ -294,10 +297,10 @@ static void test_period_of_the_file(void **state)
 
 	(void)state;
 	snprintf(text, sizeof(text),
-		 "{\"version\": 1, \"users\": {\"alice@x\": {\"uplinkBytes\": 7, \"downlinkBytes\": 8"
-		 ", \"periodStart\": %ju, \"saved\": %ju}, \"bob@x\": {\"uplinkBytes\": 9, "
-		 "\"downlinkBytes\": 0, \"periodStart\": %ju, \"saved\": %ju}}}",
-		 (uintmax_t)(today - 86400), (uintmax_t)today, (uintmax_t)today, (uintmax_t)today);
+		 "{\"version\": 1, \"users\": {\"alice@x\": {\"uplinkBytes\": 7, "
+		 "\"downlinkBytes\": 8, \"periodStart\": %ju, \"saved\": %ju}, \"bob@x\": {"
+		 "\"uplinkBytes\": 9, \"downlinkBytes\": 0, \"periodStart\": %ju, \"saved\": %ju}}}",
+		 (uintmax_t)today - 86400, (uintmax_t)today, (uintmax_t)today, (uintmax_t)today);
 	write_file(text);
 	view_start(&view, CV_QUOTA_DAILY);
 	expect_used(view.alice, 0, 0);
@@ -317,8 +320,8 @@ static void test_damaged(void **state)
 	static const char *const texts[] = {
 		"", "{", "[]", "{\"version\": 1}", "{\"version\": 1, \"users\": []}", "\1\2\3",
 		"{\"version\": 1, \"users\": {\"alice@x\": 5}}",
-		"{\"version\": 1, \"users\": {\"alice@x\": {\"uplinkBytes\": -1, \"downlinkBytes\": "
-		"0, \"periodStart\": 0, \"saved\": 0}}}",
+		"{\"version\": 1, \"users\": {\"alice@x\": {\"uplinkBytes\": -1, "
+		"\"downlinkBytes\": 0, \"periodStart\": 0, \"saved\": 0}}}",
 		"{\"version\": 1, \"users\": {}} and more"};
 	struct view view;
 

@@ -307,14 +307,17 @@ static void remember(struct cv_usage_file *file)
 
 /* ---- a round ------------------------------------------------------------------------------ */
 
-static void forget_old(struct json_object *users, uint64_t wall_ms)
+static void forget_old(const struct cv_usage_file *file, struct json_object *users,
+		       uint64_t wall_ms)
 {
+	const uint64_t now_s = wall_ms / 1000;
 	struct json_object_iter iter;
 	const char *old = NULL;
 
 	json_object_object_foreachC(users, iter)
 	{
-		if (count_of(iter.val, "saved") + KEPT_S < wall_ms / 1000)
+		if (now_s > KEPT_S && count_of(iter.val, "saved") < now_s - KEPT_S &&
+		    !cv_usage_find(file->usages, iter.key))
 			old = iter.key;
 	}
 	if (old) /* one in a round is enough */
@@ -387,7 +390,7 @@ static void exchange(struct cv_usage_file *file, uint64_t wall_ms)
 		json_object_object_add(root, "version", json_object_new_int(VERSION));
 		json_object_object_add(root, "users", json_object_new_object());
 	}
-	forget_old(json_object_object_get(root, "users"), wall_ms);
+	forget_old(file, json_object_object_get(root, "users"), wall_ms);
 	if (merge(file, json_object_object_get(root, "users"), is_lost, sums, wall_ms))
 		error = replace(file, root);
 	if (error) {

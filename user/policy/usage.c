@@ -148,6 +148,13 @@ struct cv_usage *cv_usage_join(struct cv_usage_table *table, const char *key,
 	return usage;
 }
 
+struct cv_usage *cv_usage_find(const struct cv_usage_table *table, const char *key)
+{
+	const uint32_t index = table->slots[find_slot(table, key)];
+
+	return index ? table->usages[index - 1] : NULL;
+}
+
 size_t cv_usage_count(const struct cv_usage_table *table)
 {
 	return table->usage_count;

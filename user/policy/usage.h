@@ -56,6 +56,8 @@ void cv_usage_key(const struct cv_user *user, char ret_key[CV_USAGE_KEY]);
  * @ret_differ: other entries with this key have other limits. NULL: out of memory. */
 struct cv_usage *cv_usage_join(struct cv_usage_table *table, const char *key,
 			       const struct cv_limits *limits, bool *ret_differ);
+/** cv_usage_find() - By key; NULL if nobody is called so. */
+struct cv_usage *cv_usage_find(const struct cv_usage_table *table, const char *key);
 size_t cv_usage_count(const struct cv_usage_table *table);
 /** cv_usage_at() - NULL beyond the last one. */
 struct cv_usage *cv_usage_at(const struct cv_usage_table *table, size_t index);
