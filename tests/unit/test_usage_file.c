@@ -299,7 +299,8 @@ static void test_period_of_the_file(void **state)
 	snprintf(text, sizeof(text),
 		 "{\"version\": 1, \"users\": {\"alice@x\": {\"uplinkBytes\": 7, "
 		 "\"downlinkBytes\": 8, \"periodStart\": %ju, \"saved\": %ju}, \"bob@x\": {"
-		 "\"uplinkBytes\": 9, \"downlinkBytes\": 0, \"periodStart\": %ju, \"saved\": %ju}}}",
+		 "\"uplinkBytes\": 9, \"downlinkBytes\": 0, \"periodStart\": %ju, "
+		 "\"saved\": %ju}}}",
 		 (uintmax_t)today - 86400, (uintmax_t)today, (uintmax_t)today, (uintmax_t)today);
 	write_file(text);
 	view_start(&view, CV_QUOTA_DAILY);
