@@ -174,6 +174,8 @@ $(G)/flags.mk: FORCE
 	@tools/build/flags.sh $@ $(G)/version.h
 endif
 
+# atomics that return the old value
+$(G)/classify.bpf.o: BPF_CFLAGS += -mcpu=v3
 $(G)/%.bpf.o: bpf/%.bpf.c $(DEPENDS)
 	$(call say,BPF,$@)
 	$(Q)$(CLANG) $(BPF_CFLAGS) $(BPF_INCLUDES) -MMD -MP -c -o $@ $<
