@@ -172,6 +172,7 @@ static void no_descriptors(struct cv_kernel *kernel)
 	kernel->steer_ports_fd = kernel->steer_listeners_fd = kernel->steer_counters_fd = -1;
 	kernel->classify_program_fd = kernel->classify_names_fd = -1;
 	kernel->classify_results_fd = kernel->classify_counters_fd = -1;
+	kernel->classify_ports_fd = -1;
 	kernel->relay_sinks_fd = kernel->relay_sources_fd = -1;
 	kernel->relay_slots_fd = kernel->relay_flows_fd = -1;
 }

@@ -33,7 +33,7 @@ struct cv_kernel {
 
 	struct cv_kernel_part classify; /* <culvert/classify.h> */
 	int classify_program_fd;
-	int classify_names_fd, classify_results_fd, classify_counters_fd;
+	int classify_names_fd, classify_ports_fd, classify_results_fd, classify_counters_fd;
 
 	struct cv_kernel_part relay; /* <culvert/relay.h> */
 	int relay_sinks_fd, relay_sources_fd, relay_slots_fd, relay_flows_fd;

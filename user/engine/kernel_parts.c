@@ -4,6 +4,8 @@
  */
 #include "engine/kernel_parts.h"
 
+#include "engine/classify.h"
+
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <culvert/steer.h>
@@ -11,6 +13,7 @@
 #include <limits.h>
 #include <stdio.h>
 
+#include "classify.skel.h"
 #include "steer.skel.h"
 
 /* ---- steer -------------------------------------------------------------------------------- */
@@ -45,6 +48,44 @@ static const struct cv_pin steer_pins[] = {
 	{NULL, CV_PIN_MAP, CV_PIN_LOADER_ONLY, 0},
 };
 
+/* ---- classify ----------------------------------------------------------------------------- */
+
+static struct bpf_object *classify_open(void **ret_skeleton)
+{
+	struct classify_bpf *skeleton = classify_bpf__open();
+
+	*ret_skeleton = skeleton;
+	if (!skeleton)
+		return NULL;
+	cv_classify_mutate(skeleton);
+	return skeleton->obj;
+}
+
+static int classify_load(void *skeleton)
+{
+	return classify_bpf__load(skeleton);
+}
+
+static void classify_destroy(void *skeleton)
+{
+	classify_bpf__destroy(skeleton);
+}
+
+static const struct cv_pin classify_pins[] = {
+	{"sni_names", CV_PIN_MAP, CV_PIN_DAEMON_WRITES,
+	 offsetof(struct cv_kernel, classify_names_fd)},
+	{"sni_ports", CV_PIN_MAP, CV_PIN_DAEMON_WRITES,
+	 offsetof(struct cv_kernel, classify_ports_fd)},
+	{"sni_results", CV_PIN_MAP, CV_PIN_DAEMON_WRITES,
+	 offsetof(struct cv_kernel, classify_results_fd)},
+	{"sni_counters", CV_PIN_MAP, CV_PIN_DAEMON_READS,
+	 offsetof(struct cv_kernel, classify_counters_fd)},
+	{"sni_hellos", CV_PIN_MAP, CV_PIN_LOADER_ONLY, 0},
+	{"classify", CV_PIN_PROGRAM, CV_PIN_DAEMON_WRITES, /* to attach it, opening asks for both */
+	 offsetof(struct cv_kernel, classify_program_fd)},
+	{NULL, CV_PIN_MAP, CV_PIN_LOADER_ONLY, 0},
+};
+
 /* ---- table -------------------------------------------------------------------------------- */
 
 const struct cv_kernel_kind cv_kernel_parts[] = {
@@ -59,6 +100,16 @@ const struct cv_kernel_kind cv_kernel_parts[] = {
 		.load = steer_load,
 		.destroy = steer_destroy,
 		.pins = steer_pins,
+	},
+	{
+		.name = "classify",
+		.index = CV_PINS_CLASSIFY,
+		.layout = CV_CLASSIFY_VERSION,
+		.part_offset = offsetof(struct cv_kernel, classify),
+		.open = classify_open,
+		.load = classify_load,
+		.destroy = classify_destroy,
+		.pins = classify_pins,
 	},
 };
 
