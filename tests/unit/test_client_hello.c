@@ -7,6 +7,7 @@
 
 #include <culvert/reason.h>
 
+#include "hello_shapes.h"
 #include "wire_bytes.h"
 
 #include <errno.h>
@@ -15,14 +16,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-static const char vector_hex[] =
-	"010000b90303808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9f20"
-	"9f287bc1a1b2f5178e2a3824399e46291c75e9f181d5f32ef7de3636c6cd0741"
-	"000613011302130301 00006a 00000014001200000f7777772e6578616d706c652e636f6d"
-	"000a00040002001d 000d0006000404030807 00100005000302 6832 002b0003020304 002d00020101"
-	"003300260024001d0020"
-	"5869aff450549732cbaaed5e5df9b30a6da31cb0e5742bad5ad4a1a768f1a67b";
 
 static struct bytes message;
 
@@ -86,7 +79,7 @@ static void test_vector(void **state)
 	struct cv_client_hello hello;
 
 	(void)state;
-	bytes_set_hex(&message, vector_hex);
+	bytes_set_hex(&message, hello_vector_hex);
 	assert_int_equal(message.len, 189);
 	assert_int_equal(cv_client_hello_parse(bytes_span(&message), &hello), 0);
 	assert_ptr_equal(hello.message.data, message.data);
@@ -134,138 +127,23 @@ static void test_failure_leaves_the_result_alone(void **state)
 /* Everything of a Chrome-like hello that a server without ECH keys and tickets reads over. */
 static void test_accepted_extensions(void **state)
 {
-	static const char *const accepted[] = {
-		"",
-		"0a0a 0000",						/* GREASE, empty */
-		"fafa 0001 00",						/* GREASE, one byte */
-		"1234 0003 010203",					/* unknown */
-		"0000 0006 0004 00 0001 61",
-		"0005 0005 01 0000 0000",				/* status_request */
-		"000a 0008 0006 1a1a 11ec 001d",
-		"000b 0002 01 00",
-		"000d 0004 0002 0403",
-		"0010 000b 0009 08 687474702f312e31",
-		"0012 0000",						/* SCT */
-		"0015 0003 000000",					/* padding */
-		"0017 0000",						/* extended_master_secret */
-		"001b 0003 02 0002",					/* compress_certificate */
-		"0023 0000",						/* session_ticket */
-		"0023 0004 01020304",
-		"0029 0017 0008 0002 aabb 00000001 000b 0a 01020304050607080910",
-		"002a 0000",						/* early_data */
-		"002b 0005 04 6a6a 0304",
-		"002c 0003 0001 ff",					/* cookie */
-		"002d 0002 01 01",
-		"002d 0001 00",						/* no modes: read over */
-		"0032 0004 0002 0403",
-		"0033 0002 0000",					/* no shares at all */
-		("0033 002b 0029 1a1a 0001 00 001d 0020"
-		 "0000000000000000000000000000000000000000000000000000000000000000"),
-		"0039 0002 ffff",					/* QUIC parameters */
-		"44cd 0005 0003 02 6832",				/* application_settings */
-		"fe0d 000a 00 0001 0001 aa 0000 0000",			/* ECH outer */
-		"fe0d 000c 00 0001 0003 07 0001 bb 0001 cc",
-		"fe0d 0001 01",						/* ECH inner */
-		"ff01 0001 00",
-	};
-
 	(void)state;
-	for (size_t at = 0; at < sizeof(accepted) / sizeof(accepted[0]); at++) {
+	for (size_t at = 0; at < HELLO_ACCEPTED_COUNT; at++) {
 		struct cv_client_hello hello;
 
-		if (parse_with(accepted[at], &hello) != 0)
-			fail_msg("refused: %s", accepted[at]);
+		if (parse_with(hello_accepted[at], &hello) != 0)
+			fail_msg("refused: %s", hello_accepted[at]);
 	}
 }
 
 static void test_refused_extensions(void **state)
 {
-	static const struct {
-		const char *what, *hex;
-	} refused[] = {
-		{"duplicate", "1234 0000 1234 0000"},
-		{"duplicate of a known one", "0017 0000 0017 0000"},
-		{"duplicate GREASE", "0a0a 0000 1234 0000 0a0a 0000"},
-		{"type cut", "00"},
-		{"length cut", "1234 00"},
-		{"body cut", "1234 0002 00"},
-		{"SNI: no body", "0000 0000"},
-		{"SNI: empty list", "0000 0002 0000"},
-		{"SNI: empty name", "0000 0005 0003 00 0000"},
-		{"SNI: empty name of another type", "0000 0005 0003 07 0000"},
-		{"SNI: two host names", "0000 000a 0008 00 0001 61 00 0001 62"},
-		{"SNI: same host name twice", "0000 000a 0008 00 0001 61 00 0001 61"},
-		{"SNI: trailing dot", "0000 0008 0006 00 0003 612e2e"},
-		{"SNI: only a dot", "0000 0006 0004 00 0001 2e"},
-		{"SNI: NUL inside", "0000 0008 0006 00 0003 610062"},
-		{"SNI: NUL at the end", "0000 0007 0005 00 0002 6100"},
-		{"SNI: name cut", "0000 0006 0004 00 0002 61"},
-		{"SNI: entry cut", "0000 0004 0002 00 00"},
-		{"SNI: list cut", "0000 0004 0005 00 0001"},
-		{"SNI: trailing byte", "0000 0007 0004 00 0001 61 00"},
-		{"status_request: empty", "0005 0000"},
-		{"status_request: list cut", "0005 0004 01 0000 00"},
-		{"status_request: trailing byte", "0005 0006 01 0000 0000 00"},
-		{"groups: no body", "000a 0000"},
-		{"groups: empty", "000a 0002 0000"},
-		{"groups: odd", "000a 0003 0001 00"},
-		{"groups: trailing byte", "000a 0005 0002 001d 00"},
-		{"groups: cut", "000a 0004 0004 001d"},
-		{"point formats: empty", "000b 0001 00"},
-		{"point formats: no body", "000b 0000"},
-		{"point formats: trailing byte", "000b 0003 01 00 00"},
-		{"signature_algorithms: empty", "000d 0002 0000"},
-		{"signature_algorithms: odd", "000d 0005 0003 040308"},
-		{"signature_algorithms: trailing byte", "000d 0005 0002 0403 00"},
-		{"ALPN: no body", "0010 0000"},
-		{"ALPN: empty list", "0010 0002 0000"},
-		{"ALPN: empty name", "0010 0003 0001 00"},
-		{"ALPN: empty second name", "0010 0006 0004 02 6832 00"},
-		{"ALPN: name cut", "0010 0005 0003 03 6832"},
-		{"ALPN: trailing byte", "0010 0006 0003 02 6832 00"},
-		{"SCT: body", "0012 0001 00"},
-		{"extended_master_secret: body", "0017 0001 00"},
-		{"PSK: not last", "0029 000f 0007 0001 aa 00000001 0004 03 010203 1234 0000"},
-		{"PSK: no identities", "0029 0008 0000 0004 03 010203"},
-		{"PSK: empty identity", "0029 000e 0006 0000 00000001 0004 03 010203"},
-		{"PSK: age cut", "0029 000c 0006 0001 aa 000001 0001 00"},
-		{"PSK: no binders", "0029 000b 0007 0001 aa 00000001 0000"},
-		{"PSK: empty binder", "0029 000c 0007 0001 aa 00000001 0001 00"},
-		{"PSK: binders missing", "0029 0009 0007 0001 aa 00000001"},
-		{"PSK: trailing byte", "0029 0010 0007 0001 aa 00000001 0004 03 010203 00"},
-		{"early_data: body", "002a 0001 00"},
-		{"versions: no body", "002b 0000"},
-		{"versions: empty", "002b 0001 00"},
-		{"versions: odd", "002b 0004 03 030403"},
-		{"versions: trailing byte", "002b 0004 02 0304 00"},
-		{"cookie: empty", "002c 0002 0000"},
-		{"cookie: trailing byte", "002c 0004 0001 aa 00"},
-		{"PSK modes: no body", "002d 0000"},
-		{"PSK modes: trailing byte", "002d 0003 01 01 00"},
-		{"signature_algorithms_cert: empty", "0032 0002 0000"},
-		{"key_share: no body", "0033 0000"},
-		{"key_share: empty share", "0033 0006 0004 001d 0000"},
-		{"key_share: empty GREASE share", "0033 0006 0004 1a1a 0000"},
-		{"key_share: share cut", "0033 0007 0005 001d 0002 aa"},
-		{"key_share: entry cut", "0033 0005 0003 001d 00"},
-		{"key_share: trailing byte", "0033 0003 0000 00"},
-		{"ECH: empty", "fe0d 0000"},
-		{"ECH: unknown type", "fe0d 0001 02"},
-		{"ECH: unknown type, outer shape", "fe0d 000a 05 0001 0001 aa 0000 0000"},
-		{"ECH outer: cut", "fe0d 0008 00 0001 0001 aa 0000"},
-		{"ECH outer: payload cut", "fe0d 000a 00 0001 0001 aa 0000 0001"},
-		{"ECH outer: trailing byte", "fe0d 000b 00 0001 0001 aa 0000 0000 00"},
-		{"ECH inner: trailing byte", "fe0d 0002 01 00"},
-		{"renegotiation_info: no body", "ff01 0000"},
-		{"renegotiation_info: trailing byte", "ff01 0002 00 00"},
-	};
-
 	(void)state;
-	for (size_t at = 0; at < sizeof(refused) / sizeof(refused[0]); at++) {
+	for (size_t at = 0; at < HELLO_REFUSED_COUNT; at++) {
 		struct cv_client_hello hello;
 
-		if (parse_with(refused[at].hex, &hello) != CV_PEER_DECODE)
-			fail_msg("accepted: %s", refused[at].what);
+		if (parse_with(hello_refused[at].hex, &hello) != CV_PEER_DECODE)
+			fail_msg("accepted: %s", hello_refused[at].what);
 	}
 }
 
@@ -274,7 +152,7 @@ static void test_refused_messages(void **state)
 	struct cv_client_hello hello;
 
 	(void)state;
-	bytes_set_hex(&message, vector_hex);
+	bytes_set_hex(&message, hello_vector_hex);
 	for (size_t len = 0; len < message.len; len++) {
 		/* With the true length missing, and with a header that claims what is there. */
 		static struct bytes whole;
@@ -547,7 +425,7 @@ static void test_assembler_any_cut(void **state)
 	static const size_t pieces[] = {1, 2, 3, 4, 5, 6, 7, 9, 50, 100, 1000};
 
 	(void)state;
-	bytes_set_hex(&message, vector_hex);
+	bytes_set_hex(&message, hello_vector_hex);
 	for (size_t record_len = 1; record_len <= 190; record_len++) {
 		for (size_t at = 0; at < sizeof(pieces) / sizeof(pieces[0]); at++) {
 			struct cv_hello_assembler assembler;
@@ -576,7 +454,7 @@ static void test_assembler_any_cut(void **state)
 static void test_assembler_asks_for_more(void **state)
 {
 	(void)state;
-	bytes_set_hex(&message, vector_hex);
+	bytes_set_hex(&message, hello_vector_hex);
 	set_stream_records(100);
 	for (size_t len = 0; len < stream.len; len++) {
 		struct cv_hello_assembler assembler;
@@ -654,7 +532,7 @@ static void test_assembler_limits(void **state)
 	assert_int_equal(cv_buffer_len(&assembler.message), 65540);
 	cv_hello_assembler_done(&assembler);
 	/* After done it starts afresh. */
-	bytes_set_hex(&message, vector_hex);
+	bytes_set_hex(&message, hello_vector_hex);
 	set_stream_records(189);
 	assert_int_equal(assemble(&assembler, 1000, &used), 0);
 	cv_hello_assembler_done(&assembler);

@@ -5,8 +5,7 @@
  *   names of table 7 -> ports -> table 7        (a port never leads to a half-filled table)
  *   a restart:  successor's names -> ports -> the successor's table; then ours are removed
  *
- * A port that leads elsewhere by the time we end is its new owner's. Measured by test_classify on
- * a machine with 2 CPUs: see there for nanoseconds per hello.
+ * A port that leads elsewhere by the time we end is its new owner's.
  */
 #include "engine/classify.h"
 

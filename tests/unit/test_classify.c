@@ -1,0 +1,737 @@
+// SPDX-License-Identifier: MIT
+/*
+ * test_classify.c - bpf/classify.bpf.c in this kernel, in a network namespace of its own.
+ *
+ * Loopback carries what a well-behaved client sends; segments out of order, twice, broken or ahead
+ * of the accept are made by hand behind a TUN device, where this program is the whole other host.
+ * Skips where it may not load programs or make namespaces.
+ */
+#include "engine/classify.h"
+#include "engine/kernel.h"
+
+#include "hello_shapes.h"
+#include "segments.h"
+#include "wire_bytes.h"
+
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define TABLE 3
+#define OTHER_TABLE 4
+#define PORT 4430	/* names; what is not TLS is dropped */
+#define LOOSE_PORT 4431 /* no names; what is not TLS passes */
+#define UNLISTED_PORT 4432
+
+enum { EXACT = CV_SNI_CLASS_FIRST, WILD, LONGER, DROPPED };
+
+static struct cv_kernel *kernel;
+static struct cv_classify *classify;
+static const char *skipped;
+static struct bytes hello, received;
+
+static int set_up(void **state)
+{
+	const struct rlimit limit = {16384, 16384};
+	int error = segments_open();
+
+	(void)state;
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
+	if (error) {
+		skipped = "no network namespace with a TUN device";
+		return 0;
+	}
+	assert_int_equal(cv_kernel_open(NULL, true, &kernel), 0);
+	if (kernel->classify.error) {
+		skipped = kernel->classify.why;
+		return 0;
+	}
+	assert_int_equal(cv_classify_new(kernel, &classify), 0);
+	assert_int_equal(cv_classify_add_name(classify, TABLE, "a.Example", EXACT, CV_SNI_PASS), 0);
+	assert_int_equal(cv_classify_add_name(classify, TABLE, "*.b.example", WILD, CV_SNI_PASS),
+			 0);
+	assert_int_equal(
+		cv_classify_add_name(classify, TABLE, "*.c.b.example", LONGER, CV_SNI_PASS), 0);
+	assert_int_equal(
+		cv_classify_add_name(classify, TABLE, "x.c.b.example", EXACT, CV_SNI_PASS), 0);
+	assert_int_equal(cv_classify_add_name(classify, TABLE, "*.drop.example", DROPPED,
+					      CV_SNI_DROP),
+			 0);
+	assert_int_equal(cv_classify_add_port(classify, PORT, TABLE, CV_SNI_DROP), 0);
+	assert_int_equal(cv_classify_add_port(classify, LOOSE_PORT, OTHER_TABLE, CV_SNI_PASS), 0);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	classify = cv_classify_free(classify);
+	kernel = cv_kernel_close(kernel);
+	segments_close();
+	return 0;
+}
+
+static void skip_unless_ready(void)
+{
+	if (!skipped)
+		return;
+	print_message("[  SKIPPED ] %s\n", skipped);
+	skip();
+}
+
+/* ---- hellos ------------------------------------------------------------------------------- */
+
+static void put_u16(size_t at, size_t value)
+{
+	hello.data[at] = (uint8_t)(value >> 8);
+	hello.data[at + 1] = (uint8_t)value;
+}
+
+/* A hello for @name (NULL = none) behind an unknown extension of @filler bytes. */
+static void make_hello(const char *name, size_t filler)
+{
+	const size_t len = name ? strlen(name) : 0;
+
+	bytes_set_hex(&hello, "16 0301 0000 01 000000 0303");
+	bytes_add_fill(&hello, 0x42, 32);
+	bytes_add_hex(&hello, "00 0002 1301 01 00 0000 1234 0000");
+	put_u16(54, filler);
+	bytes_add_fill(&hello, 0x2e, filler);
+	if (name) {
+		bytes_add_hex(&hello, "0000 0000 0000 00 0000");
+		put_u16(hello.len - 7, len + 5);
+		put_u16(hello.len - 5, len + 3);
+		put_u16(hello.len - 2, len);
+		memcpy(hello.data + hello.len, name, len);
+		hello.len += len;
+	}
+	put_u16(50, hello.len - 52);
+	put_u16(3, hello.len - 5);
+	put_u16(7, hello.len - 9);
+}
+
+/* ---- sockets ------------------------------------------------------------------------------ */
+
+struct pair {
+	int client, server;
+};
+
+static int listen_on(int family, uint16_t port)
+{
+	struct sockaddr_in6 any = {.sin6_family = (sa_family_t)family, .sin6_port = htons(port)};
+	struct sockaddr_in any4 = {.sin_family = AF_INET, .sin_port = htons(port)};
+	const struct sockaddr *address = (struct sockaddr *)&any4;
+	socklen_t len = sizeof(any4);
+	const int on = 1;
+	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (family == AF_INET6) {
+		address = (struct sockaddr *)&any;
+		len = sizeof(any);
+		assert_int_equal(setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)), 0);
+	}
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)), 0);
+	assert_int_equal(bind(fd, address, len), 0);
+	assert_int_equal(listen(fd, 4096), 0);
+	assert_int_equal(cv_classify_attach(classify, fd), 0);
+	return fd;
+}
+
+static struct pair connect_to(int listener)
+{
+	struct sockaddr_storage address;
+	socklen_t len = sizeof(address);
+	const int on = 1;
+	struct pair pair;
+
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &len), 0);
+	if (address.ss_family == AF_INET6)
+		((struct sockaddr_in6 *)&address)->sin6_addr = in6addr_loopback;
+	else
+		((struct sockaddr_in *)&address)->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	pair.client = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(connect(pair.client, (struct sockaddr *)&address, len), 0);
+	assert_int_equal(setsockopt(pair.client, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)), 0);
+	pair.server = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	assert_true(pair.server >= 0);
+	return pair;
+}
+
+static void close_pair(struct pair pair)
+{
+	const struct linger reset = {.l_onoff = 1};
+
+	(void)setsockopt(pair.client, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+	(void)close(pair.client);
+	(void)close(pair.server);
+}
+
+static void send_pieces(int fd, size_t piece_bytes)
+{
+	for (size_t at = 0; at < hello.len; at += piece_bytes) {
+		size_t count = hello.len - at < piece_bytes ? hello.len - at : piece_bytes;
+
+		assert_int_equal(send(fd, hello.data + at, count, 0), count);
+	}
+}
+
+static bool is_silent(int fd, int wait_ms)
+{
+	struct pollfd poll_fd = {.fd = fd, .events = POLLIN | POLLRDHUP};
+	char byte;
+
+	return poll(&poll_fd, 1, wait_ms) == 0 && recv(fd, &byte, 1, MSG_DONTWAIT) < 0 &&
+	       errno == EAGAIN;
+}
+
+/* What was sent is what arrives. */
+static void assert_received(int fd)
+{
+	struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+
+	received.len = 0;
+	while (received.len < hello.len) {
+		ssize_t count;
+
+		assert_int_equal(poll(&poll_fd, 1, 2000), 1);
+		count = recv(fd, received.data + received.len, sizeof(received.data), 0);
+		assert_true(count > 0);
+		received.len += (size_t)count;
+	}
+	assert_int_equal(received.len, hello.len);
+	assert_memory_equal(received.data, hello.data, hello.len);
+}
+
+static uint32_t class_of(int fd, uint32_t table)
+{
+	struct cv_sni_result result = {0};
+
+	return cv_classify_read(classify, fd, table, &result) == 0 ? result.class
+								    : CV_SNI_CLASS_NONE;
+}
+
+static struct cv_sni_counter counter_of(uint32_t class)
+{
+	struct cv_sni_counter counter;
+
+	assert_int_equal(cv_classify_count(kernel->classify_counters_fd, class, &counter), 0);
+	return counter;
+}
+
+/* ---- classes ------------------------------------------------------------------------------ */
+
+static void check_segmentation(int family, size_t filler, size_t piece_bytes)
+{
+	int listener = listen_on(family, PORT);
+	struct pair pair = connect_to(listener);
+
+	make_hello("www.b.example", filler);
+	send_pieces(pair.client, piece_bytes);
+	assert_received(pair.server);
+	assert_int_equal(class_of(pair.server, TABLE), WILD);
+	assert_int_equal(class_of(pair.server, OTHER_TABLE), CV_SNI_CLASS_NONE);
+	close_pair(pair);
+	(void)close(listener);
+}
+
+static void test_segmentations(void **state)
+{
+	static const struct {
+		size_t filler, piece_bytes;
+	} cases[] = {
+		{200, 70000}, {200, 1}, {200, 100}, {1700, 1400}, {1700, 70000}, {1700, 100},
+		{3900, 1}, {3900, 1024}, {3900, 1025}, {3900, 70000},
+	};
+
+	(void)state;
+	skip_unless_ready();
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		check_segmentation(AF_INET, cases[i].filler, cases[i].piece_bytes);
+		check_segmentation(AF_INET6, cases[i].filler, cases[i].piece_bytes);
+	}
+}
+
+static void test_names(void **state)
+{
+	static const struct {
+		const char *name;
+		uint32_t class;
+		bool has_uppercase;
+	} cases[] = {
+		{"a.example", EXACT, false},
+		{"A.exaMPLE", EXACT, true},
+		{"b.example", CV_SNI_CLASS_OTHER, false},
+		{"w.b.example", WILD, false},
+		{"v.w.b.example", WILD, false},
+		{"c.b.example", WILD, false},
+		{"w.c.b.example", LONGER, false},
+		{"x.c.b.example", EXACT, false},
+		{".b.example", CV_SNI_CLASS_OTHER, false},
+		{"*.b.example", WILD, false},
+		{"b.exampl", CV_SNI_CLASS_OTHER, false},
+		{"a.example.b", CV_SNI_CLASS_OTHER, false},
+		{NULL, CV_SNI_CLASS_NO_NAME, false},
+	};
+	int listener;
+
+	(void)state;
+	skip_unless_ready();
+	listener = listen_on(AF_INET, PORT);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const struct cv_sni_counter before = counter_of(cases[i].class);
+		struct pair pair = connect_to(listener);
+		struct cv_sni_result result = {0};
+
+		make_hello(cases[i].name, 10);
+		send_pieces(pair.client, hello.len);
+		assert_received(pair.server);
+		assert_int_equal(cv_classify_read(classify, pair.server, TABLE, &result), 0);
+		if (result.class != cases[i].class)
+			fail_msg("%s: %u", cases[i].name, result.class);
+		assert_int_equal(result.has_uppercase, cases[i].has_uppercase);
+		assert_int_equal(counter_of(cases[i].class).connections, before.connections + 1);
+		assert_int_equal(counter_of(cases[i].class).dropped_segments,
+				 before.dropped_segments);
+		close_pair(pair);
+	}
+	(void)close(listener);
+}
+
+/* A listed name of 255 bytes, and one that only its last byte tells from it. */
+static void test_longest_name(void **state)
+{
+	char name[CV_CLASSIFY_NAME_BYTES + 1];
+	int listener;
+
+	(void)state;
+	skip_unless_ready();
+	memset(name, 'z', 255);
+	name[255] = '\0';
+	assert_int_equal(cv_classify_add_name(classify, TABLE, name, LONGER, CV_SNI_PASS), 0);
+	assert_int_equal(cv_classify_add_name(classify, TABLE, name, LONGER, CV_SNI_PASS), -EEXIST);
+	listener = listen_on(AF_INET, PORT);
+	for (uint32_t i = 0; i < 2; i++) {
+		struct pair pair = connect_to(listener);
+
+		make_hello(name, 10);
+		send_pieces(pair.client, hello.len);
+		assert_received(pair.server);
+		assert_int_equal(class_of(pair.server, TABLE), i ? CV_SNI_CLASS_OTHER : LONGER);
+		close_pair(pair);
+		name[254] = 'y';
+	}
+	strcat(name, "z");
+	assert_int_equal(cv_classify_add_name(classify, TABLE, name, LONGER, CV_SNI_PASS), -EINVAL);
+	(void)close(listener);
+}
+
+static void test_what_is_left_to_user_space(void **state)
+{
+	static const struct {
+		uint16_t port;
+		size_t filler;
+	} cases[] = {{UNLISTED_PORT, 10}, {PORT, 5000}, {LOOSE_PORT, 5000}};
+
+	(void)state;
+	skip_unless_ready();
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		int listener = listen_on(AF_INET, cases[i].port);
+		struct pair pair = connect_to(listener);
+
+		make_hello("w.drop.example", cases[i].filler);
+		send_pieces(pair.client, 1000);
+		assert_received(pair.server);
+		assert_int_equal(class_of(pair.server, TABLE), CV_SNI_CLASS_NONE);
+		close_pair(pair);
+		(void)close(listener);
+	}
+}
+
+/* ---- the end in the kernel ---------------------------------------------------------------- */
+
+static void check_black_hole(struct pair pair, uint32_t class)
+{
+	const struct cv_sni_counter before = counter_of(class);
+
+	send_pieces(pair.client, hello.len);
+	assert_true(is_silent(pair.server, 300));
+	assert_int_equal(class_of(pair.server, TABLE), class);
+	assert_int_equal(send(pair.client, "more", 4, 0), 4);
+	assert_true(is_silent(pair.server, 300));
+	assert_int_equal(counter_of(class).connections, before.connections + 1);
+	assert_true(counter_of(class).dropped_segments >= before.dropped_segments + 2);
+}
+
+static void test_dropped_class(void **state)
+{
+	int listener;
+	struct pair dropped, other;
+
+	(void)state;
+	skip_unless_ready();
+	listener = listen_on(AF_INET6, PORT);
+	dropped = connect_to(listener);
+	other = connect_to(listener);
+	make_hello("w.drop.example", 100);
+	check_black_hole(dropped, DROPPED);
+	make_hello("a.example", 100); /* beside it others live */
+	send_pieces(other.client, hello.len);
+	assert_received(other.server);
+	close_pair(other);
+	close_pair(dropped);
+	(void)close(listener);
+}
+
+/* The bytes before the last segment of the hello are out already; nothing after them follows. */
+static void test_dropped_in_the_second_segment(void **state)
+{
+	int listener;
+	struct pair pair;
+	char bytes[4096];
+
+	(void)state;
+	skip_unless_ready();
+	listener = listen_on(AF_INET, PORT);
+	pair = connect_to(listener);
+	make_hello("w.drop.example", 1700);
+	send_pieces(pair.client, 1400);
+	assert_false(is_silent(pair.server, 1000));
+	while (recv(pair.server, bytes, sizeof(bytes), 0) > 0)
+		;
+	assert_true(is_silent(pair.server, 300));
+	assert_int_equal(class_of(pair.server, TABLE), DROPPED);
+	close_pair(pair);
+	(void)close(listener);
+}
+
+static void test_not_tls(void **state)
+{
+	int listener;
+	struct pair pair;
+
+	(void)state;
+	skip_unless_ready();
+	hello.len = (size_t)sprintf((char *)hello.data, "GET / HTTP/1.0\r\n\r\n");
+	listener = listen_on(AF_INET, PORT);
+	pair = connect_to(listener);
+	check_black_hole(pair, CV_SNI_CLASS_NOT_TLS);
+	close_pair(pair);
+	(void)close(listener);
+	listener = listen_on(AF_INET, LOOSE_PORT);
+	pair = connect_to(listener);
+	send_pieces(pair.client, 1);
+	assert_received(pair.server);
+	assert_int_equal(class_of(pair.server, OTHER_TABLE), CV_SNI_CLASS_NOT_TLS);
+	close_pair(pair);
+	(void)close(listener);
+}
+
+/* ---- after the class is known ------------------------------------------------------------- */
+
+static void splice_all(struct pair pair, size_t total)
+{
+	static char block[65536];
+	size_t sent = 0, got = 0;
+	int pipe_fds[2];
+
+	assert_int_equal(pipe2(pipe_fds, O_NONBLOCK | O_CLOEXEC), 0);
+	while (got < total) {
+		ssize_t count = sent < total ? send(pair.client, block, sizeof(block), MSG_DONTWAIT)
+					     : 0;
+		struct pollfd poll_fd = {.fd = pair.server, .events = POLLIN};
+
+		sent += count > 0 ? (size_t)count : 0;
+		assert_int_equal(poll(&poll_fd, 1, 2000), 1);
+		count = splice(pair.server, NULL, pipe_fds[1], NULL, 65536, SPLICE_F_NONBLOCK);
+		assert_true(count > 0);
+		for (ssize_t left = count; left > 0;)
+			left -= read(pipe_fds[0], block, sizeof(block));
+		got += (size_t)count;
+	}
+	(void)close(pipe_fds[0]);
+	(void)close(pipe_fds[1]);
+}
+
+static void test_detach_then_splice(void **state)
+{
+	int listener;
+	struct pair pair;
+
+	(void)state;
+	skip_unless_ready();
+	listener = listen_on(AF_INET, PORT);
+	pair = connect_to(listener);
+	make_hello("a.example", 100);
+	send_pieces(pair.client, hello.len);
+	assert_received(pair.server);
+	assert_int_equal(class_of(pair.server, TABLE), EXACT);
+	cv_classify_detach(classify, pair.server);
+	assert_int_equal(class_of(pair.server, TABLE), CV_SNI_CLASS_NONE);
+	splice_all(pair, 1 << 20);
+	assert_int_equal(class_of(pair.server, TABLE), CV_SNI_CLASS_NONE);
+	close_pair(pair);
+	check_segmentation(AF_INET6, 100, 100); /* the listeners keep theirs */
+	(void)close(listener);
+}
+
+static void test_silence(void **state)
+{
+	int listener;
+	struct pair pair;
+	char bytes[8];
+
+	(void)state;
+	skip_unless_ready();
+	listener = listen_on(AF_INET, UNLISTED_PORT);
+	pair = connect_to(listener);
+	assert_int_equal(send(pair.client, "ab", 2, 0), 2);
+	assert_false(is_silent(pair.server, 1000));
+	assert_int_equal(recv(pair.server, bytes, sizeof(bytes), 0), 2);
+	assert_int_equal(cv_classify_silence(pair.server), 0);
+	assert_int_equal(send(pair.client, "cd", 2, 0), 2);
+	assert_true(is_silent(pair.server, 300));
+	assert_int_equal(shutdown(pair.client, SHUT_WR), 0); /* it lies behind what never arrives */
+	assert_true(is_silent(pair.server, 300));
+	close_pair(pair);
+	(void)close(listener);
+}
+
+/* ---- segments made by hand ---------------------------------------------------------------- */
+
+static int accept_one(int listener)
+{
+	struct pollfd poll_fd = {.fd = listener, .events = POLLIN};
+
+	assert_int_equal(poll(&poll_fd, 1, 2000), 1);
+	return accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+
+/* The parts of the hello as @order says; digits of it index cuts of 100 bytes. */
+static uint32_t class_after(const char *order)
+{
+	int listener = listen_on(AF_INET, PORT);
+	struct segments_peer peer;
+	uint32_t class;
+	int server;
+
+	segments_connect(&peer, PORT);
+	server = accept_one(listener);
+	for (; *order; order++) {
+		const size_t at = (size_t)(*order - '0') * 100;
+		const size_t count = hello.len - at < 100 ? hello.len - at : 100;
+
+		segments_send(&peer, (uint32_t)at, hello.data + at, count, 0);
+	}
+	assert_received(server);
+	class = class_of(server, TABLE);
+	segments_reset(&peer);
+	(void)close(server);
+	(void)close(listener);
+	return class;
+}
+
+static void test_order(void **state)
+{
+	(void)state;
+	skip_unless_ready();
+	make_hello("www.b.example", 200); /* 3 segments; the second alone is dots: not TLS */
+	assert_in_range(hello.len, 201, 299);
+	assert_int_equal(class_after("012"), WILD);
+	assert_int_equal(class_after("0012"), WILD);
+	assert_int_equal(class_after("01012"), WILD);
+	assert_int_equal(class_after("0120"), WILD);
+	assert_int_equal(class_after("021"), CV_SNI_CLASS_NONE);
+	assert_int_equal(class_after("102"), CV_SNI_CLASS_NONE);
+	assert_int_equal(class_after("120"), CV_SNI_CLASS_NONE);
+	assert_int_equal(class_after("210"), CV_SNI_CLASS_NONE);
+}
+
+/* Part of what was there and part of what was not: nobody knows which the socket keeps. */
+static void test_overlap(void **state)
+{
+	int listener, server;
+	struct segments_peer peer;
+
+	(void)state;
+	skip_unless_ready();
+	make_hello("www.b.example", 200);
+	listener = listen_on(AF_INET, PORT);
+	segments_connect(&peer, PORT);
+	server = accept_one(listener);
+	segments_send(&peer, 0, hello.data, 100, 0);
+	segments_send(&peer, 50, hello.data + 50, 100, 0);
+	segments_send(&peer, 150, hello.data + 150, hello.len - 150, 0);
+	assert_received(server);
+	assert_int_equal(class_of(server, TABLE), CV_SNI_CLASS_NONE);
+	segments_reset(&peer);
+	(void)close(server);
+	(void)close(listener);
+}
+
+/* The segment that completes the handshake belongs to the listener: what it carries is not seen. */
+static void test_data_ahead_of_the_accept(void **state)
+{
+	int listener, server;
+	struct segments_peer peer;
+
+	(void)state;
+	skip_unless_ready();
+	make_hello("www.b.example", 200);
+	for (size_t first = 100; first <= hello.len; first += hello.len - 100) {
+		listener = listen_on(AF_INET, PORT);
+		segments_connect_with(&peer, PORT, hello.data, first);
+		server = accept_one(listener);
+		if (first < hello.len)
+			segments_send(&peer, (uint32_t)first, hello.data + first, hello.len - first,
+				      0);
+		assert_received(server);
+		assert_int_equal(class_of(server, TABLE), CV_SNI_CLASS_NONE);
+		segments_reset(&peer);
+		(void)close(server);
+		(void)close(listener);
+	}
+}
+
+/* Only TCP looks at checksums (of short segments IP does); what it refuses decides nothing for
+ * good. */
+static void test_broken_checksum(void **state)
+{
+	static const uint8_t text[200] = "GET /";
+	int listener, server;
+	struct segments_peer peer;
+
+	(void)state;
+	skip_unless_ready();
+	make_hello("www.b.example", 200);
+	listener = listen_on(AF_INET, PORT);
+	segments_connect(&peer, PORT);
+	server = accept_one(listener);
+	segments_send(&peer, 0, text, sizeof(text), SEGMENT_BROKEN);
+	assert_int_equal(class_of(server, TABLE), CV_SNI_CLASS_NOT_TLS);
+	segments_send(&peer, 0, hello.data, hello.len, 0);
+	assert_received(server);
+	assert_int_equal(class_of(server, TABLE), WILD);
+	segments_reset(&peer);
+	(void)close(server);
+	server = -1;
+
+	/* a broken beginning that waits for more: it comes again, so the socket never got it */
+	segments_connect(&peer, PORT);
+	server = accept_one(listener);
+	hello.data[20] ^= 1;
+	segments_send(&peer, 0, hello.data, 150, SEGMENT_BROKEN);
+	hello.data[20] ^= 1;
+	segments_send(&peer, 0, hello.data, 150, 0);
+	segments_send(&peer, 150, hello.data + 150, hello.len - 150, 0);
+	assert_received(server);
+	assert_int_equal(class_of(server, TABLE), CV_SNI_CLASS_NONE);
+	segments_reset(&peer);
+	(void)close(server);
+	(void)close(listener);
+}
+
+/* ---- many --------------------------------------------------------------------------------- */
+
+/* More unfinished hellos than the map holds: each is its own class in the end, or undecided. */
+static void test_eviction(void **state)
+{
+	enum { COUNT = CV_CLASSIFY_HELLOS + 500 };
+	static struct pair pairs[COUNT];
+	unsigned undecided = 0;
+	int listener;
+
+	(void)state;
+	skip_unless_ready();
+	listener = listen_on(AF_INET, PORT);
+	for (size_t i = 0; i < COUNT; i++) {
+		pairs[i] = connect_to(listener);
+		make_hello(i % 2 ? "a.example" : "w.b.example", 10);
+		assert_int_equal(send(pairs[i].client, hello.data, 60, 0), 60);
+	}
+	for (size_t i = 0; i < COUNT; i++) {
+		uint32_t class;
+
+		make_hello(i % 2 ? "a.example" : "w.b.example", 10);
+		assert_int_equal(send(pairs[i].client, hello.data + 60, hello.len - 60, 0),
+				 hello.len - 60);
+		assert_received(pairs[i].server);
+		class = class_of(pairs[i].server, TABLE);
+		undecided += class == CV_SNI_CLASS_NONE;
+		if (class != CV_SNI_CLASS_NONE && class != (i % 2 ? EXACT : WILD))
+			fail_msg("%zu: %u", i, class);
+		close_pair(pairs[i]);
+	}
+	print_message("             %u of %d undecided\n", undecided, COUNT);
+	assert_in_range(undecided, 500, COUNT - 1);
+	(void)close(listener);
+}
+
+static void measure(const char *what, const char *name, size_t filler, size_t piece_bytes)
+{
+	struct bpf_prog_info before = {0}, after = {0};
+	uint32_t len = sizeof(before);
+	int stats = bpf_enable_stats(BPF_STATS_RUN_TIME), listener = listen_on(AF_INET, PORT);
+
+	assert_int_equal(bpf_obj_get_info_by_fd(kernel->classify_program_fd, &before, &len), 0);
+	make_hello(name, filler);
+	for (int i = 0; i < 200; i++) {
+		struct pair pair = connect_to(listener);
+
+		send_pieces(pair.client, piece_bytes);
+		assert_received(pair.server);
+		cv_classify_detach(classify, pair.server);
+		close_pair(pair);
+	}
+	len = sizeof(after);
+	assert_int_equal(bpf_obj_get_info_by_fd(kernel->classify_program_fd, &after, &len), 0);
+	print_message("             %s: %llu ns\n", what,
+		      (unsigned long long)(after.run_time_ns - before.run_time_ns) / 200);
+	(void)close(stats);
+	(void)close(listener);
+}
+
+static void test_time_per_hello(void **state)
+{
+	(void)state;
+	skip_unless_ready();
+	measure("300 bytes, exact", "a.example", 230, 70000);
+	measure("300 bytes, wildcard", "u.v.w.b.example", 230, 70000);
+	measure("1800 bytes, two segments", "a.example", 1730, 1400);
+	measure("300 bytes, one at a time", "a.example", 230, 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_segmentations),
+		cmocka_unit_test(test_names),
+		cmocka_unit_test(test_longest_name),
+		cmocka_unit_test(test_what_is_left_to_user_space),
+		cmocka_unit_test(test_dropped_class),
+		cmocka_unit_test(test_dropped_in_the_second_segment),
+		cmocka_unit_test(test_not_tls),
+		cmocka_unit_test(test_detach_then_splice),
+		cmocka_unit_test(test_silence),
+		cmocka_unit_test(test_order),
+		cmocka_unit_test(test_overlap),
+		cmocka_unit_test(test_data_ahead_of_the_accept),
+		cmocka_unit_test(test_broken_checksum),
+		cmocka_unit_test(test_eviction),
+		cmocka_unit_test(test_time_per_hello),
+	};
+
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}
