@@ -7,10 +7,15 @@
  * The loop ends with the record that completes the handshake; what follows it was never shown to
  * libssl. Bytes that are no TLS record at all are shown to it once, so that it answers with the
  * alert it has for them, if any.
+ *
+ * After a TLS 1.3 handshake libssl has nothing left to do: no tickets, no renegotiation. Its
+ * traffic secrets, from the key log callback, go to a record layer, which is smaller and can let
+ * the kernel take over.
  */
 #include "protocol/tls_server_state.h"
 
 #include "crypto/tls_record.h"
+#include "protocol/record_layer.h"
 
 #include <culvert/reason.h>
 
@@ -30,6 +35,8 @@ struct cv_tls_server {
 	int result; /* -EAGAIN while the handshake is under way */
 	bool record_seen;
 	bool is_tls13;
+	uint8_t secrets[2][CV_HASH_MAX]; /* application data: the client's, ours */
+	size_t secret_len[2];		 /* 0 = not known yet */
 	char sni[256];
 	char alpn[256];
 	char error_text[ERROR_TEXT];
@@ -87,6 +94,37 @@ static void note_facts(struct cv_tls_server *server)
 	snprintf(server->alpn, sizeof(server->alpn), "%.*s", (int)alpn_len,
 		 alpn ? (const char *)alpn : "");
 	server->is_tls13 = SSL_version(server->ssl) == TLS1_3_VERSION;
+}
+
+static int hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+static size_t read_hex(const char *text, uint8_t *bytes, size_t max_bytes)
+{
+	size_t count = 0;
+
+	while (count < max_bytes && hex_digit(text[0]) >= 0 && hex_digit(text[1]) >= 0) {
+		bytes[count++] = (uint8_t)(hex_digit(text[0]) << 4 | hex_digit(text[1]));
+		text += 2;
+	}
+	return *text ? 0 : count;
+}
+
+void cv_tls_server_note_secret(const SSL *ssl, const char *line)
+{
+	static const char *const labels[2] = {"CLIENT_TRAFFIC_SECRET_0 ",
+					      "SERVER_TRAFFIC_SECRET_0 "};
+	struct cv_tls_server *server = SSL_get_app_data(ssl);
+	const char *secret = strrchr(line, ' ');
+
+	for (int i = 0; i < 2 && server && secret; i++)
+		if (strncmp(line, labels[i], strlen(labels[i])) == 0)
+			server->secret_len[i] = read_hex(secret + 1, server->secrets[i],
+							 sizeof(server->secrets[i]));
 }
 
 static int step(struct cv_tls_server *server)
@@ -190,6 +228,7 @@ struct cv_tls_server *cv_tls_server_new(const struct cv_tls_server_context *cont
 		free(server);
 		return NULL;
 	}
+	SSL_set_app_data(server->ssl, server);
 	server->result = -EAGAIN;
 	cv_buffer_init(&server->output, OUTPUT_MAX);
 	return server;
@@ -201,6 +240,7 @@ struct cv_tls_server *cv_tls_server_free(struct cv_tls_server *server)
 		return NULL;
 	SSL_free(server->ssl);
 	cv_buffer_done(&server->output);
+	cv_cleanse(server->secrets, sizeof(server->secrets));
 	free(server);
 	return NULL;
 }
@@ -230,12 +270,45 @@ bool cv_tls_server_is_tls13(const struct cv_tls_server *server)
 	return server->is_tls13;
 }
 
+static const struct cv_tls_suite *suite_of(const SSL *ssl)
+{
+	const SSL_CIPHER *cipher = SSL_get_current_cipher(ssl);
+
+	return cipher ? cv_tls_suite_find(SSL_CIPHER_get_protocol_id(cipher)) : NULL;
+}
+
+/* Both sequence numbers are 0: libssl was shown nothing behind the client's Finished and sends no
+ * ticket. NULL: libssl has to go on itself. */
+static struct cv_layer *new_record_layer(const struct cv_tls_server *server)
+{
+	const struct cv_tls_suite *suite = suite_of(server->ssl);
+	struct cv_tls_keys rx = {0}, tx = {0};
+
+	if (!server->is_tls13 || !suite || SSL_has_pending(server->ssl) ||
+	    server->secret_len[0] != cv_hash_len(suite->hash) ||
+	    server->secret_len[1] != cv_hash_len(suite->hash))
+		return NULL;
+	if (cv_tls_keys_init(&rx, suite, server->secrets[0], false) != 0)
+		return NULL;
+	if (cv_tls_keys_init(&tx, suite, server->secrets[1], true) != 0) {
+		cv_tls_keys_done(&rx);
+		return NULL;
+	}
+	return cv_record_layer_new(&rx, &tx, true);
+}
+
 struct cv_layer *cv_tls_server_take_layer(struct cv_tls_server *server)
 {
 	SSL *ssl = server->ssl;
+	struct cv_layer *layer;
 
 	if (server->result != 0 || !ssl)
 		return NULL;
+	layer = new_record_layer(server);
+	SSL_set_app_data(ssl, NULL);
 	server->ssl = NULL;
-	return cv_tls_layer_new(ssl);
+	if (!layer)
+		return cv_tls_layer_new(ssl);
+	SSL_free(ssl);
+	return layer;
 }

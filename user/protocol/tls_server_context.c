@@ -266,6 +266,7 @@ static bool apply_settings(struct cv_tls_server_context *context, SSL_CTX *ssl_c
 	SSL_CTX_set_session_cache_mode(ssl_context, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_mode(ssl_context, SSL_MODE_RELEASE_BUFFERS);
 	SSL_CTX_set_read_ahead(ssl_context, 0);
+	SSL_CTX_set_keylog_callback(ssl_context, cv_tls_server_note_secret);
 	SSL_CTX_set_tlsext_servername_callback(ssl_context, choose_identity);
 	SSL_CTX_set_tlsext_servername_arg(ssl_context, context);
 	SSL_CTX_set_alpn_select_cb(ssl_context, choose_alpn, context);

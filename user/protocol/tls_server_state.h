@@ -30,6 +30,9 @@ struct cv_tls_server_context {
 /** cv_tls_layer_new() - Takes over @ssl. NULL: out of memory, @ssl is freed. */
 struct cv_layer *cv_tls_layer_new(SSL *ssl);
 
+/** cv_tls_server_note_secret() - libssl's key log: @line "LABEL client_random secret", in hex. */
+void cv_tls_server_note_secret(const SSL *ssl, const char *line);
+
 /** cv_tls_feed() - Give @bytes to libssl's input BIO. 0 or CV_INTERNAL_MEMORY. */
 int cv_tls_feed(SSL *ssl, struct cv_span bytes);
 /** cv_tls_drain() - Move what libssl wants sent to @out. 0 or a buffer error. */
