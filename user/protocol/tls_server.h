@@ -77,9 +77,10 @@ bool cv_tls_server_is_tls13(const struct cv_tls_server *server);
 /**
  * cv_tls_server_take_layer() - Once, after read() returned 0; owned by the caller. NULL otherwise.
  * TLS 1.3: a record layer with libssl's secrets, CV_RECORDS both ways, and libssl is done with;
- * TLS 1.2: libssl itself, CV_OPAQUE. decode takes one record per call and returns
- * CV_LAYER_EOF on close_notify, CV_PEER_ALERT, CV_PEER_BAD_RECORD, CV_PEER_TOO_LONG (1.3) or
- * CV_PEER_UNEXPECTED_MESSAGE with the alert in reply; CV_INTERNAL_RESOURCE if @out has no room (nothing is consumed).
+ * TLS 1.2: libssl itself, CV_OPAQUE. decode takes one record per call and returns CV_LAYER_EOF on
+ * close_notify, CV_PEER_ALERT, CV_PEER_BAD_RECORD, CV_PEER_TOO_LONG (1.3) or
+ * CV_PEER_UNEXPECTED_MESSAGE with the alert in reply; CV_INTERNAL_RESOURCE if @out has no room
+ * (nothing is consumed).
  */
 struct cv_layer *cv_tls_server_take_layer(struct cv_tls_server *server);
 
