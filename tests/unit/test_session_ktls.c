@@ -166,7 +166,10 @@ static void upstream_expect(struct play *play, uint64_t from, uint64_t until)
 static void shake_hands(struct play *play)
 {
 	const struct cv_tls_client_config config = {
-		.server_name = "a.example", .fingerprint = CV_FINGERPRINT_GO, .allow_insecure = true};
+		.server_name = "a.example",
+		.fingerprint = CV_FINGERPRINT_GO,
+		.allow_insecure = true,
+	};
 	struct cv_tls_client *client = cv_tls_client_new(&config, cv_clock_wall_ms());
 	struct cv_buffer *output, in;
 	struct cv_span bytes;

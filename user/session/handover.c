@@ -14,22 +14,11 @@
 #include "base/mutation.h"
 #include "base/reason.h"
 #include "engine/ktls.h"
-#include "protocol/upstream_reason.h"
 #include "session/handover_ktls.h"
 #include "session/worker.h"
 
 #include <errno.h>
 #include <stdio.h>
-
-/* A FIN passes as an end, as in user space, but an attacker could have sent it: it is counted. */
-static void note_truncation(struct cv_session *session, const struct cv_flow *flow)
-{
-	bool is_uplink = flow->owner_tag == CV_UPLINK;
-
-	if (flow->source_tls && !flow->source_tls->close_notify_received)
-		cv_worker_count(session->worker, is_uplink ? CV_PEER_NO_CLOSE_NOTIFY
-							   : CV_UPSTREAM_NO_CLOSE_NOTIFY);
-}
 
 static void flow_ended(struct cv_flow *flow, int result)
 {
@@ -46,7 +35,8 @@ static void flow_ended(struct cv_flow *flow, int result)
 			CV_LEG_FIN_RECEIVED | CV_LEG_APP_ENDED;
 		cv_session_sink(session, direction)->facts |= CV_LEG_FIN_WANTED | CV_LEG_FIN_SENT;
 		session->last_activity_ms = cv_ring_now_ms(session->worker->ring);
-		note_truncation(session, flow);
+		if (flow->source_tls && !flow->source_tls->close_notify_received)
+			cv_ktls_note_truncation(session, direction);
 	} else if (cv_reason_index(result) >= 0) {
 		session->flow_reason = result;
 		session->flow_failed = flow->failed_side == CV_FLOW_SOURCE
@@ -149,11 +139,6 @@ static const struct cv_layer *needed_layer(const struct cv_leg *leg, bool receiv
 	return NULL;
 }
 
-static const char *transparency_hint(enum cv_transparency transparency)
-{
-	return transparency == CV_RECORDS ? "protects its bytes" : "must see its bytes";
-}
-
 void cv_handover_describe(const struct cv_session *session, enum cv_direction direction,
 			  char text[CV_HANDOVER_TEXT])
 {
@@ -179,11 +164,12 @@ void cv_handover_describe(const struct cv_session *session, enum cv_direction di
 		why = "user space: the engine refused the direction";
 	else if (receiving || sending) {
 		const struct cv_layer *layer = receiving ? receiving : sending;
-		enum cv_transparency transparency = receiving ? layer->rx : layer->tx;
+		bool records = (receiving ? layer->rx : layer->tx) == CV_RECORDS;
 
-		snprintf(text, CV_HANDOVER_TEXT, "user space: layer %s of the %s leg %s",
+		snprintf(text, CV_HANDOVER_TEXT, "user space: layer %s of the %s leg %s%s",
 			 layer->ops->name, (receiving != NULL) == uplink ? "client" : "upstream",
-			 transparency_hint(transparency));
+			 records ? "protects its bytes; kernel TLS: " : "must see its bytes",
+			 records ? cv_ktls_hint(session, receiving ? source : sink) : "");
 		return;
 	}
 	snprintf(text, CV_HANDOVER_TEXT, "%s", why);

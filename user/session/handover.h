@@ -19,7 +19,7 @@ void cv_handover_read_rest(struct cv_session *session, enum cv_direction directi
  * space goes on reading. */
 void cv_handover_start(struct cv_session *session, enum cv_direction direction);
 
-#define CV_HANDOVER_TEXT 128
+#define CV_HANDOVER_TEXT 256
 /** cv_handover_describe() - For people: what the engine of @direction waits for, or why it has
  * none. */
 void cv_handover_describe(const struct cv_session *session, enum cv_direction direction,

@@ -129,15 +129,41 @@ static bool may_take(const struct cv_leg *leg, bool is_tx)
 	       cv_record_layer_keys(leg->stack->layers[0], is_tx);
 }
 
+static bool has_moved_enough(const struct cv_session *session)
+{
+	return session->user_moved_bytes[CV_UPLINK] + session->user_moved_bytes[CV_DOWNLINK] >=
+	       session->worker->config->daemon.ktls_after_bytes;
+}
+
 bool cv_ktls_is_due(struct cv_session *session, enum cv_direction direction)
 {
 	const struct cv_leg *source = cv_session_source(session, direction);
 	const struct cv_leg *sink = cv_session_sink(session, direction);
 
 	return session->worker->ktls && session->worker->ktls->usable &&
-	       session->user_moved_bytes[CV_UPLINK] + session->user_moved_bytes[CV_DOWNLINK] >=
-		       session->worker->config->daemon.ktls_after_bytes &&
+	       has_moved_enough(session) &&
 	       may_take(source, false) && may_take(sink, true);
+}
+
+void cv_ktls_note_truncation(struct cv_session *session, enum cv_direction direction)
+{
+	cv_worker_count(session->worker, direction == CV_UPLINK ? CV_PEER_NO_CLOSE_NOTIFY
+								: CV_UPSTREAM_NO_CLOSE_NOTIFY);
+}
+
+const char *cv_ktls_hint(const struct cv_session *session, const struct cv_leg *leg)
+{
+	const struct cv_ktls_support *support = session->worker->ktls;
+
+	if (!support || !support->usable)
+		return support ? support->why : "not tried";
+	if (leg->ktls_error)
+		return cv_reason_text(leg->ktls_error);
+	if (cv_leg_may_penetrate(leg))
+		return "the leg may still become raw";
+	if (!has_moved_enough(session))
+		return "too few bytes so far";
+	return "waits for the next bytes, or for the other leg";
 }
 
 static int take_end(struct cv_session *session, struct cv_leg *leg, bool is_tx)

@@ -13,6 +13,11 @@ bool cv_ktls_is_due(struct cv_session *session, enum cv_direction direction);
 /** cv_ktls_take() - Keys to the kernel for each end of a due and drained direction that needs them.
  * Returns 0; or -errno: the direction stays in user space and works (the reason is in the leg). */
 int cv_ktls_take(struct cv_session *session, enum cv_direction direction);
+/** cv_ktls_note_truncation() - Count a TLS stream that ended without close_notify: FIN alone. It
+ * passes as an end, as with Xray, but anybody on the path could have sent that FIN. */
+void cv_ktls_note_truncation(struct cv_session *session, enum cv_direction direction);
+/** cv_ktls_hint() - Why the kernel does not do the records of @leg (yet), for people. */
+const char *cv_ktls_hint(const struct cv_session *session, const struct cv_leg *leg);
 /** cv_ktls_end() - The @leg's kernel TLS in the receiving (@is_tx: sending) direction, or NULL. */
 struct cv_ktls *cv_ktls_end(const struct cv_leg *leg, bool is_tx);
 

@@ -119,19 +119,25 @@ bool cv_leg_tx_clear(const struct cv_leg *leg)
 	return !leg->stack || tx_active(leg->stack, leg->stack->count) == 0;
 }
 
-static bool may_penetrate(const struct cv_stack *stack)
+bool cv_leg_may_penetrate(const struct cv_leg *leg)
 {
-	for (size_t i = 0; i < stack->count; i++)
-		if (stack->layers[i]->may_penetrate)
+	for (size_t i = 0; leg->stack && i < leg->stack->count; i++)
+		if (leg->stack->layers[i]->may_penetrate)
 			return true;
 	return false;
+}
+
+bool cv_leg_rx_protected(const struct cv_leg *leg)
+{
+	return leg->stack && leg->stack->layers[0]->rx == CV_RECORDS &&
+	       rx_active(leg->stack, 0) == 0;
 }
 
 bool cv_leg_rx_records(const struct cv_leg *leg)
 {
 	const struct cv_stack *stack = leg->stack;
 
-	return stack && stack->layers[0]->rx == CV_RECORDS && !may_penetrate(stack) &&
+	return stack && stack->layers[0]->rx == CV_RECORDS && !cv_leg_may_penetrate(leg) &&
 	       rx_active(stack, 0) == 0 && rx_active(stack, 1) == stack->count;
 }
 
@@ -139,7 +145,7 @@ bool cv_leg_tx_records(const struct cv_leg *leg)
 {
 	const struct cv_stack *stack = leg->stack;
 
-	return stack && stack->layers[0]->tx == CV_RECORDS && !may_penetrate(stack) &&
+	return stack && stack->layers[0]->tx == CV_RECORDS && !cv_leg_may_penetrate(leg) &&
 	       tx_active(stack, stack->count) == 1;
 }
 

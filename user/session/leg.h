@@ -70,6 +70,11 @@ bool cv_leg_tx_clear(const struct cv_leg *leg);
  * and the leg as a whole will never be raw. */
 bool cv_leg_rx_records(const struct cv_leg *leg);
 bool cv_leg_tx_records(const struct cv_leg *leg);
+/** cv_leg_rx_protected() - What is received comes in TLS 1.3 records that user space opens. */
+bool cv_leg_rx_protected(const struct cv_leg *leg);
+/** cv_leg_may_penetrate() - A direction may still become raw, or has: no kernel TLS on the socket.
+ */
+bool cv_leg_may_penetrate(const struct cv_leg *leg);
 /** cv_leg_queued() - Bytes not yet taken by the kernel. */
 size_t cv_leg_queued(const struct cv_leg *leg);
 /** cv_leg_undecoded() - Received bytes that no layer has used yet. */

@@ -14,6 +14,7 @@
  * came before. Fallback with rate limits stays in user space: the bucket is asked after each batch.
  */
 #include "session/handover.h"
+#include "session/handover_ktls.h"
 #include "session/handshake.h"
 #include "session/session_limits.h"
 #include "session/steps.h"
@@ -179,6 +180,8 @@ static int end_of_source(struct cv_session *session, struct cv_leg *source, stru
 	int error = cv_leg_decode_eof(source,
 				      is_uplink ? CV_PEER_TRUNCATED : CV_UPSTREAM_TRUNCATED);
 
+	if (!error && !(source->facts & CV_LEG_APP_ENDED) && cv_leg_rx_protected(source))
+		cv_ktls_note_truncation(session, is_uplink ? CV_UPLINK : CV_DOWNLINK);
 	source->facts |= CV_LEG_APP_ENDED;
 	if (!error && session->header_held && is_uplink)
 		error = flush_header(session);
