@@ -12,6 +12,7 @@ PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
 SYSTEMDUNITDIR ?= $(PREFIX)/lib/systemd/system
 SYSCTLDIR ?= $(PREFIX)/lib/sysctl.d
+SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
 CLANG ?= clang
 BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool) bpftool)
 SANITIZE ?=
@@ -230,7 +231,7 @@ $(FUZZERS): $(B)/%: $(O)/tests/fuzz/%.o $(LIBRARY)
 
 install: products
 	$(Q)install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin \
-		$(DESTDIR)$(SYSTEMDUNITDIR) $(DESTDIR)$(SYSCTLDIR) \
+		$(DESTDIR)$(SYSTEMDUNITDIR) $(DESTDIR)$(SYSCTLDIR) $(DESTDIR)$(SYSUSERSDIR) \
 		$(DESTDIR)$(PREFIX)/share/doc/culvert/examples
 	$(Q)install -m 755 $(B)/culvertd $(DESTDIR)$(PREFIX)/sbin/culvertd
 	$(Q)install -m 755 $(B)/culvert $(DESTDIR)$(PREFIX)/bin/culvert
@@ -238,12 +239,13 @@ install: products
 		-e 's|@SYSCONFDIR@|$(SYSCONFDIR)|g' \
 		conf/systemd/culvert.service >$(DESTDIR)$(SYSTEMDUNITDIR)/culvert.service
 	$(Q)install -m 644 conf/sysctl.d/60-culvert.conf $(DESTDIR)$(SYSCTLDIR)/
+	$(Q)install -m 644 conf/sysusers.d/culvert.conf $(DESTDIR)$(SYSUSERSDIR)/
 	$(Q)for page in $(wildcard tools/man/*.[1-8]); do \
 		install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man$${page##*.} $$page; done
 	$(Q)for file in $(wildcard tools/completion/*); do install -D -m 644 -t \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions $$file; done
 	$(Q)install -m 644 README.md $(wildcard conf/*.json) \
 		$(DESTDIR)$(PREFIX)/share/doc/culvert/examples/
-	$(Q)install -d -m 750 $(DESTDIR)$(SYSCONFDIR)/culvert
+	$(Q)install -d -m 755 $(DESTDIR)$(SYSCONFDIR)/culvert
 
 -include $(shell find build -path build/deps -prune -o -name '*.d' -print 2>/dev/null)

@@ -35,6 +35,8 @@ static const struct command {
 	 "what is pinned, and who listens through it"},
 	{"restart", cv_cmd_restart, "[--control PATH] [--json]",
 	 "replace a running culvertd without losing a connection"},
+	{"probe-kernel", cv_cmd_probe_kernel, "[--json]",
+	 "what this kernel and these rights give culvert, by trying"},
 	{"version", cv_cmd_version, "[--json]", "versions, and what this kernel has"},
 };
 

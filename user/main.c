@@ -252,8 +252,12 @@ static void open_control(struct daemon *daemon)
 		.kernel = daemon->kernel,
 	};
 	const char *path = daemon->config->daemon.control_path;
+	const int *fds;
+	size_t count;
 	int error = 0;
 
+	fds = cv_listeners_bound(daemon->listeners, &count);
+	cv_successor_leave(daemon->successor, fds, count);
 	if (path[0] && daemon->takeover) {
 		error = cv_retire_old(path);
 		if (error)

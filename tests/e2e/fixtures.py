@@ -2,7 +2,8 @@
 """Fixtures: three namespaces, an internet, a camouflage site, and a running pair of daemons.
 
 Environment: CULVERT_BUILD (default build), CULVERT_LONG=1 (run tests marked long),
-CULVERT_MIB (size of the large file, default 64).
+CULVERT_MIB (size of the large file, default 64), CULVERT_PINNED=1 (every culvertd runs as nobody,
+without capabilities, and listens through pinned maps).
 """
 
 import os
@@ -14,6 +15,7 @@ import types
 import pytest
 
 import netns
+import pins
 import rig
 
 
@@ -36,7 +38,7 @@ def build():
 
 
 @pytest.fixture(scope="session")
-def net():
+def net(tmp):
     """Namespaces client, server, internet."""
     reason = netns.usable()
     if reason:
@@ -49,9 +51,15 @@ def net():
         netns.connect(client, "10.77.1.2/24", server, "10.77.1.1/24")
         netns.connect(server, "10.77.2.1/24", internet, "10.77.2.2/24")
         client.ip("route", "add", "default", "via", rig.SERVER_IP)
+        if os.environ.get("CULVERT_PINNED"):
+            os.chmod(tmp, 0o777)  # control sockets and key logs of another user
+            for namespace in made:
+                namespace.pins = pins.Pins(namespace, tmp).load("--user", str(pins.NOBODY))
         yield types.SimpleNamespace(client=client, server=server, internet=internet)
     finally:
         for namespace in made:
+            if namespace.pins:
+                namespace.pins.close()
             namespace.close()
 
 

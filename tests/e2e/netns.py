@@ -30,6 +30,8 @@ def _run(*command):
 class Namespace:
     """A named network namespace; removed by close()."""
 
+    pins = None  # steering of every culvertd in it, see CULVERT_PINNED in fixtures.py
+
     def __init__(self, name):
         self.name = name
         _run("ip", "netns", "add", name)

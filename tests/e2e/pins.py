@@ -8,10 +8,7 @@ import tempfile
 
 import rig
 
-NOBODY = 65534
-# what a daemon with pins runs as: another user, no capability, none to be had
-UNPRIVILEGED = ("setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups",
-                "--bounding-set=-all", "--no-new-privs")
+NOBODY, UNPRIVILEGED = rig.NOBODY, rig.UNPRIVILEGED
 
 
 class Pins:

@@ -33,6 +33,10 @@ VISION = "xtls-rprx-vision"
 SHORT_ID = "0123456789abcdef"
 PAGE = "<html><body>camouflage site</body></html>\n"
 MIB = 1 << 20
+NOBODY = 65534
+# another user, no capability, none to be had
+UNPRIVILEGED = ("setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups",
+                "--bounding-set=-all", "--no-new-privs")
 
 
 def build_dir():
@@ -279,6 +283,9 @@ class Culvert(Process):
         stem = os.path.join(directory, "%s-%d" % (name, Culvert.count))
         self.namespace = namespace
         self.control_path = stem + ".sock"
+        if namespace and namespace.pins and "pinDirectory" not in culvert:
+            culvert = dict({"pinDirectory": namespace.pins.directory, "bpf": "require"}, **culvert)
+            prefix = list(prefix) + list(UNPRIVILEGED)
         config = dict(config)
         config.setdefault("log", {"loglevel": loglevel})
         config["culvert"] = dict({"workers": workers, "engine": engine, "drainSeconds": drain,

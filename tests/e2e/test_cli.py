@@ -54,3 +54,18 @@ def test_link(net, tmp, server):
     link = re.search(r"vless://\S+", text).group(0)
     assert rig.USER in link and "flow=xtls-rprx-vision" in link and "pbk=" in link
     assert "security=reality" in link and "sni=" + rig.SITE in link
+
+
+def test_probe_kernel(build):
+    """Each feature with a verdict; who has no rights is told so."""
+    found = {entry["name"]: entry for entry in json.loads(culvert("probe-kernel", "--json"))["features"]}
+    for name in ("io_uring", "splice", "bpf_sk_lookup", "bpf_sockmap_verdict", "part_steer",
+                 "ktls_aes_128_gcm", "pins"):
+        entry = found[name]
+        assert entry["usable"] == (entry["errno"] == 0) == (entry["why"] == ""), entry
+        assert entry["without"]
+    assert found["io_uring"]["usable"] and found["splice"]["usable"]
+    done = subprocess.run(["setpriv", "--reuid", "65534", "--clear-groups", "--bounding-set=-all",
+                           os.path.join(build, "culvert"), "probe-kernel"], capture_output=True,
+                          text=True, timeout=60)
+    assert done.returncode == 0 and "needs CAP_BPF" in done.stdout, done.stdout + done.stderr

@@ -4,6 +4,8 @@
 import json
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -210,3 +212,105 @@ def test_reality_download_survives(net, tmp, keys, target, internet, steering):
         assert server.child.wait(15) == 0
         server.stopped = True
         end(pid)
+
+
+def test_service_manager_follows(net, tmp, steering, monkeypatch):
+    """READY, then MAINPID from the old main process, the only one a manager listens to, and no
+    STOPPING."""
+    path = os.path.join(tmp, "notify.sock")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(path)
+        os.chmod(path, 0o777)
+        manager.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        manager.settimeout(10)
+        monkeypatch.setenv("NOTIFY_SOCKET", path)
+
+        def message():
+            data, ancillary, _, _ = manager.recvmsg(512, 64)
+            return data.decode(), struct.unpack("3i", ancillary[0][2])[0]
+
+        daemon = in_proxy(net, tmp, steering)
+        old = daemon.pid
+        assert message() == ("READY=1\nMAINPID=%d" % old, old)
+        new = restart(daemon)
+        assert message() == ("MAINPID=%d" % new, old)
+        assert message() == ("READY=1\nMAINPID=%d" % new, new)
+        assert daemon.child.wait(15) == 0
+        daemon.stopped = True
+        os.kill(new, signal.SIGTERM)
+        assert message() == ("STOPPING=1", new)
+        rig.wait_for(lambda: not alive(new), 10, "the successor ends")
+    os.unlink(path)
+
+
+def test_without_pins_sockets_are_inherited(net, tmp):
+    """Bound sockets go to the successor itself: nobody is refused, no download is cut."""
+    daemon = rig.Culvert(net.server, tmp, rig.socks_only_config(1080, listen=rig.SERVER_IP),
+                         "bound", workers=3, loglevel="warning", drain=60, bpf="off",
+                         wait=((rig.SERVER_IP, 1080),))
+    source = script(net.internet, "serve", rig.INTERNET_IP, 9000)
+    load = None
+    try:
+        assert source.stdout.readline() == "ready\n"
+        load = script(net.client, "load", rig.SERVER_IP, 1080, rig.INTERNET_IP, 9000, 100, RATE,
+                      stdin=subprocess.PIPE)
+        assert load.stdout.readline() == "ready\n"
+        pid = daemon.pid
+        for workers in (1, 4):  # fewer and more than there are sockets
+            with open(daemon.config_path) as file:
+                config = json.load(file)
+            config["culvert"]["workers"] = workers
+            with open(daemon.config_path, "w") as file:
+                json.dump(config, file)
+            pid = restart(daemon)
+            time.sleep(2.5)
+        out, _ = load.communicate("\n", timeout=60)
+        result = json.loads(out)
+        assert result["failures"] == [] and result["downloads"] == 100
+        assert result["connections"] > RATE * 4
+        assert daemon.child.wait(15) == 0
+        end(pid)
+        assert not rig.accepts(net.client, rig.SERVER_IP, 1080)
+    finally:
+        daemon.stopped = True
+        for child in (load, source):
+            if child:
+                child.kill()
+                child.wait()
+
+
+def test_bound_then_steered_then_bound(net, tmp, steering):
+    """Pins that come, and a configuration that leaves them, change hands as well."""
+    daemon = rig.Culvert(net.server, tmp, rig.socks_only_config(1080, listen=rig.SERVER_IP),
+                         "both", loglevel="warning", pinDirectory="/nowhere", drain=5,
+                         wait=((rig.SERVER_IP, 1080),))
+    source = script(net.internet, "serve", rig.INTERNET_IP, 9000)
+    load = None
+    try:
+        assert source.stdout.readline() == "ready\n"
+        load = script(net.client, "load", rig.SERVER_IP, 1080, rig.INTERNET_IP, 9000, 1, RATE,
+                      stdin=subprocess.PIPE)
+        assert load.stdout.readline() == "ready\n"
+        for directory in (steering.directory, "/nowhere"):
+            with open(daemon.config_path) as file:
+                config = json.load(file)
+            config["culvert"]["pinDirectory"] = directory
+            with open(daemon.config_path, "w") as file:
+                json.dump(config, file)
+            pid = restart(daemon)
+            time.sleep(2)
+            assert any(entry["alive"] for entry in steering.addresses().values()) == \
+                (directory == steering.directory)
+            assert not [f for f in os.listdir(tmp) if f.startswith("both") and
+                        f.endswith(".sock.%d" % pid)]
+        out, _ = load.communicate("\n", timeout=60)
+        result = json.loads(out)
+        # the one download began in a daemon that has five seconds to end it: it is not looked at
+        assert [f for f in result["failures"] if not f.startswith("download")] == []
+        end(pid)
+    finally:
+        daemon.stopped = True
+        for child in (load, source):
+            if child:
+                child.kill()
+                child.wait()

@@ -10,6 +10,7 @@
 #include "base/address.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "session/inherited.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -28,7 +29,6 @@
 #include <unistd.h>
 
 #define REPORT_VARIABLE "CULVERT_REPORT_FD"
-#define REPORT_FD 3 /* in the successor */
 #define REPORT_MAX 8192
 #define READY "ready\n"
 #define READY_WAIT_MS 120000
@@ -45,6 +45,8 @@ struct cv_successor {
 	bool has_thread, busy;
 	_Atomic bool stopping;
 	int client_fd;
+	const int *left_fds;
+	size_t left_count;
 };
 
 struct report {
@@ -71,32 +73,64 @@ static char **arguments_of(char **argv)
 	return copy;
 }
 
-static char **environment_with_report(void)
+static char *listen_variable(const int *fds, size_t count)
 {
-	static char variable[] = REPORT_VARIABLE "=3";
+	const size_t size = sizeof(CV_INHERITED_VARIABLE "=") + count * 8;
+	char *text = malloc(size);
+	size_t len;
+
+	if (!text)
+		return NULL;
+	len = (size_t)snprintf(text, size, CV_INHERITED_VARIABLE "=");
+	for (size_t i = 0; i < count && len < size; i++)
+		len += (size_t)snprintf(text + len, size - len, "%s%d", i ? "," : "", fds[i]);
+	return text;
+}
+
+static bool is_ours(const char *variable)
+{
+	return strncmp(variable, REPORT_VARIABLE "=", strlen(REPORT_VARIABLE "=")) == 0 ||
+	       strncmp(variable, CV_INHERITED_VARIABLE "=", strlen(CV_INHERITED_VARIABLE "=")) == 0;
+}
+
+static char **environment_of(char *report_variable, char *inherited_variable)
+{
 	size_t count = 0, kept = 0;
 	char **copy;
 
 	while (environ[count])
 		count++;
-	copy = calloc(count + 2, sizeof(*copy));
+	copy = calloc(count + 3, sizeof(*copy));
 	if (!copy)
 		return NULL;
 	for (size_t i = 0; i < count; i++)
-		if (strncmp(environ[i], REPORT_VARIABLE "=", strlen(REPORT_VARIABLE "=")) != 0)
+		if (!is_ours(environ[i]))
 			copy[kept++] = environ[i];
-	copy[kept] = variable;
+	copy[kept++] = report_variable;
+	copy[kept] = inherited_variable;
 	return copy;
 }
 
-/* The workers' signal mask and ignored signals are ours, not the successor's. */
-static int spawn(char **argv, int report_fd, pid_t *ret_pid)
+/* Each descriptor keeps its number: putting it onto itself only makes it survive the exec. */
+static int add_descriptors(const struct cv_successor *successor, int report_fd,
+			   posix_spawn_file_actions_t *actions)
 {
-	char **arguments = arguments_of(argv), **environment = environment_with_report();
+	int error = posix_spawn_file_actions_adddup2(actions, report_fd, report_fd);
+
+	for (size_t i = 0; i < successor->left_count && !error; i++)
+		error = posix_spawn_file_actions_adddup2(actions, successor->left_fds[i],
+							 successor->left_fds[i]);
+	return error;
+}
+
+/* The workers' signal mask and ignored signals are ours, not the successor's. */
+static int spawn_with(const struct cv_successor *successor, char **arguments, char **environment,
+		      int report_fd, pid_t *ret_pid)
+{
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attributes;
 	sigset_t none, defaults;
-	int error = ENOMEM;
+	int error;
 
 	sigemptyset(&none);
 	sigemptyset(&defaults);
@@ -106,16 +140,30 @@ static int spawn(char **argv, int report_fd, pid_t *ret_pid)
 	posix_spawnattr_setsigmask(&attributes, &none);
 	posix_spawnattr_setsigdefault(&attributes, &defaults);
 	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-	if (arguments && environment)
-		error = posix_spawn_file_actions_adddup2(&actions, report_fd, REPORT_FD);
+	error = add_descriptors(successor, report_fd, &actions);
 	if (!error)
 		error = posix_spawnp(ret_pid, arguments[0], &actions, &attributes, arguments,
 				     environment);
 	posix_spawnattr_destroy(&attributes);
 	posix_spawn_file_actions_destroy(&actions);
+	return -error;
+}
+
+static int spawn(const struct cv_successor *successor, int report_fd, pid_t *ret_pid)
+{
+	char report_variable[64];
+	char *inherited_variable = listen_variable(successor->left_fds, successor->left_count);
+	char **arguments = arguments_of(successor->argv), **environment;
+	int error = -ENOMEM;
+
+	(void)snprintf(report_variable, sizeof(report_variable), REPORT_VARIABLE "=%d", report_fd);
+	environment = environment_of(report_variable, inherited_variable);
+	if (arguments && environment && inherited_variable)
+		error = spawn_with(successor, arguments, environment, report_fd, ret_pid);
 	free(arguments);
 	free(environment);
-	return -error;
+	free(inherited_variable);
+	return error;
 }
 
 /* True when the report is over: the successor's end, or its last word. */
@@ -224,7 +272,7 @@ static void *thread_main(void *opaque)
 	if (pipe2(pipe_fds, O_CLOEXEC) != 0) {
 		answer_error(successor->client_fd, strerror(errno));
 	} else {
-		error = spawn(successor->argv, pipe_fds[1], &pid);
+		error = spawn(successor, pipe_fds[1], &pid);
 		(void)close(pipe_fds[1]);
 		if (error)
 			answer_error(successor->client_fd, strerror(-error));
@@ -248,6 +296,12 @@ int cv_successor_new(char **argv, struct cv_successor **ret_successor)
 	pthread_mutex_init(&successor->lock, NULL);
 	*ret_successor = successor;
 	return 0;
+}
+
+void cv_successor_leave(struct cv_successor *successor, const int *fds, size_t count)
+{
+	successor->left_fds = fds;
+	successor->left_count = count;
 }
 
 void cv_successor_start(struct cv_successor *successor, int client_fd)
@@ -290,13 +344,13 @@ static int report_fd = -1;
 void cv_report_open(void)
 {
 	const char *text = getenv(REPORT_VARIABLE);
+	int fd = text ? atoi(text) : -1;
 	struct stat status;
 
-	if (!text || strcmp(text, "3") != 0 || fstat(REPORT_FD, &status) != 0 ||
-	    !S_ISFIFO(status.st_mode))
+	if (fd < 3 || fstat(fd, &status) != 0 || !S_ISFIFO(status.st_mode))
 		return;
 	(void)unsetenv(REPORT_VARIABLE);
-	report_fd = REPORT_FD;
+	report_fd = fd;
 	(void)fcntl(report_fd, F_SETFD, FD_CLOEXEC);
 	cv_log_copy_errors(report_fd);
 }

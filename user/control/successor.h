@@ -13,12 +13,16 @@
 #define CV_CONTROL_SUCCESSOR_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 struct cv_successor;
 
 /** cv_successor_new() - @argv of this process, borrowed; the same program is started again with
  * --takeover appended. Returns 0 or -ENOMEM. */
 int cv_successor_new(char **argv, struct cv_successor **ret_successor);
+/** cv_successor_leave() - Listening sockets for a successor to inherit; borrowed, see
+ * session/inherited.h. */
+void cv_successor_leave(struct cv_successor *successor, const int *fds, size_t count);
 /** cv_successor_start() - Thread safe. Start one unless one is on its way, and answer the control
  * client at @client_fd (taken over) with {"pid": N} or {"error": why}. */
 void cv_successor_start(struct cv_successor *successor, int client_fd);

@@ -22,7 +22,7 @@
 
 #include "probe.skel.h"
 
-static int program_try(const char *name)
+int cv_kernel_try_program(const char *name)
 {
 	struct probe_bpf *probe = probe_bpf__open();
 	struct bpf_program *program;
@@ -59,22 +59,42 @@ static int loopback_listen(struct sockaddr_in *ret_address)
 	return fd;
 }
 
-/* The protocol is only taken by an established socket, hence the pair. */
-static int tls_ulp_try(void)
+int cv_kernel_connected_pair(int ret_pair[2])
 {
 	struct sockaddr_in address;
 	int listener = loopback_listen(&address);
-	int client, error = 0;
+	int client, peer, error = 0;
 
 	if (listener < 0)
 		return listener;
 	client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (client < 0 || connect(client, (struct sockaddr *)&address, sizeof(address)) ||
-	    setsockopt(client, IPPROTO_TCP, TCP_ULP, "tls", sizeof("tls")))
+	if (client < 0 || connect(client, (struct sockaddr *)&address, sizeof(address)))
 		error = -errno;
-	if (client >= 0)
-		close(client);
+	peer = error ? -1 : accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	if (!error && peer < 0)
+		error = -errno;
 	close(listener);
+	if (error && client >= 0)
+		close(client);
+	if (!error) {
+		ret_pair[0] = client;
+		ret_pair[1] = peer;
+	}
+	return error;
+}
+
+/* The protocol is only taken by an established socket, hence the pair. */
+static int tls_ulp_try(void)
+{
+	int pair[2];
+	int error = cv_kernel_connected_pair(pair);
+
+	if (error)
+		return error;
+	if (setsockopt(pair[0], IPPROTO_TCP, TCP_ULP, "tls", sizeof("tls")))
+		error = -errno;
+	close(pair[0]);
+	close(pair[1]);
 	return error;
 }
 
@@ -88,9 +108,9 @@ int cv_kernel_probe(struct cv_kernel_features *ret_features)
 		return -errno;
 	snprintf(features.release, sizeof(features.release), "%s", name.release);
 	print = libbpf_set_print(NULL);
-	features.sk_lookup = program_try("steer");
-	features.sk_skb_verdict = program_try("relay");
-	features.socket_filter = program_try("filter");
+	features.sk_lookup = cv_kernel_try_program("steer");
+	features.sk_skb_verdict = cv_kernel_try_program("relay");
+	features.socket_filter = cv_kernel_try_program("filter");
 	libbpf_set_print(print);
 	features.tls_ulp = tls_ulp_try();
 	*ret_features = features;

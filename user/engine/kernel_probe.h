@@ -2,6 +2,8 @@
 #ifndef CV_ENGINE_KERNEL_PROBE_H
 #define CV_ENGINE_KERNEL_PROBE_H
 
+#include <stddef.h>
+
 /**
  * struct cv_kernel_features - what this process may use of this kernel
  * @release:		as uname() has it, "6.12.43-amd64"
@@ -32,5 +34,34 @@ struct cv_kernel_features {
  * Returns: 0; -errno of uname(), which does not fail in practice
  */
 int cv_kernel_probe(struct cv_kernel_features *ret_features);
+
+/** cv_kernel_try_program() - Load one program of bpf/probe.bpf.c and drop it. 0 or -errno. */
+int cv_kernel_try_program(const char *name);
+/** cv_kernel_connected_pair() - A TCP connection over loopback: @ret_pair[0] connected,
+ * @ret_pair[1] accepted; the caller closes both. 0 or -errno. */
+int cv_kernel_connected_pair(int ret_pair[2]);
+
+/**
+ * struct cv_kernel_trial - one feature, as `culvert probe-kernel` shows it
+ * @name:	stable, for scripts
+ * @error:	0, or the negative errno of trying
+ * @why:	@error for people, "" if there is none
+ * @without:	what culvert does where it is missing
+ */
+struct cv_kernel_trial {
+	const char *name;
+	int error;
+	char why[96];
+	const char *without;
+};
+
+#define CV_KERNEL_TRIALS 24
+
+/**
+ * cv_kernel_try_all() - Everything that culvert may use of this kernel and these rights
+ * @ret_trials:	CV_KERNEL_TRIALS of them
+ * Same cost and restrictions as cv_kernel_probe(). Returns how many were filled in.
+ */
+size_t cv_kernel_try_all(struct cv_kernel_trial *ret_trials);
 
 #endif

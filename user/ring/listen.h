@@ -9,6 +9,10 @@
  * @unix_mode (0 = leave). Returns fd or -errno. */
 int cv_listen(const struct cv_sockaddr *address, int backlog, unsigned unix_mode);
 
+/** cv_listen_expect_free() - Does anybody in this network namespace listen where @address would be
+ * in the way? Needs no rights. Returns 0, -EADDRINUSE, or -errno of asking. */
+int cv_listen_expect_free(const struct cv_sockaddr *address);
+
 /** cv_listen_replace() - cv_listen() for a unix path that another process may still listen on: the
  * path is ours at once, connections that wait there stay the other's. -EADDRINUSE: abstract. */
 int cv_listen_replace(const struct cv_sockaddr *address, int backlog, unsigned unix_mode);

@@ -12,6 +12,7 @@
 #include "base/reason.h"
 #include "engine/steer.h"
 #include "ring/listen.h"
+#include "session/inherited.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,6 +25,8 @@
 struct cv_listeners {
 	struct cv_listeners_request request;
 	struct cv_steer *steer; /* NULL: everything is bound */
+	struct cv_inherited inherited;
+	struct cv_inherited bound; /* the workers' descriptors, for a successor */
 };
 
 /* ---- how ---------------------------------------------------------------------------------- */
@@ -65,9 +68,11 @@ int cv_listeners_new(const struct cv_listeners_request *request,
 	if (!listeners)
 		return -ENOMEM;
 	listeners->request = *request;
+	if (request->takeover)
+		cv_inherited_find(&listeners->inherited);
 	error = decide(listeners);
 	if (error)
-		free(listeners);
+		(void)cv_listeners_free(listeners);
 	else
 		*ret_listeners = listeners;
 	return error;
@@ -78,6 +83,7 @@ struct cv_listeners *cv_listeners_free(struct cv_listeners *listeners)
 	if (!listeners)
 		return NULL;
 	listeners->steer = cv_steer_free(listeners->steer);
+	cv_inherited_close(&listeners->inherited);
 	free(listeners);
 	return NULL;
 }
@@ -151,9 +157,13 @@ static int expect_free(struct cv_listeners *listeners, const struct cv_inbound *
 	holder = listeners->steer ? cv_steer_holder(listeners->steer, address) : 0;
 	if (holder && !listeners->request.takeover)
 		return refuse(inbound, address, -EADDRINUSE, holder);
+	if (cv_inherited_has(&listeners->inherited, address))
+		return 0;
 	error = try_to_bind(address);
-	if (error == -EACCES && listeners->steer)
-		return 0; /* a port below 1024: no need to bind it */
+	if (error == -EACCES && listeners->steer) { /* a port below 1024: no need to bind it */
+		error = cv_listen_expect_free(address);
+		error = error == -EADDRINUSE ? error : 0;
+	}
 	return error ? refuse(inbound, address, error, 0) : 0;
 }
 
@@ -172,12 +182,17 @@ static int share_socket(int fd)
 	return copy < 0 ? -errno : copy;
 }
 
-static int bind_one(const struct cv_listeners *listeners, const struct cv_inbound *inbound,
+/* An old daemon's sockets first: one more would split what waits for it from what comes. */
+static int bind_one(struct cv_listeners *listeners, const struct cv_inbound *inbound,
 		    const struct cv_sockaddr *address, int first)
 {
-	if (address->any.sa_family == AF_UNIX && first >= 0)
-		return share_socket(first);
-	if (address->any.sa_family == AF_UNIX && listeners->request.takeover)
+	const bool is_unix = address->any.sa_family == AF_UNIX;
+	int fd = is_unix && first >= 0 ? share_socket(first)
+				       : cv_inherited_take(&listeners->inherited, address);
+
+	if (fd >= 0 || (is_unix && first >= 0))
+		return fd;
+	if (is_unix && listeners->request.takeover)
 		return cv_listen_replace(address, BACKLOG, inbound->unix_mode);
 	return cv_listen(address, BACKLOG, inbound->unix_mode);
 }
@@ -194,6 +209,31 @@ static int open_bound(struct cv_listeners *listeners, const struct cv_inbound *i
 		while (i-- > 0)
 			(void)close(ret_fds[i]);
 		return error;
+	}
+	for (unsigned i = 0; i < listeners->request.worker_count; i++)
+		if (listeners->bound.count < CV_INHERITED_MAX)
+			listeners->bound.fds[listeners->bound.count++] = ret_fds[i];
+	return 0;
+}
+
+/* The old daemon had more workers: what is in the queue of each socket must be accepted. */
+static int give_the_rest(struct cv_listeners *listeners, const struct cv_inbound *inbound,
+			 const struct cv_sockaddr *address)
+{
+	int fd;
+
+	for (unsigned i = 0; address->any.sa_family != AF_UNIX; i++) {
+		fd = cv_inherited_take(&listeners->inherited, address);
+		if (fd < 0)
+			break;
+		if (cv_worker_listen(
+			    &listeners->request.workers[i % listeners->request.worker_count],
+			    inbound, fd) != 0) {
+			(void)close(fd);
+			return -ENOMEM;
+		}
+		if (listeners->bound.count < CV_INHERITED_MAX)
+			listeners->bound.fds[listeners->bound.count++] = fd;
 	}
 	return 0;
 }
@@ -230,6 +270,8 @@ static int listen_on(struct cv_listeners *listeners, const struct cv_inbound *in
 	if (error)
 		return refuse(inbound, address, error, 0);
 	error = give_to_workers(listeners, inbound, fds);
+	if (!error && !steered)
+		error = give_the_rest(listeners, inbound, address);
 	cv_sockaddr_format(address, text);
 	if (!error)
 		cv_log(CV_LOG_INFO, "inbound %s listens on %s%s", inbound->tag, text,
@@ -241,10 +283,17 @@ int cv_listeners_open(struct cv_listeners *listeners)
 {
 	int error = for_each_address(listeners, listen_on);
 
+	cv_inherited_close(&listeners->inherited); /* addresses that we do not have any more */
 	if (error || !listeners->steer)
 		return error;
 	error = cv_steer_commit(listeners->steer, listeners->request.takeover);
 	if (error)
 		cv_log(CV_LOG_ERROR, "steering: cannot take the addresses: %s", strerror(-error));
 	return error;
+}
+
+const int *cv_listeners_bound(const struct cv_listeners *listeners, size_t *ret_count)
+{
+	*ret_count = listeners->bound.count;
+	return listeners->bound.fds;
 }
