@@ -198,11 +198,13 @@ static void test_many_workers(void **state)
 	struct cv_usage_table *table = new_table();
 	struct crowd crowds[THREADS];
 	pthread_t threads[THREADS];
+	struct cv_usage *alice;
 	bool differ;
 
 	(void)state;
+	alice = cv_usage_join(table, "alice", &limits, &differ);
 	for (unsigned i = 0; i < THREADS; i++) {
-		crowds[i].usage = cv_usage_join(table, "alice", &limits, &differ);
+		crowds[i].usage = alice;
 		crowds[i].number = i;
 		assert_int_equal(
 			pthread_create(&threads[i], NULL, come_and_go, &crowds[i]), 0);
