@@ -66,8 +66,8 @@ struct cv_session {
 	int reason;		      /* why it ended; 0 = both sides finished */
 	int flow_reason;	      /* what kernel TLS found wrong, on flow_failed */
 	struct cv_leg *flow_failed;
+	uint16_t sni_class; /* of culvert/classify.h, below CV_CLASSIFY_CLASSES; 0 = none */
 	uint8_t state;
-	uint8_t sni_class; /* of include/culvert/classify.h, below CV_WORKER_CLASSES; 0 = none */
 	uint8_t depth; /* of cv_session_run(): nobody frees the slot above 0 */
 	bool flow_active[2], flow_ended[2], flow_refused[2];
 	bool is_fallback; /* relays to a target or fallback, not to what the client asked for */

@@ -11,11 +11,12 @@
 #include "policy/config.h"
 #include "ring/ring.h"
 
+#include <culvert/classify.h>
+
 #include <pthread.h>
 #include <stdatomic.h>
 
 #define CV_WORKER_REASONS 128
-#define CV_WORKER_CLASSES 64 /* SNI classes with counters of their own */
 
 struct cv_limited;
 struct cv_ktls_support;
@@ -33,7 +34,7 @@ struct cv_listener {
 struct cv_worker_counters { /* written by the worker, read by anyone */
 	_Atomic uint64_t accepted, relayed_uplink_bytes, relayed_downlink_bytes;
 	_Atomic uint64_t engine_bytes[CV_ENGINES][2]; /* uplink, downlink */
-	_Atomic uint64_t class_bytes[CV_WORKER_CLASSES][2];
+	_Atomic uint64_t class_bytes[CV_CLASSIFY_CLASSES][2];
 	_Atomic uint64_t handed_over[2], reality_accepted, reality_hybrid, reality_classic;
 	_Atomic uint64_t reasons[CV_WORKER_REASONS];
 	_Atomic uint32_t sessions;
