@@ -12,8 +12,10 @@ import threading
 import time
 import weakref
 
+import pins
 import pytest
 import rig
+from test_restart import end, restart, steering  # noqa: F401
 
 PORT = 1090
 SOURCE, SINK = 8101, 8102  # in the internet: sends for ever; swallows for ever
@@ -83,9 +85,12 @@ class Peer:
         connection.close()
 
     def send(self, connection):
-        connection.recv(1)  # whoever says nothing wants nothing
+        wanted = connection.recv(16)  # whoever says nothing wants nothing
         connection.settimeout(30)
-        send_for_ever(connection, self, lambda: self.pause)
+        if wanted.isdigit():
+            send_for_ever(connection, self, lambda: self.pause, int(wanted))
+        elif wanted:
+            send_for_ever(connection, self, lambda: self.pause)
 
     def swallow(self, connection):
         while block := connection.recv(65536):
@@ -97,11 +102,12 @@ class Peer:
             listener.close()
 
 
-def send_for_ever(connection, count, pause):
+def send_for_ever(connection, count, pause, left=1 << 60):
     block, due = bytes(CHUNK), time.monotonic()
-    while True:
-        connection.sendall(block)
-        count.sent += CHUNK
+    while left > 0:
+        connection.sendall(block[:left])
+        count.sent += min(left, CHUNK)
+        left -= CHUNK
         if pause():
             due += pause()
             time.sleep(max(0, due - time.monotonic()))
@@ -172,8 +178,8 @@ class Download(threading.Thread):
         self.connection = connect(net, SOURCE, user)
         self.connection.settimeout(20)
 
-    def begin(self):
-        self.connection.sendall(b"x")
+    def begin(self, wanted=b"for ever"):
+        self.connection.sendall(wanted)
         self.start()
         return self
 
@@ -305,6 +311,33 @@ def test_quota(net, peer, daemon, engine, state):
     more = daemon(engine, {"quotaBytes": 2 * quota}, stateDirectory=state)
     assert log_in(net)
     more.stop_clean()
+
+
+def test_quota_across_a_restart(net, tmp, peer, steering, state):
+    """Two daemons at once: what each of them moved is in the file, once."""
+    os.mkdir(state)
+    for path in (state, tmp):
+        os.chmod(path, 0o777)
+    culvert = rig.Culvert(net.server, tmp, config(limits={"quotaBytes": 1 << 40}), "limits",
+                          stateDirectory=state, pinDirectory=steering.directory, bpf="require",
+                          drain=30, prefix=pins.UNPRIVILEGED, wait=((rig.SERVER_IP, PORT),))
+    culvert.stopped = True
+    peer.pause = 0.001
+    first = Download(net).begin(b"40000000")
+    rig.wait_for(lambda: first.received > rig.MIB, 5, "the first download runs")
+    successor = restart(culvert)
+    second = Download(net).begin(b"70000000")
+    rig.wait_for(lambda: second.received > rig.MIB, 5, "the second download runs")
+    assert first.how is None and culvert.alive()
+    for transfer, wanted in ((first, 40000000), (second, 70000000)):
+        transfer.join(30)
+        assert (transfer.how, transfer.received) == ("fin", wanted)
+        transfer.connection.close()
+    assert culvert.child.wait(15) == 0
+    end(successor)
+    with open(os.path.join(state, "usage.json")) as file:
+        kept = json.load(file)["users"]["alice"]
+    assert (kept["uplinkBytes"], kept["downlinkBytes"]) == (16, 110000000)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
