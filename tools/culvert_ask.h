@@ -4,6 +4,7 @@
 
 #include <json-c/json.h>
 
+#define CV_COMMAND_MAX 500 /* a line, its end and the daemon's reserve aside */
 #define CV_DEFAULT_CONTROL "/run/culvert/control.sock"
 
 /** cv_ask() - Send @command (one line, control/command.c) to the daemon at @path. Returns its

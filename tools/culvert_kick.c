@@ -24,10 +24,11 @@ static bool is_one_line(const char *text)
 static int kick(const char *control, const char *user, bool json)
 {
 	struct json_object *answer, *kicked = NULL, *error = NULL;
-	char command[300];
+	char command[CV_COMMAND_MAX];
 	int status = EXIT_FAILURE;
 
-	if (snprintf(command, sizeof(command), "kick %s", user) >= 250 || !is_one_line(user)) {
+	if (snprintf(command, sizeof(command), "kick %s", user) >= (int)sizeof(command) ||
+	    !is_one_line(user)) {
 		fprintf(stderr, "culvert kick: that is no user's name\n");
 		return CV_EXIT_USAGE;
 	}

@@ -5,7 +5,9 @@ import contextlib
 import json
 import os
 import re
+import socket
 import subprocess
+import time
 
 import pytest
 import rig
@@ -137,14 +139,51 @@ def test_no_daemon(tmp_path):
 
 
 def test_a_slow_reader_holds_nobody(net, internet, pair):
-    """Clients of the control socket that say nothing do not keep others from their answers."""
-    import socket
+    """Clients that say nothing, or do not take their answer, keep nobody from theirs."""
     server, client = pair()
     with contextlib.ExitStack() as stack:
-        for _ in range(3):
-            silent = stack.enter_context(socket.socket(socket.AF_UNIX))
-            silent.connect(server.control_path)
-        assert json.loads(show(server, "workers", "--json"))
+        for n in range(40):
+            idler = stack.enter_context(socket.socket(socket.AF_UNIX))
+            idler.connect(server.control_path)
+            if n % 2:
+                idler.sendall(b"kernel\n")
+        start = time.monotonic()
+        for _ in range(5):
+            assert json.loads(show(server, "workers", "--json"))
+        assert time.monotonic() - start < 1.5
+    server.stop_clean()
+
+
+def test_only_whole_commands_are_run(net, internet, pair):
+    """A client that dies within its line, or never ends it, changes nothing."""
+    server, client = pair()
+    with transfer(net, internet):
+        relaying(server)
+        with socket.socket(socket.AF_UNIX) as half:
+            half.connect(server.control_path)
+            half.sendall(b"kick vision@test")
+            half.shutdown(socket.SHUT_WR)
+            assert half.recv(1000) == b""
+        assert "too long" in server.ask("kick " + "x" * 600)["error"]
+        assert "expected one of" in server.ask("nonsense")["error"]
+        assert "expected one of" in server.ask("users x")["error"]
+        assert len(server.sessions()) == 1
+    server.wait_idle()
+
+
+def test_more_clients_than_slots(net, internet, pair):
+    """More connections than the daemon holds at a time: all get their answers."""
+    server, client = pair()
+    with contextlib.ExitStack() as stack:
+        waiting = []
+        for _ in range(100):
+            one = stack.enter_context(socket.socket(socket.AF_UNIX))
+            one.connect(server.control_path)
+            one.settimeout(10)
+            one.sendall(b"workers\n")
+            waiting.append(one)
+        for one in waiting:
+            assert one.recv(100).startswith(b'{"workers"')
 
 
 def culvert_kick(daemon, user, status=0):
@@ -152,7 +191,7 @@ def culvert_kick(daemon, user, status=0):
                            daemon.control_path], capture_output=True, text=True, timeout=30,
                           stdin=subprocess.DEVNULL)
     assert done.returncode == status, (done.stdout, done.stderr)
-    return done.stdout
+    return done.stdout + done.stderr
 
 
 def test_kick(net, internet, pair):
@@ -160,7 +199,7 @@ def test_kick(net, internet, pair):
     server, client = pair()
     with transfer(net, internet), transfer(net, internet):
         relaying(server, 2)
-        assert "0 sessions" in culvert_kick(server, "nobody@test", status=1)
+        assert "no user is called nobody@test" in culvert_kick(server, "nobody@test", status=1)
         assert len(server.sessions()) == 2
         assert "2 sessions of Vision@test ended" in culvert_kick(server, "Vision@test")
         server.wait_idle(2)

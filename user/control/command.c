@@ -6,53 +6,56 @@
  */
 #include "control/command.h"
 
-#include "session/session_limits.h"
-
-#include <culvert/reason.h>
 #include <stdio.h>
 #include <string.h>
 
-static void kick(const struct cv_control_view *view, const char *argument,
-		 struct json_object *answer)
-{
-	unsigned count = cv_limits_kick(view->workers, view->worker_count, argument,
-					CV_POLICY_KICKED);
-
-	cv_json_u64(answer, "kicked", count);
-}
-
 static const struct command {
 	const char *name;
-	bool wants_argument; /* refuses to run without one; else an argument is refused */
+	enum { NONE, OPTIONAL, REQUIRED } argument; /* others are refused */
 	void (*run)(const struct cv_control_view *view, const char *argument,
 		    struct json_object *answer);
 } commands[] = {
-	{"sessions", false, cv_show_sessions},
-	{"session", true, cv_show_session},
-	{"users", false, cv_show_users},
-	{"engines", false, cv_show_engines},
-	{"kernel", false, cv_show_kernel},
-	{"workers", false, cv_show_workers},
-	{"reasons", false, cv_show_reasons},
-	{"kick", true, kick},
+	{"sessions", OPTIONAL, cv_show_sessions},
+	{"session", REQUIRED, cv_show_session},
+	{"users", NONE, cv_show_users},
+	{"engines", NONE, cv_show_engines},
+	{"kernel", NONE, cv_show_kernel},
+	{"workers", NONE, cv_show_workers},
+	{"reasons", NONE, cv_show_reasons},
+	{"kick", REQUIRED, cv_kick},
 };
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
 
-static void refuse(struct json_object *answer, const char *line)
+struct json_object *cv_control_error(const char *text)
+{
+	struct json_object *answer = json_object_new_object();
+
+	cv_json_text(answer, "error", text);
+	return answer;
+}
+
+static bool takes(const struct command *command, bool has_argument)
+{
+	return command->argument == OPTIONAL || (command->argument == REQUIRED) == has_argument;
+}
+
+static struct json_object *refuse(const char *line)
 {
 	char text[512];
+	static const char *const arguments[] = {
+		[NONE] = "", [OPTIONAL] = " [ARGUMENT]", [REQUIRED] = " ARGUMENT"};
 	int len = snprintf(text, sizeof(text), "\"%.64s\": expected one of:", line);
 
 	for (size_t i = 0; i < COMMAND_COUNT && len < (int)sizeof(text); i++)
 		len += snprintf(text + len, sizeof(text) - (size_t)len, " %s%s", commands[i].name,
-				commands[i].wants_argument ? " ARGUMENT" : "");
-	cv_json_text(answer, "error", text);
+				arguments[commands[i].argument]);
+	return cv_control_error(text);
 }
 
 struct json_object *cv_control_answer(const struct cv_control_view *view, const char *line)
 {
-	struct json_object *answer = json_object_new_object();
+	struct json_object *answer;
 	size_t name_len = strcspn(line, " ");
 	const char *argument = line + name_len + strspn(line + name_len, " ");
 
@@ -60,13 +63,13 @@ struct json_object *cv_control_answer(const struct cv_control_view *view, const 
 		const struct command *command = &commands[i];
 
 		if (strlen(command->name) != name_len || strncmp(line, command->name, name_len) ||
-		    command->wants_argument != (*argument != '\0'))
+		    !takes(command, *argument != '\0'))
 			continue;
+		answer = json_object_new_object();
 		command->run(view, argument, answer);
 		return answer;
 	}
-	refuse(answer, line);
-	return answer;
+	return refuse(line);
 }
 
 void cv_show_visit(const struct cv_control_view *view,

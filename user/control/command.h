@@ -23,6 +23,9 @@ struct cv_control_view {
  * caller: an object with a member named after the topic, or "error". */
 struct json_object *cv_control_answer(const struct cv_control_view *view, const char *line);
 
+/** cv_control_error() - {"error": @text}; as cv_control_answer(). */
+struct json_object *cv_control_error(const char *text);
+
 /* The handlers: add members to @answer. @argument is "" when none was given. */
 void cv_show_sessions(const struct cv_control_view *view, const char *argument,
 		      struct json_object *answer);
@@ -38,6 +41,8 @@ void cv_show_workers(const struct cv_control_view *view, const char *argument,
 		     struct json_object *answer);
 void cv_show_reasons(const struct cv_control_view *view, const char *argument,
 		     struct json_object *answer);
+
+void cv_kick(const struct cv_control_view *view, const char *argument, struct json_object *answer);
 
 /** cv_show_visit() - Call @session on each worker for each of its sessions. */
 void cv_show_visit(const struct cv_control_view *view,

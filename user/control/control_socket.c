@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
 /*
- * control_socket.c - accepts a client, reads one command line, writes JSON, closes.
+ * control_socket.c - accepts clients, reads one command line of each, writes JSON, closes.
  *
- * A few threads do so side by side. Reads are bounded (256 bytes, 2 s), writes as well; the answer
- * is built before it is written, so a slow reader holds nothing but one of the threads, and that
- * not for long. Stopping wakes them by an eventfd. A path that another daemon answers at, or that
- * is no socket, is left alone.
+ *   accept -> READ a line -> run it (control/command.c) -> WRITE the answer -> close
+ *
+ * One thread polls them all, so that whoever says nothing or reads slowly holds nothing but its own
+ * descriptor and answer, until its deadline. Only commands themselves wait for each other, and they
+ * are milliseconds. A line must be whole to be run: what a dying client left behind is no command.
+ * A path that another daemon answers at, or that is no socket, is left alone.
  */
 #include "control/control_socket.h"
 
@@ -14,7 +16,6 @@
 #include "ring/listen.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,113 +23,171 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
-#define COMMAND_MAX 256
-#define CLIENT_WAIT_MS 2000
-#define BACKLOG 16
-#define THREADS 4
+#define COMMAND_MAX 512
+#define CLIENT_WAIT_MS 2000 /* for its line; for each step forward in its answer */
+#define CLIENTS_MAX 64
+#define BACKLOG 64
+
+struct client {
+	int fd;
+	uint64_t until_ms;
+	char command[COMMAND_MAX];
+	size_t command_len;
+	struct json_object *answer; /* NULL while it is read */
+	const char *text;	    /* of the answer, what is left of it */
+	size_t text_len;
+};
 
 struct cv_control {
 	char *path;
 	int listen_fd, wake_fd;
 	struct cv_control_view view;
 	struct cv_control_hook hook;
-	pthread_t threads[THREADS];
-	unsigned thread_count;
+	pthread_t thread;
+	struct client clients[CLIENTS_MAX];
+	unsigned client_count;
 };
 
-/* ---- socket ------------------------------------------------------------------------------- */
+/* ---- one client --------------------------------------------------------------------------- */
 
-/* False when @until_ms came first. */
-static bool wait_for(int fd, short events, uint64_t until_ms)
+/* Each step returns false when the client is done with, its descriptor closed or given away. */
+
+static bool client_close(struct client *client)
 {
-	struct pollfd wait = {.fd = fd, .events = events};
-	uint64_t now_ms = cv_clock_ms();
-
-	return now_ms < until_ms && poll(&wait, 1, (int)(until_ms - now_ms)) > 0;
+	/* with bytes unread, closing would be a reset, which may overtake the answer */
+	(void)recv(client->fd, client->command, sizeof(client->command), MSG_DONTWAIT);
+	json_object_put(client->answer);
+	(void)close(client->fd);
+	return false;
 }
 
-static bool read_command(int fd, char command[COMMAND_MAX])
+static bool client_write(struct client *client)
 {
-	uint64_t until_ms = cv_clock_ms() + CLIENT_WAIT_MS;
-	size_t len = 0;
+	ssize_t put = send(client->fd, client->text, client->text_len,
+			   MSG_NOSIGNAL | MSG_DONTWAIT);
 
-	while (len < COMMAND_MAX - 1) {
-		ssize_t got;
-
-		if (!wait_for(fd, POLLIN, until_ms))
-			return false;
-		got = read(fd, command + len, COMMAND_MAX - 1 - len);
-		if (got <= 0)
-			break;
-		len += (size_t)got;
-		if (memchr(command, '\n', len))
-			break;
-	}
-	command[len] = '\0';
-	return len > 0;
+	if (put < 0)
+		return errno == EAGAIN || errno == EINTR ? true : client_close(client);
+	client->text += put;
+	client->text_len -= (size_t)put;
+	client->until_ms = cv_clock_ms() + CLIENT_WAIT_MS;
+	return client->text_len > 0 ? true : client_close(client);
 }
 
-static void write_answer(int fd, const char *text, size_t len)
+static bool client_answer(struct client *client, struct json_object *answer)
 {
-	uint64_t until_ms = cv_clock_ms() + CLIENT_WAIT_MS;
+	client->answer = answer;
+	client->text = json_object_to_json_string_length(answer, JSON_C_TO_STRING_PLAIN,
+							 &client->text_len);
+	client->until_ms = cv_clock_ms() + CLIENT_WAIT_MS;
+	return client->text ? client_write(client) : client_close(client);
+}
 
-	while (len > 0 && wait_for(fd, POLLOUT, until_ms)) {
-		ssize_t put = send(fd, text, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+static bool client_run(struct cv_control *control, struct client *client)
+{
+	client->command[strcspn(client->command, "\r\n")] = '\0';
+	if (control->hook.take(control->hook.context, client->command, client->fd))
+		return false;
+	return client_answer(client, cv_control_answer(&control->view, client->command));
+}
 
-		if (put < 0 && errno != EAGAIN)
-			break;
-		text += put > 0 ? put : 0;
-		len -= put > 0 ? (size_t)put : 0;
+static bool client_read(struct cv_control *control, struct client *client)
+{
+	char *at = client->command + client->command_len;
+	ssize_t got = recv(client->fd, at, COMMAND_MAX - 1 - client->command_len, MSG_DONTWAIT);
+
+	if (got < 0)
+		return errno == EAGAIN || errno == EINTR ? true : client_close(client);
+	if (got == 0)
+		return client_close(client);
+	client->command_len += (size_t)got;
+	client->command[client->command_len] = '\0';
+	if (memchr(at, '\n', (size_t)got))
+		return client_run(control, client);
+	if (client->command_len < COMMAND_MAX - 1)
+		return true;
+	return client_answer(client, cv_control_error("the command is too long"));
+}
+
+static bool client_step(struct cv_control *control, struct client *client, short events)
+{
+	if (!events)
+		return cv_clock_ms() < client->until_ms ? true : client_close(client);
+	return client->answer ? client_write(client) : client_read(control, client);
+}
+
+/* ---- all of them -------------------------------------------------------------------------- */
+
+static void accept_clients(struct cv_control *control)
+{
+	const uint64_t until_ms = cv_clock_ms() + CLIENT_WAIT_MS;
+
+	while (control->client_count < CLIENTS_MAX) {
+		int fd = accept4(control->listen_fd, NULL, NULL, SOCK_CLOEXEC);
+
+		if (fd < 0)
+			return;
+		control->clients[control->client_count++] =
+			(struct client){.fd = fd, .until_ms = until_ms};
 	}
 }
 
-/* Closes @fd, or gives it to the hook. */
-static void serve(struct cv_control *control, int fd)
+/* For poll(): until the first deadline. */
+static int wait_ms(const struct cv_control *control)
 {
-	char command[COMMAND_MAX];
-	struct json_object *root;
-	const char *text;
-	size_t len;
+	uint64_t now_ms = cv_clock_ms(), until_ms = UINT64_MAX;
 
-	if (!read_command(fd, command)) {
-		(void)close(fd);
-		return;
-	}
-	command[strcspn(command, "\r\n")] = '\0';
-	if (control->hook.take(control->hook.context, command, fd))
-		return;
-	root = cv_control_answer(&control->view, command);
-	text = json_object_to_json_string_length(root, JSON_C_TO_STRING_PLAIN, &len);
-	write_answer(fd, text, len);
-	json_object_put(root);
-	(void)close(fd);
+	for (unsigned i = 0; i < control->client_count; i++)
+		if (control->clients[i].until_ms < until_ms)
+			until_ms = control->clients[i].until_ms;
+	if (until_ms == UINT64_MAX)
+		return -1;
+	return until_ms > now_ms ? (int)(until_ms - now_ms) : 0;
+}
+
+/* Steps each of the @count clients that was polled and closes the gaps of those done with. */
+static void step_clients(struct cv_control *control, const struct pollfd *polled)
+{
+	const unsigned count = control->client_count;
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < count; i++)
+		if (client_step(control, &control->clients[i], polled[i].revents)) {
+			if (kept != i)
+				control->clients[kept] = control->clients[i];
+			kept++;
+		}
+	control->client_count = kept;
 }
 
 static void *thread_main(void *opaque)
 {
 	struct cv_control *control = opaque;
-	struct pollfd wait[2] = {
-		{.fd = control->listen_fd, .events = POLLIN},
-		{.fd = control->wake_fd, .events = POLLIN},
-	};
+	struct pollfd polled[2 + CLIENTS_MAX] = {{.fd = control->wake_fd, .events = POLLIN}};
+	bool room;
 
-	while (poll(wait, 2, -1) >= 0 || errno == EINTR) {
-		int fd;
-
-		if (wait[1].revents)
-			break;
-		if (!(wait[0].revents & POLLIN))
+	do {
+		room = control->client_count < CLIENTS_MAX;
+		polled[1].fd = room ? control->listen_fd : -1; /* they wait in the backlog */
+		polled[1].events = POLLIN;
+		for (unsigned i = 0; i < control->client_count; i++) {
+			polled[2 + i].fd = control->clients[i].fd;
+			polled[2 + i].events = control->clients[i].answer ? POLLOUT : POLLIN;
+		}
+		if (poll(polled, 2 + control->client_count, wait_ms(control)) < 0)
 			continue;
-		fd = accept4(control->listen_fd, NULL, NULL, SOCK_CLOEXEC);
-		if (fd < 0) /* another thread was quicker */
-			continue;
-		serve(control, fd);
-	}
+		step_clients(control, polled + 2);
+		if (room && polled[1].revents & POLLIN)
+			accept_clients(control);
+	} while (!(polled[0].revents & POLLIN));
+	while (control->client_count > 0)
+		(void)client_close(&control->clients[--control->client_count]);
 	return NULL;
 }
+
+/* ---- start and stop ----------------------------------------------------------------------- */
 
 static int open_socket(struct cv_control *control, const char *path, bool takeover)
 {
@@ -152,25 +211,15 @@ static int open_socket(struct cv_control *control, const char *path, bool takeov
 		return -errno;
 	control->listen_fd = takeover ? cv_listen_replace(&address, BACKLOG, 0600)
 				      : cv_listen(&address, BACKLOG, 0600);
-	if (control->listen_fd < 0)
-		return control->listen_fd;
-	/* whoever comes second to a client must not wait for the next one */
-	return fcntl(control->listen_fd, F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
+	return control->listen_fd < 0 ? control->listen_fd : 0;
 }
 
-/* One thread is enough to go on with. */
-static int start_threads(struct cv_control *control)
+static int start_thread(struct cv_control *control)
 {
-	int error = 0;
+	int error = pthread_create(&control->thread, NULL, thread_main, control);
 
-	while (control->thread_count < THREADS && !error) {
-		error = pthread_create(&control->threads[control->thread_count], NULL, thread_main,
-				       control);
-		control->thread_count += error == 0;
-	}
-	if (control->thread_count > 0)
-		return 0;
-	(void)unlink(control->path);
+	if (error)
+		(void)unlink(control->path);
 	return -error;
 }
 
@@ -198,7 +247,7 @@ int cv_control_start(const char *path, const struct cv_control_view *view,
 	control->listen_fd = control->wake_fd = -1;
 	error = open_socket(control, path, takeover);
 	if (!error)
-		error = start_threads(control);
+		error = start_thread(control);
 	if (error)
 		control_free(control);
 	else
@@ -213,8 +262,7 @@ struct cv_control *cv_control_stop(struct cv_control *control, bool leave_path)
 	if (!control)
 		return NULL;
 	if (write(control->wake_fd, &one, sizeof(one)) == sizeof(one))
-		for (unsigned i = 0; i < control->thread_count; i++)
-			pthread_join(control->threads[i], NULL);
+		pthread_join(control->thread, NULL);
 	if (!leave_path)
 		(void)unlink(control->path);
 	control_free(control);

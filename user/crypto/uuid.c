@@ -82,6 +82,13 @@ int cv_uuid_parse(const char *text, uint8_t ret_uuid[16])
 	return CV_INTERNAL_CONFIG;
 }
 
+bool cv_uuid_is_id(const char *text)
+{
+	uint8_t ignored[16];
+
+	return strlen(text) >= TEXT_MIN_BYTES && cv_uuid_parse(text, ignored) == 0;
+}
+
 void cv_uuid_format(const uint8_t uuid[16], char text[CV_UUID_TEXT])
 {
 	size_t at = 0;

@@ -11,10 +11,13 @@
 #include "policy/user.h"
 
 #include "crypto/crypto.h"
+#include "crypto/uuid.h"
 #include "policy/siphash.h"
+#include "policy/usage.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define UUID_LEN 16
 #define NO_USER UINT32_MAX
@@ -222,6 +225,19 @@ struct cv_user *cv_user_find_password(struct cv_user_table *table, const char *n
 	same = cv_equal_constant_time(&known->password, &given.password, sizeof(given.password));
 	cv_cleanse(&given, sizeof(given));
 	return fits && same && user != NO_USER ? &table->users[user] : NULL;
+}
+
+bool cv_user_is_called(const struct cv_user *user, const char *who)
+{
+	uint8_t uuid[UUID_LEN];
+
+	if (!*who)
+		return false;
+	if (strcasecmp(user->email, who) == 0 || strcasecmp(user->name, who) == 0 ||
+	    (user->usage && strcasecmp(user->usage->key, who) == 0))
+		return true;
+	return cv_uuid_is_id(who) && cv_uuid_parse(who, uuid) == 0 &&
+	       memcmp(user->uuid, uuid, UUID_LEN) == 0;
 }
 
 size_t cv_user_count(const struct cv_user_table *table)

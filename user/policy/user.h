@@ -52,6 +52,9 @@ struct cv_user *cv_user_find_uuid(struct cv_user_table *table, const uint8_t uui
  */
 struct cv_user *cv_user_find_password(struct cv_user_table *table, const char *name,
 				      size_t name_len, const char *password, size_t password_len);
+/** cv_user_is_called() - Is @who the user's e-mail, name, id or identity (usage.h)? Case does not
+ * matter; "" is nobody. */
+bool cv_user_is_called(const struct cv_user *user, const char *who);
 size_t cv_user_count(const struct cv_user_table *table);
 /** cv_user_at() - NULL beyond the last one. */
 struct cv_user *cv_user_at(struct cv_user_table *table, size_t index);

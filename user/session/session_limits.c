@@ -318,26 +318,16 @@ void cv_limits_end(struct cv_session *session, int reason)
 struct kick {
 	struct cv_worker_visit visit;
 	const char *who;
-	uint8_t uuid[CV_UUID_LEN];
-	bool is_uuid;
 	int reason;
 	unsigned count;
 };
-
-static bool is_meant(const struct kick *kick, const struct cv_user *user)
-{
-	return user && (strcasecmp(user->email, kick->who) == 0 ||
-			strcasecmp(user->name, kick->who) == 0 ||
-			(user->usage && strcasecmp(user->usage->key, kick->who) == 0) ||
-			(kick->is_uuid && memcmp(user->uuid, kick->uuid, CV_UUID_LEN) == 0));
-}
 
 static void kick_session(struct cv_worker_visit *visit, struct cv_session *session)
 {
 	struct kick *kick = cv_container_of(visit, struct kick, visit);
 
-	if (!is_meant(kick, session->user) || session->state == CV_SESSION_CLOSED ||
-	    !cv_rule_holds("kick"))
+	if (!session->user || !cv_user_is_called(session->user, kick->who) ||
+	    session->state == CV_SESSION_CLOSED || !cv_rule_holds("kick"))
 		return;
 	kick->count++;
 	cv_limits_end(session, kick->reason);
@@ -348,12 +338,10 @@ unsigned cv_limits_kick(struct cv_worker *workers, unsigned worker_count, const 
 {
 	struct kick kick = {.visit.session = kick_session, .who = who, .reason = reason};
 
-	if (!*who) /* nobody is called so: those without a name would be meant */
-		return 0;
-	kick.is_uuid = strlen(who) >= 32 && cv_uuid_parse(who, kick.uuid) == 0;
 	for (unsigned i = 0; i < worker_count; i++)
 		cv_worker_visit_all(&workers[i], &kick.visit);
-	cv_log(CV_LOG_WARNING, "user=%s: %u sessions ended (%s)", kick.is_uuid ? "(id)" : who,
-	       kick.count, cv_reason_label(reason));
+	/* an id lets people in, so it is written nowhere */
+	cv_log(CV_LOG_WARNING, "user=%s: %u sessions ended (%s)",
+	       cv_uuid_is_id(who) ? "(id)" : who, kick.count, cv_reason_label(reason));
 	return kick.count;
 }
