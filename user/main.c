@@ -18,6 +18,7 @@
 #include "control/usage_file.h"
 #include "engine/kernel.h"
 #include "engine/ktls.h"
+#include "engine/sockmap_selftest.h"
 #include "sandbox/notify.h"
 #include "session/listeners.h"
 #include "session/target_learner.h"
@@ -36,6 +37,8 @@
 #define LEARN_WAIT_MS 60000 /* for all targets together */
 #define LEARN_LOOK_MS 200   /* how often that wait looks for a signal */
 #define MAX_WORKERS 256
+#define RUN_DIRECTORY "/run/culvert"
+#define SELFTEST_WAIT_MS 20000
 
 #ifndef CULVERT_VERSION
 #define CULVERT_VERSION "0.1.0"
@@ -50,6 +53,7 @@ struct daemon {
 	size_t learner_count;
 	struct cv_control *control;
 	struct cv_kernel *kernel;
+	struct cv_sockmap_selftest *selftest;
 	struct cv_listeners *listeners;
 	struct cv_successor *successor;
 	bool takeover;	       /* --takeover: another culvertd has the addresses */
@@ -92,7 +96,8 @@ static unsigned count_workers(const struct cv_daemon_settings *settings)
 static int start_workers(struct daemon *daemon)
 {
 	const struct cv_daemon_settings *settings = &daemon->config->daemon;
-	const char *engine = strcmp(settings->engine, "auto") == 0 ? "splice" : settings->engine;
+	const enum cv_choice_mode mode = cv_choice_mode(settings->engine);
+	const bool copies = mode == CV_CHOICE_COPY || mode == CV_CHOICE_SOCKMAP;
 	const unsigned count = count_workers(settings);
 
 	for (unsigned i = 0; i < count; i++) {
@@ -102,8 +107,11 @@ static int start_workers(struct daemon *daemon)
 		worker->index = i;
 		worker->config = daemon->config;
 		worker->resolver = daemon->resolver;
-		worker->engine = cv_engine_find(engine);
 		worker->ktls = &daemon->ktls;
+		worker->engine = copies ? &cv_engine_copy : &cv_engine_splice;
+		worker->mode = mode;
+		worker->kernel = daemon->kernel;
+		worker->selftest = daemon->selftest;
 		error = cv_worker_start(worker);
 		if (error) {
 			cv_log(CV_LOG_ERROR, "worker %u: cannot start: %s", i,
@@ -294,6 +302,23 @@ static int open_kernel(struct daemon *daemon)
 	return daemon->workers ? cv_listeners_new(&request, &daemon->listeners) : -ENOMEM;
 }
 
+/* Only where sockmap may be used. Where it shall be used from the first session on, that waits. */
+static int test_sockmap(struct daemon *daemon)
+{
+	enum cv_choice_mode mode = cv_choice_mode(daemon->config->daemon.engine);
+	int error;
+
+	if (mode != CV_CHOICE_AUTO && mode != CV_CHOICE_SOCKMAP)
+		return 0;
+	error = cv_sockmap_selftest_start(daemon->kernel, RUN_DIRECTORY, &daemon->selftest);
+	if (error || mode != CV_CHOICE_SOCKMAP)
+		return error;
+	if (cv_sockmap_selftest_wait(daemon->selftest, SELFTEST_WAIT_MS) != CV_SOCKMAP_USABLE)
+		cv_log(CV_LOG_WARNING, "engine sockmap: copying instead: %s",
+		       cv_sockmap_selftest_why(daemon->selftest));
+	return 0;
+}
+
 static int start(struct daemon *daemon)
 {
 	const struct cv_resolver_config resolver = {
@@ -312,6 +337,8 @@ static int start(struct daemon *daemon)
 
 	if (!error)
 		error = open_kernel(daemon);
+	if (!error)
+		error = test_sockmap(daemon);
 	if (!error)
 		error = cv_listeners_expect_free(daemon->listeners);
 	if (!error)
@@ -339,6 +366,7 @@ static void stop(struct daemon *daemon)
 		cv_target_learner_stop(daemon->learners[i]);
 	daemon->successor = cv_successor_free(daemon->successor);
 	daemon->listeners = cv_listeners_free(daemon->listeners);
+	daemon->selftest = cv_sockmap_selftest_free(daemon->selftest);
 	daemon->kernel = cv_kernel_close(daemon->kernel);
 	free(daemon->learners);
 	free(daemon->workers);

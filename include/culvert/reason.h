@@ -95,7 +95,9 @@
 	X(INTERNAL_RESOURCE, -2403, "out of descriptors, pipes or slots") \
 	X(INTERNAL_SYSTEM, -2404, "unexpected system error") \
 	X(INTERNAL_STATE, -2405, "impossible state") \
-	X(INTERNAL_CONFIG, -2406, "configuration not valid")
+	X(INTERNAL_CONFIG, -2406, "configuration not valid") \
+	X(INTERNAL_SELFTEST, -2410, "this kernel failed the self-test of sockmap") \
+	X(INTERNAL_REFUSED, -2411, "the kernel refused a socket for sockmap")
 
 enum cv_reason {
 	CV_OK = 0,

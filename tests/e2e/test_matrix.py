@@ -65,7 +65,7 @@ def assert_back(daemon, before, what, seconds=20):
     print("%s: before %s, now %s" % (what, before, Footprint(daemon)))
 
 
-@pytest.mark.parametrize("engine", ["splice", "copy"])
+@pytest.mark.parametrize("engine", ["splice", "copy", "sockmap"])
 def test_many_downloads(net, internet, pair, engine):
     server, client = pair(engine=engine, loglevel="warning", workers=2)
     # the first round touches what is kept: buffers of the rings, pools, slabs, the replay cache
@@ -218,7 +218,7 @@ def socks_stages(net, internet):
     }
 
 
-@pytest.mark.parametrize("engine", ["splice", "copy"])
+@pytest.mark.parametrize("engine", ["splice", "copy", "sockmap"])
 def test_ends_at_every_stage_of_the_client(net, internet, pair, engine, rude_upstream):
     server, client = pair(engine=engine)
     stages = socks_stages(net, internet)
@@ -315,7 +315,7 @@ def server_stages(net, keys, port):
     }
 
 
-@pytest.mark.parametrize("engine", ["splice", "copy"])
+@pytest.mark.parametrize("engine", ["splice", "copy", "sockmap"])
 def test_ends_at_every_stage_of_the_server(net, keys, pair, engine):
     server, client = pair(engine=engine)
     stages = server_stages(net, keys, 4443)
@@ -350,7 +350,7 @@ def test_the_peer_daemon_dies(net, internet, pair):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("engine", ["splice", "copy"])
+@pytest.mark.parametrize("engine", ["splice", "copy", "sockmap"])
 def test_soak(net, internet, pair, engine):
     """Ten rounds of 500: memory after the last is memory after the second."""
     server, client = pair(engine=engine, loglevel="warning", workers=2)

@@ -42,7 +42,7 @@ def upload(net, internet, inner, name="big", *more):
     assert body.decode() == "%d %s" % (internet.sizes[name], internet.hashes[name])
 
 
-@pytest.mark.parametrize("engine", ["splice", "copy"])
+@pytest.mark.parametrize("engine", ["splice", "copy", "sockmap"])
 def test_down_and_up(net, internet, pair, engine):
     """Big files through inner TLS 1.3, TLS 1.2 and HTTP; nothing is left afterwards."""
     server, client = pair(engine=engine)
@@ -82,7 +82,7 @@ def relay_of(daemon):
 
 
 @pytest.mark.parametrize("direction", ["downlink", "uplink"])
-@pytest.mark.parametrize("engine", ["splice", "copy"])
+@pytest.mark.parametrize("engine", ["splice", "copy", "sockmap"])
 def test_engine_is_shown_and_counts_live(net, internet, pair, engine, direction):
     """While a paced transfer runs, both daemons show the engine, and its count moves."""
     server, client = pair(engine=engine)

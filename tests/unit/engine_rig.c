@@ -7,7 +7,6 @@
 #include "base/clock.h"
 #include "base/container.h"
 #include "engine/pipe_pool.h"
-#include "engine/relay_maps.h"
 #include "engine/sockmap.h"
 
 #include <arpa/inet.h>
@@ -40,24 +39,22 @@ static void tick(struct cv_timer *timer)
 	(void)timer;
 }
 
-static struct cv_relay_maps relay = {-1, -1, -1, -1, -1};
-static int relay_error = 1;
+static struct cv_kernel *kernel;
 
-struct cv_relay_maps *rig_relay(void)
+const struct cv_kernel *engine_rig_kernel(void)
 {
-	if (relay_error > 0)
-		relay_error = cv_relay_maps_load(&relay);
-	if (relay_error) {
-		print_message("no sockmap here: %s\n", strerror(-relay_error));
+	if (!kernel)
+		assert_int_equal(cv_kernel_open(NULL, true, &kernel), 0);
+	if (kernel->relay.error) {
+		print_message("no sockmap here: %s\n", kernel->relay.why);
 		skip();
 	}
-	return &relay;
+	return kernel;
 }
 
-void rig_relay_done(void)
+void engine_rig_done(void)
 {
-	cv_relay_maps_close(&relay);
-	relay_error = 1;
+	kernel = cv_kernel_close(kernel);
 }
 
 void engine_rig_open(struct rig *rig, void **state)
@@ -69,7 +66,8 @@ void engine_rig_open(struct rig *rig, void **state)
 		.buffer_bytes = 16384,
 	};
 
-	struct cv_relay_maps *maps = variant->engine == &cv_engine_sockmap ? rig_relay() : NULL;
+	const struct cv_kernel *relay =
+		variant->engine == &cv_engine_sockmap ? engine_rig_kernel() : NULL;
 
 	memset(rig, 0, sizeof(*rig));
 	rig->fds_before = open_fds();
@@ -77,8 +75,8 @@ void engine_rig_open(struct rig *rig, void **state)
 	rig->env.ring = rig->ring;
 	rig->env.pipes = cv_pipe_pool_new(variant->max_pipes, 4, 262144);
 	assert_non_null(rig->env.pipes);
-	if (maps)
-		assert_int_equal(cv_sockmap_new(maps, rig->ring, &rig->env.sockmap), 0);
+	if (relay)
+		assert_int_equal(cv_sockmap_new(relay, rig->ring, &rig->env.sockmap), 0);
 	rig->guard.due = tick;
 	rig->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	rig->address.len_bytes = sizeof(rig->address.in);

@@ -12,6 +12,7 @@
 #define CV_TESTS_ENGINE_RIG_H
 
 #include "engine/engine.h"
+#include "engine/kernel.h"
 
 #define LIMIT_MS 20000
 #define PIPES 16
@@ -49,10 +50,10 @@ struct session {
 
 enum { none = 1000 }; /* up_result, down_result: not ended */
 
-/** rig_relay() - Load the relay program once for all rigs; skips the running test where this
- * process or kernel cannot. */
-struct cv_relay_maps *rig_relay(void);
-void rig_relay_done(void);
+/** engine_rig_kernel() - Load the relay program, once for all rigs; skips the running test where
+ * this process or kernel cannot. */
+const struct cv_kernel *engine_rig_kernel(void);
+void engine_rig_done(void);
 /** engine_rig_open() - @state: of a struct variant; skips where its engine cannot be had. */
 void engine_rig_open(struct rig *rig, void **state);
 void engine_rig_close(struct rig *rig);

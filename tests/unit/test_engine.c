@@ -495,6 +495,6 @@ int main(void)
 	(void)signal(SIGPIPE, SIG_IGN);
 	srand(11);
 	failed = cmocka_run_group_tests(tests, NULL, NULL);
-	rig_relay_done();
+	engine_rig_done();
 	return failed;
 }

@@ -131,7 +131,9 @@ struct raw_culvert {
 	const char *control, *pins, *state;
 };
 
-static const struct cv_word engines[] = {{"auto", 0}, {"copy", 1}, {"splice", 2}, {NULL, 0}};
+static const struct cv_word engines[] = {
+	{"auto", 0}, {"copy", 1}, {"splice", 2}, {"sockmap", 3}, {NULL, 0},
+};
 
 static const struct cv_word bpf_words[] = {
 	{"auto", CV_BPF_AUTO}, {"off", CV_BPF_OFF}, {"require", CV_BPF_REQUIRE}, {NULL, 0},

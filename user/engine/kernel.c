@@ -174,7 +174,7 @@ static void no_descriptors(struct cv_kernel *kernel)
 	kernel->classify_results_fd = kernel->classify_counters_fd = -1;
 	kernel->classify_ports_fd = -1;
 	kernel->relay_sinks_fd = kernel->relay_sources_fd = -1;
-	kernel->relay_slots_fd = kernel->relay_flows_fd = -1;
+	kernel->relay_slots_fd = kernel->relay_flows_fd = kernel->relay_chunks_fd = -1;
 }
 
 int cv_kernel_open(const char *directory, bool may_load, struct cv_kernel **ret_kernel)

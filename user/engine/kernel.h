@@ -36,7 +36,7 @@ struct cv_kernel {
 	int classify_names_fd, classify_ports_fd, classify_results_fd, classify_counters_fd;
 
 	struct cv_kernel_part relay; /* <culvert/relay.h> */
-	int relay_sinks_fd, relay_sources_fd, relay_slots_fd, relay_flows_fd;
+	int relay_sinks_fd, relay_sources_fd, relay_slots_fd, relay_flows_fd, relay_chunks_fd;
 };
 
 /**

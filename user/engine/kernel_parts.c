@@ -4,16 +4,19 @@
  */
 #include "engine/kernel_parts.h"
 
+#include "base/mutation.h"
 #include "engine/classify.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <culvert/relay.h>
 #include <culvert/steer.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 
 #include "classify.skel.h"
+#include "relay.skel.h"
 #include "steer.skel.h"
 
 /* ---- steer -------------------------------------------------------------------------------- */
@@ -86,6 +89,56 @@ static const struct cv_pin classify_pins[] = {
 	{NULL, CV_PIN_MAP, CV_PIN_LOADER_ONLY, 0},
 };
 
+/* ---- relay -------------------------------------------------------------------------------- */
+
+static struct bpf_object *relay_open(void **ret_skeleton)
+{
+	struct relay_bpf *skeleton = relay_bpf__open();
+
+	*ret_skeleton = skeleton;
+	if (!skeleton)
+		return NULL;
+	skeleton->rodata->without_limit = !cv_rule_holds("relay-limit");
+	skeleton->rodata->without_fin_rule = !cv_rule_holds("relay-fin");
+	return skeleton->obj;
+}
+
+static int relay_load(void *skeleton)
+{
+	return relay_bpf__load(skeleton);
+}
+
+static void relay_destroy(void *skeleton)
+{
+	relay_bpf__destroy(skeleton);
+}
+
+/* The program hangs on the map from then on: whoever holds the maps has all. */
+static int relay_attach(void *opaque)
+{
+	const struct relay_bpf *skeleton = opaque;
+	int error = bpf_prog_attach(bpf_program__fd(skeleton->progs.relay_verdict),
+				    bpf_map__fd(skeleton->maps.relay_sources),
+				    BPF_SK_SKB_STREAM_VERDICT, 0);
+
+	return error < 0 ? -errno : 0;
+}
+
+static const struct cv_pin relay_pins[] = {
+	{"relay_sinks", CV_PIN_MAP, CV_PIN_DAEMON_WRITES,
+	 offsetof(struct cv_kernel, relay_sinks_fd)},
+	{"relay_sources", CV_PIN_MAP, CV_PIN_DAEMON_WRITES,
+	 offsetof(struct cv_kernel, relay_sources_fd)},
+	{"relay_slots", CV_PIN_MAP, CV_PIN_DAEMON_WRITES,
+	 offsetof(struct cv_kernel, relay_slots_fd)},
+	{"relay_flows", CV_PIN_MAP, CV_PIN_DAEMON_WRITES,
+	 offsetof(struct cv_kernel, relay_flows_fd)},
+	{"relay_chunks", CV_PIN_MAP, CV_PIN_DAEMON_WRITES,
+	 offsetof(struct cv_kernel, relay_chunks_fd)},
+	{"relay_verdict", CV_PIN_PROGRAM, CV_PIN_LOADER_ONLY, 0},
+	{NULL, CV_PIN_MAP, CV_PIN_LOADER_ONLY, 0},
+};
+
 /* ---- table -------------------------------------------------------------------------------- */
 
 const struct cv_kernel_kind cv_kernel_parts[] = {
@@ -110,6 +163,17 @@ const struct cv_kernel_kind cv_kernel_parts[] = {
 		.load = classify_load,
 		.destroy = classify_destroy,
 		.pins = classify_pins,
+	},
+	{
+		.name = "relay",
+		.index = CV_PINS_RELAY,
+		.layout = CV_RELAY_VERSION,
+		.part_offset = offsetof(struct cv_kernel, relay),
+		.open = relay_open,
+		.load = relay_load,
+		.destroy = relay_destroy,
+		.attach = relay_attach,
+		.pins = relay_pins,
 	},
 };
 

@@ -44,7 +44,7 @@ struct chunk {
 };
 
 struct cv_sockmap {
-	const struct cv_relay_maps *maps;
+	const struct cv_kernel *kernel;
 	struct cv_ring *ring;
 	struct cv_relay_flow *flows;   /* mapped, CV_RELAY_FLOWS */
 	struct cv_relay_chunk *shared; /* mapped, CV_RELAY_CHUNKS */
@@ -255,16 +255,16 @@ static struct cv_sockmap_slot *retired_pop(struct cv_sockmap *sockmap)
 /* Both sockets that @slot served are closed, if this is not -EEXIST. */
 static int slot_fill(struct cv_sockmap *sockmap, struct cv_sockmap_slot *slot, int sink_fd)
 {
-	const struct cv_relay_maps *maps = sockmap->maps;
+	const struct cv_kernel *kernel = sockmap->kernel;
 	uint64_t value;
 
-	if (bpf_map_lookup_elem(maps->sources_fd, &slot->index, &value) == 0)
+	if (bpf_map_lookup_elem(kernel->relay_sources_fd, &slot->index, &value) == 0)
 		return -EEXIST;
 	value = (uint64_t)sink_fd;
-	if (bpf_map_update_elem(maps->sinks_fd, &slot->index, &value, BPF_NOEXIST) < 0)
+	if (bpf_map_update_elem(kernel->relay_sinks_fd, &slot->index, &value, BPF_NOEXIST) < 0)
 		return -errno;
 	if (slot->kernel->source_cookie)
-		(void)bpf_map_delete_elem(maps->slots_fd, &slot->kernel->source_cookie);
+		(void)bpf_map_delete_elem(kernel->relay_slots_fd, &slot->kernel->source_cookie);
 	memset(slot->kernel, 0, sizeof(*slot->kernel));
 	return 0;
 }
@@ -334,22 +334,23 @@ static void *map_memory(int fd, size_t size_bytes)
 	return memory == MAP_FAILED ? NULL : memory;
 }
 
-int cv_sockmap_new(const struct cv_relay_maps *maps, struct cv_ring *ring,
+int cv_sockmap_new(const struct cv_kernel *kernel, struct cv_ring *ring,
 		   struct cv_sockmap **ret_sockmap)
 {
 	struct cv_sockmap *sockmap = calloc(1, sizeof(*sockmap));
 
 	if (!sockmap)
 		return -ENOMEM;
-	sockmap->maps = maps;
+	sockmap->kernel = kernel;
 	sockmap->ring = ring;
 	sockmap->timer.due = tick;
 	sockmap->waiting_first = CV_SOCKMAP_NO_SLOT;
 	sockmap->process = cv_sockmap_process();
-	sockmap->flows = map_memory(maps->flows_fd, CV_RELAY_FLOWS * sizeof(*sockmap->flows));
+	sockmap->flows =
+		map_memory(kernel->relay_flows_fd, CV_RELAY_FLOWS * sizeof(*sockmap->flows));
 	if (sockmap->flows)
-		sockmap->shared =
-			map_memory(maps->chunks_fd, CV_RELAY_CHUNKS * sizeof(*sockmap->shared));
+		sockmap->shared = map_memory(kernel->relay_chunks_fd,
+					     CV_RELAY_CHUNKS * sizeof(*sockmap->shared));
 	if (!sockmap->shared || !sockmap->process) {
 		int error = sockmap->process ? -errno : -ESRCH;
 
@@ -379,7 +380,7 @@ struct cv_sockmap *cv_sockmap_free(struct cv_sockmap *sockmap)
 	return NULL;
 }
 
-const struct cv_relay_maps *cv_sockmap_maps(const struct cv_sockmap *sockmap)
+const struct cv_kernel *cv_sockmap_kernel(const struct cv_sockmap *sockmap)
 {
-	return sockmap->maps;
+	return sockmap->kernel;
 }

@@ -6,7 +6,9 @@
 #define CV_ENGINE_SOCKMAP_H
 
 #include "engine/engine.h"
-#include "engine/relay_maps.h"
+#include "engine/kernel.h"
+
+#include <culvert/relay.h>
 
 #define CV_SOCKMAP_NO_SLOT UINT32_MAX
 
@@ -31,14 +33,14 @@ struct cv_sockmap_slot {
 
 /**
  * cv_sockmap_new() - For the ring's thread.
- * @maps: borrowed, must outlive it.
+ * @kernel: with a usable relay part; borrowed, must outlive it.
  * Returns 0 or -errno.
  */
-int cv_sockmap_new(const struct cv_relay_maps *maps, struct cv_ring *ring,
+int cv_sockmap_new(const struct cv_kernel *kernel, struct cv_ring *ring,
 		   struct cv_sockmap **ret_sockmap);
 /** cv_sockmap_free() - Every socket that was in it must be closed. NULL-safe, returns NULL. */
 struct cv_sockmap *cv_sockmap_free(struct cv_sockmap *sockmap);
-const struct cv_relay_maps *cv_sockmap_maps(const struct cv_sockmap *sockmap);
+const struct cv_kernel *cv_sockmap_kernel(const struct cv_sockmap *sockmap);
 
 /** cv_sockmap_take() - An unused slot, @sink_fd in its relay_sinks. 0; -EOPNOTSUPP: not an
  * established connection; -ENOSPC: all taken; else -errno. */

@@ -122,7 +122,7 @@ enum cv_bpf { CV_BPF_AUTO, CV_BPF_OFF, CV_BPF_REQUIRE };
 
 struct cv_daemon_settings {    /* our own top-level object "culvert" */
 	uint32_t worker_count; /* 0 = one per CPU */
-	char *engine;          /* "auto" (splice), "copy", "splice" */
+	char *engine;          /* "auto", "copy", "splice", "sockmap" */
 	char *state_directory; /* where quotas survive, "" = nowhere; default /var/lib/culvert */
 	char *control_path;    /* unix socket, "" = none; default /run/culvert/control.sock */
 	uint32_t max_sessions; /* per worker, default 65536 */

@@ -19,6 +19,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 static void flow_ended(struct cv_flow *flow, int result)
 {
@@ -28,6 +29,11 @@ static void flow_ended(struct cv_flow *flow, int result)
 	session = direction == CV_DOWNLINK ? cv_container_of(flow, struct cv_session, flow[1])
 					   : cv_container_of(flow, struct cv_session, flow[0]);
 	session->flow_active[direction] = false;
+	if (result == CV_FLOW_YIELDED && session->state == CV_SESSION_RELAY) {
+		cv_handover_yielded(session, direction);
+		cv_session_event(session, NULL, 0); /* who watches the sink is told again */
+		return;
+	}
 	session->flow_ended[direction] = true;
 	cv_session_source(session, direction)->received_bytes += (uint32_t)flow->moved_bytes;
 	if (result == 0) {
@@ -42,9 +48,9 @@ static void flow_ended(struct cv_flow *flow, int result)
 		session->flow_failed = flow->failed_side == CV_FLOW_SOURCE
 					       ? cv_session_source(session, direction)
 					       : cv_session_sink(session, direction);
-	} else if (result != -ECANCELED && flow->failed_side == CV_FLOW_SOURCE) {
+	} else if (result < 0 && result != -ECANCELED && flow->failed_side == CV_FLOW_SOURCE) {
 		cv_session_source(session, direction)->facts |= CV_LEG_RESET;
-	} else if (result != -ECANCELED) {
+	} else if (result < 0 && result != -ECANCELED) {
 		cv_leg_send_failed(cv_session_sink(session, direction), result);
 	}
 	cv_session_event(session, NULL, 0);
@@ -95,7 +101,7 @@ static void stay(struct cv_session *session, enum cv_direction direction)
 void cv_handover_start(struct cv_session *session, enum cv_direction direction)
 {
 	struct cv_flow *flow = &session->flow[direction];
-	const struct cv_engine *engine = session->worker->engine;
+	const struct cv_engine *engine;
 
 	if (!ends_are_clear(session, direction) && cv_ktls_take(session, direction) < 0) {
 		stay(session, direction);
@@ -103,8 +109,8 @@ void cv_handover_start(struct cv_session *session, enum cv_direction direction)
 	}
 	flow->source_tls = cv_ktls_end(cv_session_source(session, direction), false);
 	flow->sink_tls = cv_ktls_end(cv_session_sink(session, direction), true);
-	if (flow->source_tls || flow->sink_tls)
-		engine = &cv_engine_ktls;
+	engine = flow->source_tls || flow->sink_tls ? &cv_engine_ktls
+						    : cv_handover_first_engine(session);
 	flow->env = &session->worker->env;
 	flow->source_fd = cv_session_source(session, direction)->fd;
 	flow->source_before_bytes = cv_session_source(session, direction)->received_bytes;
@@ -112,13 +118,12 @@ void cv_handover_start(struct cv_session *session, enum cv_direction direction)
 	flow->last_move_ms = session->last_activity_ms;
 	flow->owner_tag = (uint8_t)direction;
 	flow->ended = flow_ended;
-	if (engine->start(flow) < 0) {
+	if (cv_handover_try(session, direction, engine) < 0) {
 		cv_worker_count(session->worker, CV_INTERNAL_RESOURCE);
 		session->flow_refused[direction] = true;
 		stay(session, direction);
 		return;
 	}
-	session->flow_active[direction] = true;
 	atomic_fetch_add_explicit(&session->worker->counters.handed_over[direction], 1,
 				  memory_order_relaxed);
 }
@@ -150,8 +155,14 @@ void cv_handover_describe(const struct cv_session *session, enum cv_direction di
 	const char *why = "user space: handing over";
 
 	if (session->flow_active[direction]) {
-		session->flow[direction].engine->describe(&session->flow[direction], text,
-							  CV_HANDOVER_TEXT);
+		const struct cv_flow *flow = &session->flow[direction];
+		const char *why_not = cv_choice_text(session->engine_why[direction]);
+		size_t len;
+
+		flow->engine->describe(flow, text, CV_HANDOVER_TEXT);
+		len = strlen(text);
+		if (why_not[0])
+			snprintf(text + len, CV_HANDOVER_TEXT - len, "; %s", why_not);
 		return;
 	}
 	if (session->flow_ended[direction] || (sink->facts & CV_LEG_FIN_SENT))

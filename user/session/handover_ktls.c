@@ -140,7 +140,8 @@ bool cv_ktls_is_due(struct cv_session *session, enum cv_direction direction)
 	const struct cv_leg *source = cv_session_source(session, direction);
 	const struct cv_leg *sink = cv_session_sink(session, direction);
 
-	return session->worker->ktls && session->worker->ktls->usable &&
+	/* Never together with a sockmap: some kernels then send plain text. */
+	return session->worker->ktls && session->worker->ktls->usable && !session->in_sockmap &&
 	       has_moved_enough(session) &&
 	       may_take(source, false) && may_take(sink, true);
 }

@@ -74,7 +74,12 @@ struct cv_session {
 	bool abort_client, abort_upstream; /* close that leg with RST */
 	bool lingering;	       /* FINISH: FIN is sent, input is thrown away for a while */
 	bool header_held;      /* VLESS client: the request header waits for the first app bytes */
+	bool in_sockmap;       /* a socket is, until it closes: no more splice */
+	bool promoting;	       /* flows yield to go to sockmap */
+	uint8_t engine_why[2]; /* enum cv_choice_why: why not a faster engine */
 };
+
+_Static_assert(sizeof(struct cv_session) <= 1024, "an idle session costs at most 1 KiB");
 
 /** cv_session_start() - Take over @client_fd, just accepted by @inbound. Closes it on failure. */
 void cv_session_start(struct cv_worker *worker, const struct cv_inbound *inbound, int client_fd);

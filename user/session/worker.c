@@ -14,7 +14,9 @@
 #include "base/mutation.h"
 #include "base/reason.h"
 #include "engine/pipe_pool.h"
+#include "engine/sockmap.h"
 #include "protocol/spider.h"
+#include "session/handover.h"
 #include "session/session.h"
 
 #include <errno.h>
@@ -77,8 +79,11 @@ static void review_due(struct cv_timer *timer)
 {
 	struct cv_worker *worker = cv_container_of(timer, struct cv_worker, review_timer);
 
-	for (struct cv_session *s = worker->sessions; s; s = s->next)
+	for (struct cv_session *s = worker->sessions; s; s = s->next) {
+		cv_handover_review(s);
 		cv_session_account(s);
+	}
+	cv_handover_reviewed(worker);
 	if (worker->sessions)
 		cv_timer_arm(worker->ring, timer, cv_ring_now_ms(worker->ring) + REVIEW_MS);
 }
@@ -329,6 +334,7 @@ static void tear_down(struct cv_worker *worker)
 	cv_buffer_done(&worker->app);
 	cv_slab_done(&worker->slab);
 	cv_slab_done(&worker->texts);
+	worker->env.sockmap = cv_sockmap_free(worker->env.sockmap);
 	worker->spider_paths = cv_spider_paths_free(worker->spider_paths);
 	cv_pipe_pool_free(worker->env.pipes);
 	worker->ring = cv_ring_free(worker->ring);

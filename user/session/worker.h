@@ -7,6 +7,7 @@
 
 #include "base/container.h"
 #include "base/slab.h"
+#include "engine/choice.h"
 #include "engine/engine.h"
 #include "policy/config.h"
 #include "ring/ring.h"
@@ -18,9 +19,11 @@
 
 #define CV_WORKER_REASONS 128
 
-struct cv_limited;
+struct cv_kernel;
 struct cv_ktls_support;
+struct cv_limited;
 struct cv_session;
+struct cv_sockmap_selftest;
 struct cv_spider_paths;
 
 struct cv_listener {
@@ -33,6 +36,7 @@ struct cv_listener {
 
 struct cv_worker_counters { /* written by the worker, read by anyone */
 	_Atomic uint64_t accepted, relayed_uplink_bytes, relayed_downlink_bytes;
+	_Atomic uint64_t promoted; /* sessions, to sockmap */
 	_Atomic uint64_t engine_bytes[CV_ENGINES][2]; /* uplink, downlink */
 	_Atomic uint64_t class_bytes[CV_CLASSIFY_CLASSES][2];
 	_Atomic uint64_t handed_over[2], reality_accepted, reality_hybrid, reality_classic;
@@ -44,8 +48,13 @@ struct cv_worker {
 	unsigned index;
 	const struct cv_config *config;
 	struct cv_resolver *resolver; /* borrowed, shared by the process */
-	const struct cv_engine *engine; /* what CLEAR <-> CLEAR directions are handed to */
 	const struct cv_ktls_support *ktls; /* borrowed; NULL = records stay in user space */
+	const struct cv_engine *engine; /* what CLEAR <-> CLEAR directions are handed to first */
+	enum cv_choice_mode mode;	/* and where they may go from there */
+	const struct cv_kernel *kernel; /* borrowed; NULL = no sockmap */
+	const struct cv_sockmap_selftest *selftest; /* borrowed; of the kernel's relay part */
+	bool selftest_counted; /* that it failed */
+	uint32_t busy_flows, busy_flows_next; /* directions worth a promotion, in the last second */
 	struct cv_ring *ring;
 	struct cv_engine_env env;
 	struct cv_slab slab;
