@@ -313,8 +313,8 @@ static int test_sockmap(struct daemon *daemon)
 	error = cv_sockmap_selftest_start(daemon->kernel, RUN_DIRECTORY, &daemon->selftest);
 	if (error || mode != CV_CHOICE_SOCKMAP)
 		return error;
-	if (cv_sockmap_selftest_wait(daemon->selftest, SELFTEST_WAIT_MS) != CV_SOCKMAP_USABLE)
-		cv_log(CV_LOG_WARNING, "engine sockmap: copying instead: %s",
+	if (cv_sockmap_selftest_wait(daemon->selftest, SELFTEST_WAIT_MS) == CV_SOCKMAP_ABSENT)
+		cv_log(CV_LOG_WARNING, "engine sockmap: not available, copying instead: %s",
 		       cv_sockmap_selftest_why(daemon->selftest));
 	return 0;
 }

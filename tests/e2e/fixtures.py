@@ -162,6 +162,8 @@ def pair(net, tmp, keys, target, internet):
             1081, 4443, rig.reality_client_stream(keys.public), user=user, flow=flow), "client",
             engine=engine, workers=workers, wait=(("127.0.0.1", 1081),), **more)
         started.append(two)
+        if engine == "sockmap" and "engine sockmap: not available" in one.log():
+            pytest.skip(one.log().split("copying instead: ")[1].splitlines()[0])
         return one, two
 
     yield start

@@ -99,6 +99,7 @@ void cv_handover_yielded(struct cv_session *session, enum cv_direction direction
 	enum cv_direction other = direction == CV_UPLINK ? CV_DOWNLINK : CV_UPLINK;
 	const struct cv_engine *next = cv_handover_first_engine(session);
 
+	cv_session_account(session); /* to the engine that moved it */
 	if (session->promoting && is_in(session, other, &cv_engine_splice))
 		next = &cv_engine_copy;
 	else if (session->promoting)
@@ -142,13 +143,15 @@ static uint32_t packet_bytes(int fd)
 static void gather(struct cv_session *session, int d, struct cv_choice_direction *ret_direction)
 {
 	struct cv_flow *flow = &session->flow[d];
+	uint32_t total = (uint32_t)cv_session_bytes(session, d);
 	bool active = session->flow_active[d];
 
 	*ret_direction = (struct cv_choice_direction){
-		.bytes = cv_session_bytes(session, d) - session->accounted_bytes[d],
+		.bytes = total - session->reviewed_bytes[d],
 		.wakes = flow->wake_count,
 		.fulls = flow->full_count,
 	};
+	session->reviewed_bytes[d] = total;
 	flow->wake_count = flow->full_count = 0;
 	if (active && ret_direction->bytes >= CV_CHOICE_BYTES)
 		ret_direction->packet_bytes = packet_bytes(flow->source_fd);

@@ -76,6 +76,7 @@ struct cv_session {
 	bool header_held;      /* VLESS client: the request header waits for the first app bytes */
 	bool in_sockmap;       /* a socket is, until it closes: no more splice */
 	bool promoting;	       /* flows yield to go to sockmap */
+	uint32_t reviewed_bytes[2]; /* of each direction at the last review, modulo 2^32 */
 	uint8_t engine_why[2]; /* enum cv_choice_why: why not a faster engine */
 };
 
