@@ -114,8 +114,11 @@ static int start_workers(struct daemon *daemon)
 		worker->selftest = daemon->selftest;
 		error = cv_worker_start(worker);
 		if (error) {
-			cv_log(CV_LOG_ERROR, "worker %u: cannot start: %s", i,
-			       cv_reason_text(error));
+			cv_log(CV_LOG_ERROR, "worker %u: cannot start: %s%s", i,
+			       cv_reason_text(error),
+			       error == -ENOMEM ? " (is the limit of locked memory, ulimit -l, "
+						  "used up?)"
+						: "");
 			return error; /* that one is gone already */
 		}
 		daemon->worker_count++;

@@ -176,7 +176,7 @@ def test_unprivileged_daemon(net, tmp, keys, target, internet, empty):
         1081, 443, rig.reality_client_stream(keys.public)), "client", wait=(("127.0.0.1", 1081),))
     with rig.running(client, server):
         status = read("/proc/%d/status" % server.pid)
-        assert re.search(r"^Uid:\s+65534\s+65534\s+65534\s+65534$", status, re.M)
+        assert re.search(r"^Uid:" + r"\s+%d" % pins.NOBODY * 4 + "$", status, re.M)
         assert set(re.findall(r"^Cap(?:Prm|Eff|Bnd|Amb):\s+(\w+)$", status, re.M)) == {"0" * 16}
         code, body, error = rig.curl(net.client, *arguments("tls13", internet),
                                      "%s/medium" % address("tls13"))

@@ -17,7 +17,7 @@ import socket
 import sys
 import time
 
-BLOCK, PAUSE = 2048, 0.25
+BLOCK, PAUSE = 2048, 0.5
 SHORT = bytes(range(64))
 PERIOD = 251
 
@@ -130,6 +130,9 @@ class Load:
         line = asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
         begin = due = time.monotonic()
         while not line.done():
+            if not self.rate:
+                await asyncio.wait([line])
+                break
             short.append(asyncio.create_task(self.guarded("connection", self.one_short())))
             due += 1 / self.rate
             await asyncio.sleep(max(0, due - time.monotonic()))
