@@ -318,5 +318,5 @@ def test_readme_commands(net, tmp, empty):
             assert done.returncode == 0 and not done.stderr, (command, done.stderr)
             assert done.stdout, command
             said += done.stdout
-    for word in ("steer_ports", "sk_lookup", "first_slot", '"steered": 1', "owner_pid", "CULVERT"):
+    for word in ("classify", "sni_names", "connections", "steer_ports", "sk_lookup", "first_slot", '"steered": 1', "owner_pid", "CULVERT"):
         assert word in said, word

@@ -6,18 +6,12 @@
  * of the accept are made by hand behind a TUN device, where this program is the whole other host.
  * Skips where it may not load programs or make namespaces.
  */
-#include "engine/classify.h"
-#include "engine/kernel.h"
-
-#include "hello_shapes.h"
+#include "classify_rig.h"
 #include "segments.h"
-#include "wire_bytes.h"
 
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -26,6 +20,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -38,10 +33,24 @@
 
 enum { EXACT = CV_SNI_CLASS_FIRST, WILD, LONGER, DROPPED };
 
-static struct cv_kernel *kernel;
-static struct cv_classify *classify;
 static const char *skipped;
-static struct bytes hello, received;
+
+static void fill_tables(void)
+{
+	assert_int_equal(cv_classify_new(kernel, NULL, &classify), 0);
+	assert_int_equal(cv_classify_add_name(classify, TABLE, "a.Example", EXACT, CV_SNI_PASS), 0);
+	assert_int_equal(cv_classify_add_name(classify, TABLE, "*.b.example", WILD, CV_SNI_PASS),
+			 0);
+	assert_int_equal(
+		cv_classify_add_name(classify, TABLE, "*.c.b.example", LONGER, CV_SNI_PASS), 0);
+	assert_int_equal(
+		cv_classify_add_name(classify, TABLE, "x.c.b.example", EXACT, CV_SNI_PASS), 0);
+	assert_int_equal(cv_classify_add_name(classify, TABLE, "*.drop.example", DROPPED,
+					      CV_SNI_DROP),
+			 0);
+	assert_int_equal(cv_classify_add_port(classify, PORT, TABLE, CV_SNI_DROP), 0);
+	assert_int_equal(cv_classify_add_port(classify, LOOSE_PORT, OTHER_TABLE, CV_SNI_PASS), 0);
+}
 
 static int set_up(void **state)
 {
@@ -59,19 +68,7 @@ static int set_up(void **state)
 		skipped = kernel->classify.why;
 		return 0;
 	}
-	assert_int_equal(cv_classify_new(kernel, &classify), 0);
-	assert_int_equal(cv_classify_add_name(classify, TABLE, "a.Example", EXACT, CV_SNI_PASS), 0);
-	assert_int_equal(cv_classify_add_name(classify, TABLE, "*.b.example", WILD, CV_SNI_PASS),
-			 0);
-	assert_int_equal(
-		cv_classify_add_name(classify, TABLE, "*.c.b.example", LONGER, CV_SNI_PASS), 0);
-	assert_int_equal(
-		cv_classify_add_name(classify, TABLE, "x.c.b.example", EXACT, CV_SNI_PASS), 0);
-	assert_int_equal(cv_classify_add_name(classify, TABLE, "*.drop.example", DROPPED,
-					      CV_SNI_DROP),
-			 0);
-	assert_int_equal(cv_classify_add_port(classify, PORT, TABLE, CV_SNI_DROP), 0);
-	assert_int_equal(cv_classify_add_port(classify, LOOSE_PORT, OTHER_TABLE, CV_SNI_PASS), 0);
+	fill_tables();
 	return 0;
 }
 
@@ -90,145 +87,6 @@ static void skip_unless_ready(void)
 		return;
 	print_message("[  SKIPPED ] %s\n", skipped);
 	skip();
-}
-
-/* ---- hellos ------------------------------------------------------------------------------- */
-
-static void put_u16(size_t at, size_t value)
-{
-	hello.data[at] = (uint8_t)(value >> 8);
-	hello.data[at + 1] = (uint8_t)value;
-}
-
-/* A hello for @name (NULL = none) behind an unknown extension of @filler bytes. */
-static void make_hello(const char *name, size_t filler)
-{
-	const size_t len = name ? strlen(name) : 0;
-
-	bytes_set_hex(&hello, "16 0301 0000 01 000000 0303");
-	bytes_add_fill(&hello, 0x42, 32);
-	bytes_add_hex(&hello, "00 0002 1301 01 00 0000 1234 0000");
-	put_u16(54, filler);
-	bytes_add_fill(&hello, 0x2e, filler);
-	if (name) {
-		bytes_add_hex(&hello, "0000 0000 0000 00 0000");
-		put_u16(hello.len - 7, len + 5);
-		put_u16(hello.len - 5, len + 3);
-		put_u16(hello.len - 2, len);
-		memcpy(hello.data + hello.len, name, len);
-		hello.len += len;
-	}
-	put_u16(50, hello.len - 52);
-	put_u16(3, hello.len - 5);
-	put_u16(7, hello.len - 9);
-}
-
-/* ---- sockets ------------------------------------------------------------------------------ */
-
-struct pair {
-	int client, server;
-};
-
-static int listen_on(int family, uint16_t port)
-{
-	struct sockaddr_in6 any = {.sin6_family = (sa_family_t)family, .sin6_port = htons(port)};
-	struct sockaddr_in any4 = {.sin_family = AF_INET, .sin_port = htons(port)};
-	const struct sockaddr *address = (struct sockaddr *)&any4;
-	socklen_t len = sizeof(any4);
-	const int on = 1;
-	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	if (family == AF_INET6) {
-		address = (struct sockaddr *)&any;
-		len = sizeof(any);
-		assert_int_equal(setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)), 0);
-	}
-	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)), 0);
-	assert_int_equal(bind(fd, address, len), 0);
-	assert_int_equal(listen(fd, 4096), 0);
-	assert_int_equal(cv_classify_attach(classify, fd), 0);
-	return fd;
-}
-
-static struct pair connect_to(int listener)
-{
-	struct sockaddr_storage address;
-	socklen_t len = sizeof(address);
-	const int on = 1;
-	struct pair pair;
-
-	assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &len), 0);
-	if (address.ss_family == AF_INET6)
-		((struct sockaddr_in6 *)&address)->sin6_addr = in6addr_loopback;
-	else
-		((struct sockaddr_in *)&address)->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	pair.client = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	assert_int_equal(connect(pair.client, (struct sockaddr *)&address, len), 0);
-	assert_int_equal(setsockopt(pair.client, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)), 0);
-	pair.server = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-	assert_true(pair.server >= 0);
-	return pair;
-}
-
-static void close_pair(struct pair pair)
-{
-	const struct linger reset = {.l_onoff = 1};
-
-	(void)setsockopt(pair.client, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
-	(void)close(pair.client);
-	(void)close(pair.server);
-}
-
-static void send_pieces(int fd, size_t piece_bytes)
-{
-	for (size_t at = 0; at < hello.len; at += piece_bytes) {
-		size_t count = hello.len - at < piece_bytes ? hello.len - at : piece_bytes;
-
-		assert_int_equal(send(fd, hello.data + at, count, 0), count);
-	}
-}
-
-static bool is_silent(int fd, int wait_ms)
-{
-	struct pollfd poll_fd = {.fd = fd, .events = POLLIN | POLLRDHUP};
-	char byte;
-
-	return poll(&poll_fd, 1, wait_ms) == 0 && recv(fd, &byte, 1, MSG_DONTWAIT) < 0 &&
-	       errno == EAGAIN;
-}
-
-/* What was sent is what arrives. */
-static void assert_received(int fd)
-{
-	struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
-
-	received.len = 0;
-	while (received.len < hello.len) {
-		ssize_t count;
-
-		assert_int_equal(poll(&poll_fd, 1, 2000), 1);
-		count = recv(fd, received.data + received.len, sizeof(received.data), 0);
-		assert_true(count > 0);
-		received.len += (size_t)count;
-	}
-	assert_int_equal(received.len, hello.len);
-	assert_memory_equal(received.data, hello.data, hello.len);
-}
-
-static uint32_t class_of(int fd, uint32_t table)
-{
-	struct cv_sni_result result = {0};
-
-	return cv_classify_read(classify, fd, table, &result) == 0 ? result.class
-								    : CV_SNI_CLASS_NONE;
-}
-
-static struct cv_sni_counter counter_of(uint32_t class)
-{
-	struct cv_sni_counter counter;
-
-	assert_int_equal(cv_classify_count(kernel->classify_counters_fd, class, &counter), 0);
-	return counter;
 }
 
 /* ---- classes ------------------------------------------------------------------------------ */
@@ -643,6 +501,67 @@ static void test_broken_checksum(void **state)
 	(void)close(listener);
 }
 
+/* ---- a successor -------------------------------------------------------------------------- */
+
+/* Both use the same maps: the port is the later one's, and neither reads the other's classes. */
+static void test_successor(void **state)
+{
+	struct cv_classify *successor;
+	struct cv_sni_result result;
+	int listener;
+	struct pair pair;
+
+	(void)state;
+	skip_unless_ready();
+	assert_int_equal(cv_classify_new(kernel, NULL, &successor), 0);
+	assert_int_equal(cv_classify_add_name(successor, 0, "a.example", LONGER, CV_SNI_PASS), 0);
+	assert_int_equal(cv_classify_add_port(successor, LOOSE_PORT, 0, CV_SNI_PASS), 0);
+	listener = listen_on(AF_INET, LOOSE_PORT);
+	make_hello("a.example", 10);
+	pair = connect_to(listener);
+	send_pieces(pair.client, hello.len);
+	assert_received(pair.server);
+	assert_int_equal(cv_classify_read(successor, pair.server, 0, &result), 0);
+	assert_int_equal(result.class, LONGER);
+	assert_int_equal(class_of(pair.server, 0), CV_SNI_CLASS_NONE);
+	close_pair(pair);
+	/* ours leaves: what is the successor's stays */
+	classify = cv_classify_free(classify);
+	pair = connect_to(listener);
+	send_pieces(pair.client, hello.len);
+	assert_received(pair.server);
+	assert_int_equal(cv_classify_read(successor, pair.server, 0, &result), 0);
+	close_pair(pair);
+	successor = cv_classify_free(successor);
+	assert_true(map_is_empty(kernel->classify_ports_fd, sizeof(uint32_t)));
+	assert_true(map_is_empty(kernel->classify_names_fd, sizeof(struct cv_sni_name)));
+	(void)close(listener);
+	fill_tables();
+}
+
+/* ---- two tables on one port --------------------------------------------------------------- */
+
+static void test_port_of_two_tables(void **state)
+{
+	int listener;
+	struct pair pair;
+
+	(void)state;
+	skip_unless_ready();
+	assert_int_equal(cv_classify_add_port(classify, PORT, TABLE, CV_SNI_DROP), 0); /* again */
+	assert_int_equal(cv_classify_add_port(classify, UNLISTED_PORT, TABLE, CV_SNI_DROP), 0);
+	assert_int_equal(cv_classify_add_port(classify, UNLISTED_PORT, OTHER_TABLE, CV_SNI_DROP),
+			 -EBUSY);
+	listener = listen_on(AF_INET, UNLISTED_PORT);
+	pair = connect_to(listener);
+	make_hello("w.drop.example", 10);
+	send_pieces(pair.client, hello.len);
+	assert_received(pair.server);
+	assert_int_equal(class_of(pair.server, TABLE), CV_SNI_CLASS_NONE);
+	close_pair(pair);
+	(void)close(listener);
+}
+
 /* ---- many --------------------------------------------------------------------------------- */
 
 /* More unfinished hellos than the map holds: each is its own class in the end, or undecided. */
@@ -729,6 +648,8 @@ int main(void)
 		cmocka_unit_test(test_overlap),
 		cmocka_unit_test(test_data_ahead_of_the_accept),
 		cmocka_unit_test(test_broken_checksum),
+		cmocka_unit_test(test_successor),
+		cmocka_unit_test(test_port_of_two_tables),
 		cmocka_unit_test(test_eviction),
 		cmocka_unit_test(test_time_per_hello),
 	};

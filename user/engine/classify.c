@@ -10,6 +10,7 @@
 #include "engine/classify.h"
 
 #include "base/mutation.h"
+#include "engine/kernel_pins.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -39,13 +40,31 @@ void cv_classify_mutate(struct classify_bpf *skeleton)
 
 /* ---- life --------------------------------------------------------------------------------- */
 
-int cv_classify_new(const struct cv_kernel *kernel, struct cv_classify **ret_classify)
+static int expect_our_namespace(const struct cv_kernel *kernel, const char *directory)
+{
+	struct cv_pins_info info;
+	char why[CV_PINS_WHY];
+	int error;
+
+	if (kernel->origin != CV_KERNEL_PINNED)
+		return 0;
+	error = cv_pins_read(directory, &info, why);
+	if (!error && info.netns_inode != cv_pins_netns())
+		error = -ENOTCONN;
+	return error;
+}
+
+int cv_classify_new(const struct cv_kernel *kernel, const char *directory,
+		    struct cv_classify **ret_classify)
 {
 	struct cv_classify *classify;
 	uint32_t number;
+	int error = kernel->classify.error;
 
-	if (kernel->classify.error)
-		return kernel->classify.error;
+	if (!error)
+		error = expect_our_namespace(kernel, directory);
+	if (error)
+		return error;
 	classify = calloc(1, sizeof(*classify));
 	if (!classify)
 		return -ENOMEM;

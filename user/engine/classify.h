@@ -24,9 +24,12 @@ struct classify_bpf; /* of the skeleton */
 
 /**
  * cv_classify_new() - Classify by @kernel's program and maps, which must outlive the result.
- * Returns 0; -ENOMEM; the part's own error.
+ * @directory: of the pins, for the maps know local ports only, which are ours in one network
+ * namespace; unused unless @kernel is pinned
+ * Returns 0; -ENOTCONN: the pins are of another network namespace; -ENOMEM; the part's own error.
  */
-int cv_classify_new(const struct cv_kernel *kernel, struct cv_classify **ret_classify);
+int cv_classify_new(const struct cv_kernel *kernel, const char *directory,
+		    struct cv_classify **ret_classify);
 /** cv_classify_free() - Take ports and names back that are still ours. NULL-safe, returns NULL. */
 struct cv_classify *cv_classify_free(struct cv_classify *classify);
 
