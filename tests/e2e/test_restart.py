@@ -13,6 +13,7 @@ import time
 import pins
 import pytest
 import rig
+import slow_client
 from test_vision import address, arguments, relay_of
 
 DOWNLOADS, RATE = 500, 210
@@ -124,6 +125,35 @@ def test_three_restarts_under_load(net, tmp, steering):
             child.wait()
     log = daemon.log()
     assert "AddressSanitizer" not in log and "runtime error:" not in log, log[-4000:]
+
+
+@pytest.mark.parametrize("mutation", ["", "retire-accepts"])
+def test_handshake_across_the_swap(net, tmp, steering, monkeypatch, mutation):
+    """A SYN answered by the old daemon, its ACK after the addresses changed hands: served."""
+    if mutation and os.path.basename(rig.build_dir()) != "asan":
+        pytest.skip("rules can be left out of the sanitizer builds only")
+    monkeypatch.setenv("CULVERT_MUTATION", mutation)
+    daemon = in_proxy(net, tmp, steering)
+    slow = slow_client.SlowClient(net.client, net.server, rig.SERVER_IP, 1080)
+    try:
+        slow.send(slow_client.SYN)
+        flags, _ = slow.receive(slow_client.SYN | slow_client.RST)
+        assert flags == slow_client.SYN | slow_client.ACK
+        new = restart(daemon)
+        assert holder(steering) == new
+        time.sleep(0.4)
+        slow.send(slow_client.ACK)
+        slow.send(slow_client.ACK | slow_client.PSH, b"\5\1\0")
+        flags, payload = slow.receive(slow_client.RST)
+        if mutation:
+            assert flags & slow_client.RST, "without the rule the client must be reset"
+        else:
+            assert payload == b"\5\0"
+    finally:
+        slow.close()
+        assert daemon.child.wait(15) == 0
+        daemon.stopped = True
+    end(new)
 
 
 def test_failed_restart_changes_nothing(net, tmp, steering):
