@@ -78,6 +78,8 @@ unit_count()
 	if [ "$3" -ne 0 ]; then
 		grep -vE '^\[ RUN|^\[       OK' "$2" | tail -n 40 | sed 's/^/   | /'
 		grep -q '^\[  FAILED  \]' "$2" || fail "$1: ended with status $3"
+	elif [ "$ok" -eq 0 ] && grep -q '^skipped: ' "$2"; then
+		skip "$1: $(sed -n 's/^skipped: //p' "$2" | head -n 1)"
 	elif [ "$ok" -eq 0 ]; then
 		fail "$1: ran no test"
 	else
