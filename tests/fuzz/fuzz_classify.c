@@ -4,7 +4,7 @@
  *
  * The input is a stream as it is, or the body of a message that gets its headers here. The kernel's
  * parser sees it grow by pieces, as segments come; whatever it decides, user space must have found
- * the same in all bytes up to then, and what user space can use must not stay open.
+ * the same in all bytes up to then; and it decides about whatever is short, whole, in one record.
  */
 #include "wire/client_hello.h"
 
@@ -81,6 +81,36 @@ static void check_not_tls(struct cv_span stream)
 	cv_hello_assembler_done(&authority.assembler);
 }
 
+/* Do two of the extension types leave the same bit? @hello is well formed. */
+static bool shares_bits(const struct cv_client_hello *parsed)
+{
+	const uint8_t *end = parsed->message.data + parsed->message.len_bytes;
+	const uint8_t *at = parsed->cipher_suites.data + parsed->cipher_suites.len_bytes;
+	static uint8_t seen[4096];
+
+	memset(seen, 0, sizeof(seen));
+	for (at += 1 + at[0] + 2; at < end; at += 4 + (at[2] << 8 | at[3])) {
+		uint8_t *mark = &seen[(at[0] << 8 | at[1]) & 4095];
+
+		if (*mark)
+			return true;
+		*mark = 1;
+	}
+	return false;
+}
+
+/* What is short, whole and in one record must be decided. */
+static void check_undecided(struct cv_span stream, const struct authority *authority)
+{
+	check(authority->assembled != CV_PEER_NOT_TLS);
+	if (authority->parsed != 0)
+		return;
+	if ((size_t)(stream.data[3] << 8 | stream.data[4]) != authority->assembler.needed_bytes ||
+	    authority->assembler.needed_bytes > CV_SNI_HELLO_BYTES - 5)
+		return;
+	check(shares_bits(&authority->hello));
+}
+
 static void compare(struct cv_span stream, size_t piece_bytes)
 {
 	const enum cv_sni_verdict verdict = read_in_pieces(stream, piece_bytes);
@@ -102,7 +132,7 @@ static void compare(struct cv_span stream, size_t piece_bytes)
 		check(authority.assembled != 0 && authority.assembled != CV_PEER_NOT_TLS);
 		break;
 	case CV_SNI_UNDECIDED:
-		check(authority.assembled != CV_PEER_NOT_TLS);
+		check_undecided(stream, &authority);
 		break;
 	}
 	cv_hello_assembler_done(&authority.assembler);
