@@ -55,6 +55,10 @@ static char *read_answer(int fd)
 		got = read(fd, text + len, size - 1 - len);
 		len += got > 0 ? (size_t)got : 0;
 	}
+	if (got < 0) { /* interrupted by the user, for one */
+		free(text);
+		return NULL;
+	}
 	if (text)
 		text[len] = '\0';
 	return text;
@@ -70,12 +74,13 @@ struct json_object *cv_ask(const char *path, const char *command)
 		fprintf(stderr, "culvert: %s: %s (is culvertd running?)\n", path, strerror(errno));
 		return NULL;
 	}
+	errno = 0;
 	answer = dprintf(fd, "%s\n", command) > 0 ? read_answer(fd) : NULL;
-	(void)close(fd);
 	if (answer && *answer)
 		root = json_tokener_parse(answer);
 	free(answer);
-	if (!root)
+	(void)close(fd);
+	if (!root && errno != EINTR)
 		fprintf(stderr, "culvert: %s: no answer\n", path);
 	return root;
 }

@@ -2,35 +2,39 @@
 /*
  * culvert_show.c - `culvert show`: looks into a running daemon and prints tables.
  *
- *   ask --(HALF_SECOND later)--> ask again -> rates of sessions and users -> sort -> print
- *                                   ^------------------- --watch ------------------'
+ *   ask --(SAMPLE_S later)--> ask again -> rates of sessions and users -> sort -> print
+ *                                ^-------------------- --watch -------------------'
  *
  * Rates come from two answers, so the daemon keeps none. --json prints the last answer as it is,
  * rates added.
  */
 #include "culvert.h"
 #include "culvert_ask.h"
-#include "culvert_table.h"
+#include "culvert_rates.h"
+#include "culvert_topics.h"
 
 #include <getopt.h>
 #include <signal.h>
-#include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
 #define SAMPLE_S 0.5
 #define WATCH_S 2.0
+#define WATCH_MIN_S 0.1
+#define WATCH_MAX_S 3600
 #define RECORDS_MAX 1000000
 
 struct show {
-	const char *control, *command; /* what is asked */
-	const char *user;	       /* only sessions of this one; NULL = all */
-	size_t limit;		       /* records printed; 0 = all */
+	const struct cv_topic *topic;
+	const char *control;
+	const char *argument; /* a session's id, or a user whose sessions are asked for, or "" */
+	enum cv_order order;
+	size_t limit;	 /* records printed; 0 = all */
 	bool json;
-	double watch_s; /* 0 = once */
+	double watch_s;	 /* 0 = once */
 	unsigned repeat; /* --watch: so often, 0 = until a signal */
 };
 
@@ -42,205 +46,101 @@ static void stop(int number)
 	stopped = 1;
 }
 
-/* ---- what is printed for which topic ------------------------------------------------------- */
+/* ---- one answer --------------------------------------------------------------------------- */
 
-static const struct cv_column session_columns[] = {
-	{"ID", cv_text_cell, "id"},
-	{"STATE", cv_text_cell, "state"},
-	{"INBOUND", cv_text_cell, "inbound"},
-	{"USER", cv_text_cell, "user"},
-	{"CLIENT", cv_text_cell, "client"},
-	{"DESTINATION", cv_text_cell, "destination"},
-	{"VIA", cv_text_cell, "outbound"},
-	{"UPLINK", cv_direction_cell, "uplink"},
-	{"RATE", cv_rate_cell, "uplink_rate"},
-	{"DOWNLINK", cv_direction_cell, "downlink"},
-	{"RATE", cv_rate_cell, "downlink_rate"},
-	{"AGE", cv_age_cell, "age_ms"},
-	{"IDLE", cv_age_cell, "idle_ms"},
-};
-
-static const struct cv_column user_columns[] = {
-	{"INBOUND", cv_text_cell, "inbound"},	   {"NAME", cv_text_cell, "name"},
-	{"EMAIL", cv_text_cell, "email"},	   {"SESSIONS", cv_text_cell, "sessions"},
-	{"UPLINK", cv_bytes_cell, "uplink_bytes"}, {"RATE", cv_rate_cell, "uplink_rate"},
-	{"DOWNLINK", cv_bytes_cell, "downlink_bytes"}, {"RATE", cv_rate_cell, "downlink_rate"},
-};
-
-static const struct cv_column engine_columns[] = {
-	{"ENGINE", cv_text_cell, "engine"},
-	{"UPLINK FLOWS", cv_text_cell, "uplink_flows"},
-	{"BYTES", cv_bytes_cell, "uplink_bytes"},
-	{"DOWNLINK FLOWS", cv_text_cell, "downlink_flows"},
-	{"BYTES", cv_bytes_cell, "downlink_bytes"},
-};
-
-#define TABLE(columns) columns, sizeof(columns) / sizeof(columns[0])
-
-static const struct topic {
-	const char *name;
-	const struct cv_column *columns; /* NULL: record by record */
-	size_t column_count;
-	bool has_rates;
-} topics[] = {
-	{"sessions", TABLE(session_columns), true}, {"session", NULL, 0, true},
-	{"users", TABLE(user_columns), true},	    {"engines", TABLE(engine_columns), false},
-	{"kernel", NULL, 0, false},		    {"workers", NULL, 0, false},
-	{"reasons", NULL, 0, false},
-};
-
-static const struct topic *topic_of(const char *command)
+/* NULL, after saying why unless stopped, if the daemon did not give what was asked for. */
+static struct json_object *ask(const struct show *show)
 {
-	size_t len = strcspn(command, " ");
+	const struct cv_topic *topic = show->topic;
+	struct json_object *answer, *records;
+	char command[CV_COMMAND_MAX];
+	const char *error;
 
-	for (size_t i = 0; i < sizeof(topics) / sizeof(topics[0]); i++)
-		if (strlen(topics[i].name) == len && strncmp(topics[i].name, command, len) == 0)
-			return &topics[i];
+	(void)snprintf(command, sizeof(command), "%s%s%s", topic->name, *show->argument ? " " : "",
+		       show->argument);
+	answer = cv_ask(show->control, command);
+	if (!answer)
+		return NULL;
+	error = json_object_get_string(cv_member(answer, "error"));
+	records = cv_topic_records(topic, answer);
+	if (error)
+		fprintf(stderr, "culvert show: %s\n", error);
+	else if (!cv_member(answer, topic->member))
+		fprintf(stderr, "culvert show: the daemon is of another version\n");
+	else if (!topic->columns && records && json_object_array_length(records) == 0)
+		fprintf(stderr, "culvert show: no session is called %s\n", show->argument);
+	else
+		return answer;
+	json_object_put(answer);
 	return NULL;
 }
 
-/* ---- rates --------------------------------------------------------------------------------- */
-
-static uint64_t moved(struct json_object *record, bool uplink)
+/* Rates, order and limit; the answer then holds what is to be seen. */
+static void prepare(const struct show *show, struct json_object *before, struct json_object *answer,
+		    double seconds)
 {
-	struct json_object *direction = cv_member(record, uplink ? "uplink" : "downlink");
+	struct json_object *records = cv_topic_records(show->topic, answer), *sorted;
+	size_t count;
 
-	if (direction)
-		return cv_member_u64(direction, "bytes");
-	return cv_member_u64(record, uplink ? "uplink_bytes" : "downlink_bytes");
-}
-
-/* The same record in both answers has one key: a session's id, a user's inbound and name. */
-static void key_of(struct json_object *record, char text[CV_CELL_MAX * 4])
-{
-	const char *id = json_object_get_string(cv_member(record, "id"));
-
-	if (id)
-		snprintf(text, CV_CELL_MAX * 4, "%s", id);
-	else
-		snprintf(text, CV_CELL_MAX * 4, "%s/%s/%s",
-			 json_object_get_string(cv_member(record, "inbound")),
-			 json_object_get_string(cv_member(record, "name")),
-			 json_object_get_string(cv_member(record, "email")));
-}
-
-static void add_rate(struct json_object *record, struct json_object *before, bool uplink,
-		     double seconds)
-{
-	uint64_t now = moved(record, uplink), then = before ? moved(before, uplink) : now;
-	double rate = now > then ? (double)(now - then) / seconds : 0;
-
-	json_object_object_add(record, uplink ? "uplink_rate" : "downlink_rate",
-			       json_object_new_uint64((uint64_t)rate));
-}
-
-static void add_rates(struct json_object *before, struct json_object *after, double seconds)
-{
-	struct json_object *index = json_object_new_object();
-	char key[CV_CELL_MAX * 4];
-
-	for (size_t i = 0; before && i < json_object_array_length(before); i++) {
-		struct json_object *record = json_object_array_get_idx(before, i);
-
-		key_of(record, key);
-		json_object_object_add(index, key, json_object_get(record));
-	}
-	for (size_t i = 0; i < json_object_array_length(after); i++) {
-		struct json_object *record = json_object_array_get_idx(after, i);
-
-		key_of(record, key);
-		add_rate(record, cv_member(index, key), true, seconds);
-		add_rate(record, cv_member(index, key), false, seconds);
-	}
-	json_object_put(index);
-}
-
-static int by_rate(const void *a, const void *b)
-{
-	struct json_object *left = *(struct json_object *const *)a;
-	struct json_object *right = *(struct json_object *const *)b;
-	uint64_t l = cv_member_u64(left, "uplink_rate") + cv_member_u64(left, "downlink_rate");
-	uint64_t r = cv_member_u64(right, "uplink_rate") + cv_member_u64(right, "downlink_rate");
-
-	if (l == r) {
-		l = moved(left, true) + moved(left, false);
-		r = moved(right, true) + moved(right, false);
-	}
-	return l < r ? 1 : l > r ? -1 : 0;
-}
-
-/* ---- one look ------------------------------------------------------------------------------ */
-
-static struct json_object *only_of(struct json_object *array, const char *user)
-{
-	struct json_object *kept = json_object_new_array();
-
-	for (size_t i = 0; i < json_object_array_length(array); i++) {
-		struct json_object *record = json_object_array_get_idx(array, i);
-		const char *name = json_object_get_string(cv_member(record, "user"));
-
-		if (name && strcmp(name, user) == 0)
-			json_object_array_add(kept, json_object_get(record));
-	}
-	return kept;
-}
-
-/* The answer's records, or NULL for topics that are no list. */
-static struct json_object *records_of(struct json_object *answer, const struct topic *topic)
-{
-	const char *name = strcmp(topic->name, "session") == 0 ? "sessions" : topic->name;
-	struct json_object *records = cv_member(answer, name);
-
-	return json_object_is_type(records, json_type_array) ? records : NULL;
-}
-
-static void print_whole(struct json_object *answer, struct json_object *records)
-{
-	if (!records) {
-		json_object_object_foreach(answer, key, value)
-		{
-			(void)key;
-			if (json_object_is_type(value, json_type_object))
-				cv_print_record(value, 0);
-		}
+	if (!records || !show->topic->has_rates)
 		return;
+	cv_rates_add(before ? cv_topic_records(show->topic, before) : NULL, records, seconds);
+	sorted = cv_records_sort(records, show->order);
+	if (!sorted)
+		return;
+	count = json_object_array_length(sorted);
+	if (show->json && show->limit && count > show->limit) {
+		json_object_array_del_idx(sorted, show->limit, count - show->limit);
+		json_object_object_add(answer, "left_out",
+				       json_object_new_uint64(count - show->limit));
 	}
-	for (size_t i = 0; i < json_object_array_length(records); i++) {
-		if (i)
-			putchar('\n');
-		cv_print_record(json_object_array_get_idx(records, i), 0);
-	}
+	json_object_object_add(answer, show->topic->member, sorted);
 }
 
-static void print_answer(const struct show *show, const struct topic *topic,
-			 struct json_object *answer)
-{
-	struct json_object *records = records_of(answer, topic);
+/* ---- output ------------------------------------------------------------------------------- */
 
+static void print_answer(FILE *out, const struct show *show, struct json_object *answer,
+			 size_t limit)
+{
 	if (show->json)
-		puts(json_object_to_json_string_ext(answer, JSON_C_TO_STRING_PRETTY));
-	else if (topic->columns)
-		cv_print_columns(records, topic->columns, topic->column_count, show->limit);
+		fprintf(out, "%s\n",
+			json_object_to_json_string_ext(answer, JSON_C_TO_STRING_PRETTY));
 	else
-		print_whole(answer, records);
+		cv_topic_print(out, show->topic, answer, limit);
 }
 
-/* False, after saying why, if the daemon did not give what was asked for. */
-static bool is_good(const struct show *show, const struct topic *topic, struct json_object *answer)
+/* Over what is there, no more than fits. */
+static void redraw(const struct show *show, struct json_object *answer, const struct winsize *size)
 {
-	const char *error = json_object_get_string(cv_member(answer, "error"));
-	struct json_object *records = records_of(answer, topic);
+	size_t rows = size->ws_row > 4 ? size->ws_row : 24, fit = rows - 2, len = 0;
+	size_t limit = show->limit && show->limit < fit ? show->limit : fit;
+	char *text = NULL;
+	FILE *memory = open_memstream(&text, &len);
 
-	if (error)
-		fprintf(stderr, "culvert show: %s\n", error);
-	else if (topic->columns && !records)
-		fprintf(stderr, "culvert show: the daemon is of another version\n");
-	else if (strcmp(topic->name, "session") == 0 && json_object_array_length(records) == 0)
-		fprintf(stderr, "culvert show: no session is called %s\n", show->command + 8);
-	else
-		return true;
-	return false;
+	if (!memory)
+		return;
+	print_answer(memory, show, answer, limit);
+	if (fclose(memory) == 0)
+		cv_print_screen(stdout, text, rows, size->ws_col ? size->ws_col : 80);
+	free(text);
 }
+
+static void print_look(const struct show *show, struct json_object *answer, bool is_first)
+{
+	struct winsize size = {0};
+
+	if (show->watch_s > 0 && isatty(STDOUT_FILENO)) {
+		(void)ioctl(STDOUT_FILENO, TIOCGWINSZ, &size);
+		redraw(show, answer, &size);
+	} else {
+		if (!is_first && !show->json)
+			putchar('\n');
+		print_answer(stdout, show, answer, show->limit);
+	}
+	(void)fflush(stdout);
+}
+
+/* ---- looking ------------------------------------------------------------------------------ */
 
 static double now_s(void)
 {
@@ -258,63 +158,49 @@ static void pause_s(double seconds)
 	(void)nanosleep(&pause, NULL); /* a signal ends it: stopped is looked at next */
 }
 
-static void prepare(const struct show *show, const struct topic *topic, struct json_object *before,
-		    struct json_object *answer, double seconds)
-{
-	struct json_object *records = records_of(answer, topic);
-
-	if (!records || !topic->has_rates)
-		return;
-	add_rates(before ? records_of(before, topic) : NULL, records, seconds);
-	if (show->user) {
-		records = only_of(records, show->user);
-		json_object_object_add(answer, "sessions", records);
-	}
-	json_object_array_sort(records, by_rate);
-}
-
 /* Asks, prints, and keeps the answer for the next rates. */
 static int look(const struct show *show)
 {
-	const struct topic *topic = topic_of(show->command);
-	struct json_object *before = topic->has_rates ? cv_ask(show->control, show->command) : NULL;
+	bool has_rates = show->topic->has_rates;
+	struct json_object *before = has_rates ? ask(show) : NULL;
 	double then_s = now_s();
-	bool good = !topic->has_rates || (before && is_good(show, topic, before));
+	bool good = !has_rates || before;
+	unsigned count = 0;
 
-	for (unsigned n = 0; good && !stopped && (n == 0 || show->watch_s > 0); n++) {
+	while (good && !stopped) {
 		struct json_object *answer;
 		double seconds;
 
-		if (n > 0 && show->repeat && n >= show->repeat)
-			break;
-		if (n > 0 || topic->has_rates)
-			pause_s(n > 0 ? show->watch_s : SAMPLE_S);
-		answer = stopped ? NULL : cv_ask(show->control, show->command);
-		good = stopped || (answer && is_good(show, topic, answer));
-		if (answer && good) {
+		if (count > 0 || has_rates)
+			pause_s(count > 0 ? show->watch_s : SAMPLE_S);
+		answer = stopped ? NULL : ask(show);
+		good = answer != NULL;
+		if (answer) {
 			seconds = now_s() - then_s;
 			then_s += seconds;
-			prepare(show, topic, before, answer, seconds);
-			if (show->watch_s > 0 && isatty(STDOUT_FILENO))
-				fputs("\033[H\033[J", stdout); /* home, clear */
-			print_answer(show, topic, answer);
-			(void)fflush(stdout);
+			prepare(show, before, answer, seconds);
+			print_look(show, answer, count == 0);
+			good = !ferror(stdout);
 		}
 		json_object_put(before);
 		before = answer;
+		if (show->watch_s <= 0 || ++count == show->repeat)
+			break;
 	}
 	json_object_put(before);
-	return good ? EXIT_SUCCESS : EXIT_FAILURE;
+	if (count > 0 && isatty(STDOUT_FILENO))
+		putchar('\n'); /* the shell's line comes below */
+	return good || stopped ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
-/* ---- command line -------------------------------------------------------------------------- */
+/* ---- command line ------------------------------------------------------------------------- */
 
 static int usage(void)
 {
 	fputs("usage: culvert show sessions | session ID | users | engines | kernel | workers | "
 	      "reasons\n"
-	      "         [--user NAME] [--limit N] [--watch[=SECONDS]] [--repeat N]\n"
-	      "         [--control PATH] [--json]\n",
+	      "         [--user NAME] [--sort rate|bytes|age|idle] [--limit N]\n"
+	      "         [--watch [SECONDS]] [--repeat N] [--control PATH] [--json]\n",
 	      stderr);
 	return CV_EXIT_USAGE;
 }
@@ -331,7 +217,8 @@ static bool number_of(const char *text, double min, double max, double *ret_valu
 	return true;
 }
 
-static bool take_option(struct show *show, int option)
+/* @ret_next: the word after a bare --watch, which may be its seconds. */
+static bool take_option(struct show *show, int option, const char *next, const char **ret_next)
 {
 	double value = WATCH_S;
 
@@ -343,17 +230,21 @@ static bool take_option(struct show *show, int option)
 		show->json = true;
 		return true;
 	case 'u':
-		show->user = optarg;
-		return true;
+		show->argument = optarg;
+		return *optarg != '\0';
+	case 's':
+		show->order = cv_order_find(optarg);
+		return show->order != CV_ORDER_NONE;
 	case 'l':
 		if (!number_of(optarg, 0, RECORDS_MAX, &value))
 			return false;
 		show->limit = (size_t)value;
 		return true;
 	case 'w':
-		if (optarg && !number_of(optarg, 0.1, 3600, &value))
+		if (optarg && !number_of(optarg, WATCH_MIN_S, WATCH_MAX_S, &value))
 			return false;
 		show->watch_s = value;
+		*ret_next = optarg ? NULL : next;
 		return true;
 	case 'r':
 		if (!number_of(optarg, 1, 1e6, &value))
@@ -365,31 +256,62 @@ static bool take_option(struct show *show, int option)
 	}
 }
 
+/* TOPIC, and ID where there is one to say. */
+static bool are_words(struct show *show, int count, char **words)
+{
+	show->topic = count > 0 ? cv_topic_find(words[0]) : NULL;
+	if (!show->topic)
+		return false;
+	return count == (strcmp(words[0], "session") == 0 ? 2 : 1);
+}
+
+/* "--watch 5" as well as "--watch=5": @next, if it is a number and one word too many. */
+static void take_seconds(struct show *show, int *count, char **words, const char *next)
+{
+	double value;
+	int at = 0;
+
+	while (at < *count && words[at] != next)
+		at++;
+	if (!next || at == *count || !number_of(next, WATCH_MIN_S, WATCH_MAX_S, &value))
+		return;
+	show->watch_s = value;
+	for ((*count)--; at < *count; at++)
+		words[at] = words[at + 1];
+}
+
+static bool take_words(struct show *show, int count, char **words, const char *next)
+{
+	if (!are_words(show, count, words)) {
+		take_seconds(show, &count, words, next);
+		if (!are_words(show, count, words))
+			return false;
+	}
+	if (*show->argument && strcmp(words[0], "sessions") != 0)
+		return false;
+	if (count == 2)
+		show->argument = words[1];
+	return strlen(show->argument) < CV_COMMAND_MAX - 16 && !strpbrk(show->argument, "\r\n");
+}
+
 int cv_cmd_show(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{"control", required_argument, NULL, 'c'}, {"json", no_argument, NULL, 'j'},
 		{"user", required_argument, NULL, 'u'},	   {"limit", required_argument, NULL, 'l'},
 		{"watch", optional_argument, NULL, 'w'},   {"repeat", required_argument, NULL, 'r'},
-		{NULL, 0, NULL, 0},
+		{"sort", required_argument, NULL, 's'},	   {NULL, 0, NULL, 0},
 	};
-	struct show show = {.control = CV_DEFAULT_CONTROL};
+	struct show show = {.control = CV_DEFAULT_CONTROL, .argument = ""};
 	struct sigaction action = {.sa_handler = stop};
-	char command[128];
+	const char *next = NULL;
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)
-		if (!take_option(&show, option))
+		if (!take_option(&show, option, optind < argc ? argv[optind] : NULL, &next))
 			return usage();
-	if (optind == argc || argc - optind > 2 || !topic_of(argv[optind]))
+	if (!take_words(&show, argc - optind, argv + optind, next))
 		return usage();
-	if ((argc - optind == 2) != (strcmp(argv[optind], "session") == 0))
-		return usage();
-	if (show.user && strcmp(argv[optind], "sessions") != 0)
-		return usage();
-	(void)snprintf(command, sizeof(command), "%s%s%s", argv[optind],
-		       argc - optind == 2 ? " " : "", argc - optind == 2 ? argv[optind + 1] : "");
-	show.command = command;
 	(void)sigaction(SIGINT, &action, NULL);
 	(void)sigaction(SIGTERM, &action, NULL);
 	return look(&show);

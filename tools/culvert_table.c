@@ -4,11 +4,13 @@
  */
 #include "culvert_table.h"
 
+#include "culvert_format.h"
+
 #include <stdbool.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-#define COLUMNS_MAX 16
+#define KEY_WIDTH 26
 
 struct json_object *cv_member(struct json_object *object, const char *key)
 {
@@ -22,14 +24,16 @@ uint64_t cv_member_u64(struct json_object *object, const char *key)
 	return json_object_get_uint64(cv_member(object, key));
 }
 
-/* Names come from clients: nothing of them may move the cursor. */
+/* ---- cells -------------------------------------------------------------------------------- */
+
+/* Nothing of it may move the cursor: no C0, no DEL, no C1 (0x80 to 0x9f, in UTF-8 after 0xc2). */
 static void clean_text(struct json_object *value, char *text, size_t size)
 {
 	const char *string = json_object_get_string(value);
 
 	snprintf(text, size, "%s", string && *string ? string : "-");
-	for (char *c = text; *c; c++)
-		if ((unsigned char)*c < 0x20 || *c == 0x7f)
+	for (unsigned char *c = (unsigned char *)text; *c; c++)
+		if (*c < 0x20 || *c == 0x7f || (c[0] == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0))
 			*c = '?';
 }
 
@@ -38,54 +42,46 @@ void cv_text_cell(struct json_object *record, const char *key, char text[CV_CELL
 	clean_text(cv_member(record, key), text, CV_CELL_MAX);
 }
 
-void cv_age_cell(struct json_object *record, const char *key, char text[CV_CELL_MAX])
+static void number_cell(struct json_object *record, const char *key, char text[CV_CELL_MAX],
+			void (*format)(uint64_t number, char *text))
 {
-	const uint64_t s = cv_member_u64(record, key) / 1000;
+	struct json_object *value = cv_member(record, key);
 
-	if (s < 120)
-		snprintf(text, CV_CELL_MAX, "%jus", (uintmax_t)s);
-	else if (s < 7200)
-		snprintf(text, CV_CELL_MAX, "%jum%02jus", (uintmax_t)s / 60, (uintmax_t)s % 60);
+	if (value)
+		format(json_object_get_uint64(value), text);
 	else
-		snprintf(text, CV_CELL_MAX, "%juh%02jum", (uintmax_t)s / 3600,
-			 (uintmax_t)s / 60 % 60);
+		strcpy(text, "-");
 }
 
-void cv_format_bytes(uint64_t bytes, char *text, size_t size)
+void cv_age_cell(struct json_object *record, const char *key, char text[CV_CELL_MAX])
 {
-	static const char units[] = "BKMGTPE";
-	double value = (double)bytes;
-	size_t unit = 0;
-
-	for (; value >= 1000 && units[unit + 1]; unit++)
-		value /= 1024;
-	snprintf(text, size, unit ? "%.1f%c" : "%.0f%c", value, units[unit]);
+	number_cell(record, key, text, cv_format_age);
 }
 
 void cv_bytes_cell(struct json_object *record, const char *key, char text[CV_CELL_MAX])
 {
-	cv_format_bytes(cv_member_u64(record, key), text, CV_CELL_MAX);
+	number_cell(record, key, text, cv_format_bytes);
 }
 
 void cv_rate_cell(struct json_object *record, const char *key, char text[CV_CELL_MAX])
 {
-	uint64_t rate = cv_member_u64(record, key);
-	char bytes[16];
-
-	cv_format_bytes(rate, bytes, sizeof(bytes));
-	snprintf(text, CV_CELL_MAX, rate ? "%s/s" : "-", bytes);
+	if (cv_member_u64(record, key) > 0)
+		number_cell(record, key, text, cv_format_rate);
+	else
+		strcpy(text, "-");
 }
 
-/* "splice 1.2G": who carries the direction, and how much it was so far. */
 void cv_direction_cell(struct json_object *record, const char *key, char text[CV_CELL_MAX])
 {
 	struct json_object *direction = cv_member(record, key);
-	char engine[CV_CELL_MAX], bytes[16];
+	char engine[CV_CELL_MAX], bytes[CV_NUMBER_TEXT];
 
 	cv_text_cell(direction, "engine", engine);
-	cv_format_bytes(cv_member_u64(direction, "bytes"), bytes, sizeof(bytes));
+	cv_format_bytes(cv_member_u64(direction, "bytes"), bytes);
 	snprintf(text, CV_CELL_MAX, "%.40s %s", engine, bytes);
 }
+
+/* ---- columns ------------------------------------------------------------------------------ */
 
 /* Cells count by characters: a name may be UTF-8. */
 static int width_of(const char *text)
@@ -97,75 +93,104 @@ static int width_of(const char *text)
 	return width;
 }
 
-static void print_cell(const char *text, int width, bool is_last)
+static void print_cell(FILE *out, const char *text, int width, bool is_last)
 {
-	printf("%s%*s", text, is_last ? 0 : width - width_of(text) + 2, "");
+	fprintf(out, "%s%*s", text, is_last ? 0 : width - width_of(text) + 2, "");
 }
 
-static size_t shown_of(struct json_object *array, size_t limit)
+static void print_table(FILE *out, char (*cells)[CV_CELL_MAX], size_t rows, size_t columns,
+			const int *widths)
 {
-	size_t count = json_object_array_length(array);
-
-	return limit && limit < count ? limit : count;
+	for (size_t r = 0; r < rows; r++) {
+		for (size_t c = 0; c < columns; c++)
+			print_cell(out, cells[r * columns + c], widths[c], c + 1 == columns);
+		fputc('\n', out);
+	}
 }
 
-void cv_print_columns(struct json_object *array, const struct cv_column *columns, size_t count,
-		      size_t limit)
+void cv_print_columns(FILE *out, struct json_object *array, const struct cv_column *columns,
+		      size_t count, size_t limit)
 {
-	size_t shown = shown_of(array, limit), all = json_object_array_length(array);
-	int widths[COLUMNS_MAX];
-	char text[CV_CELL_MAX];
+	size_t all = json_object_array_length(array), shown = limit && limit < all ? limit : all;
+	char(*cells)[CV_CELL_MAX] = calloc((shown + 1) * count, sizeof(*cells));
+	int *widths = calloc(count, sizeof(*widths));
 
-	for (size_t c = 0; c < count; c++) {
-		widths[c] = width_of(columns[c].title);
-		for (size_t i = 0; i < shown; i++) {
-			columns[c].cell(json_object_array_get_idx(array, i), columns[c].key, text);
-			if (width_of(text) > widths[c])
-				widths[c] = width_of(text);
-		}
+	if (cells && widths) {
+		for (size_t c = 0; c < count; c++)
+			snprintf(cells[c], CV_CELL_MAX, "%s", columns[c].title);
+		for (size_t i = 0; i < shown * count; i++)
+			columns[i % count].cell(json_object_array_get_idx(array, i / count),
+						columns[i % count].key, cells[count + i]);
+		for (size_t i = 0; i < (shown + 1) * count; i++)
+			if (width_of(cells[i]) > widths[i % count])
+				widths[i % count] = width_of(cells[i]);
+		print_table(out, cells, shown + 1, count, widths);
 	}
-	for (size_t c = 0; c < count; c++)
-		print_cell(columns[c].title, widths[c], c + 1 == count);
-	putchar('\n');
-	for (size_t i = 0; i < shown; i++) {
-		for (size_t c = 0; c < count; c++) {
-			columns[c].cell(json_object_array_get_idx(array, i), columns[c].key, text);
-			print_cell(text, widths[c], c + 1 == count);
-		}
-		putchar('\n');
-	}
+	free(widths);
+	free(cells);
 	if (shown < all)
-		printf("(%zu more)\n", all - shown);
+		fprintf(out, "(%zu more)\n", all - shown);
 }
 
-static void print_items(struct json_object *array, int depth)
+/* ---- records ------------------------------------------------------------------------------ */
+
+static void print_items(FILE *out, struct json_object *array, int depth)
 {
 	for (size_t i = 0; i < json_object_array_length(array); i++) {
 		struct json_object *item = json_object_array_get_idx(array, i);
+		char text[CV_CELL_MAX * 2];
 
-		if (json_object_is_type(item, json_type_object))
-			cv_print_record(item, depth);
-		else
-			printf("%*s%s\n", depth, "", json_object_get_string(item));
+		if (json_object_is_type(item, json_type_object)) {
+			cv_print_record(out, item, depth);
+			continue;
+		}
+		clean_text(item, text, sizeof(text));
+		fprintf(out, "%*s%s\n", depth, "", text);
 	}
 }
 
-void cv_print_record(struct json_object *record, int depth)
+void cv_print_record(FILE *out, struct json_object *record, int depth)
 {
 	json_object_object_foreach(record, key, value)
 	{
 		char text[CV_CELL_MAX * 2];
 
 		if (json_object_is_type(value, json_type_object)) {
-			printf("%*s%s\n", depth, "", key);
-			cv_print_record(value, depth + 2);
+			fprintf(out, "%*s%s\n", depth, "", key);
+			cv_print_record(out, value, depth + 2);
 		} else if (json_object_is_type(value, json_type_array)) {
-			printf("%*s%s%s\n", depth, "", key,
-			       json_object_array_length(value) ? "" : " -");
-			print_items(value, depth + 2);
+			fprintf(out, "%*s%s%s\n", depth, "", key,
+				json_object_array_length(value) ? "" : " -");
+			print_items(out, value, depth + 2);
 		} else {
 			clean_text(value, text, sizeof(text));
-			printf("%*s%-*s %s\n", depth, "", 26 - depth, key, text);
+			if (json_object_is_type(value, json_type_int))
+				cv_format_by_key(key, json_object_get_uint64(value), text);
+			fprintf(out, "%*s%-*s %s\n", depth, "", KEY_WIDTH - depth, key, text);
 		}
 	}
+}
+
+/* ---- a terminal --------------------------------------------------------------------------- */
+
+#define HOME "\033[H"
+#define CLEAR_LINE "\033[K"
+#define CLEAR_BELOW "\033[J"
+
+void cv_print_screen(FILE *out, const char *text, size_t rows, size_t columns)
+{
+	fputs(HOME, out);
+	for (size_t row = 0; row < rows && *text; row++) {
+		size_t column = 0;
+
+		for (; *text && *text != '\n'; text++) {
+			column += ((unsigned char)*text & 0xc0) != 0x80;
+			if (column <= columns)
+				fputc(*text, out);
+		}
+		text += *text == '\n';
+		/* no line end in the last row: it would scroll */
+		fputs(row + 1 < rows ? CLEAR_LINE "\n" : CLEAR_LINE, out);
+	}
+	fputs(CLEAR_BELOW, out);
 }

@@ -64,13 +64,13 @@ def test_rates_and_order(net, internet, pair):
         rates = []
         for _ in range(4):  # curl paces itself in bursts
             listed = json.loads(show(client, "sessions", "--json"))["sessions"]
-            rates.append(listed[0]["downlink_rate"])
-            assert listed[1]["downlink_rate"] == 0
+            rates.append(listed[0]["downlink_bytes_per_s"])
+            assert listed[1]["downlink_bytes_per_s"] == 0
         assert 2 << 20 < sum(rates) / len(rates) < 24 << 20, rates
         text = show(client, "sessions", "--limit", "1")
-        assert re.search(r"^\(1 more\)$", text, re.M) and re.search(r"M/s", text), text
+        assert re.search(r"^\(1 more\)$", text, re.M) and re.search(r"\d [kM]B/s", text), text
         users = json.loads(show(server, "users", "--json"))["users"]
-        assert any(user["downlink_rate"] > 1 << 20 for user in users), users
+        assert any(user["downlink_bytes_per_s"] > 1 << 20 for user in users), users
         one = json.loads(show(server, "sessions", "--user", "vision@test", "--json"))["sessions"]
         none = json.loads(show(server, "sessions", "--user", "nobody", "--json"))["sessions"]
         assert len(one) == 1 and none == []
@@ -96,7 +96,8 @@ def test_one_session(net, internet, pair):
         rig.wait_for(lambda: server.sessions()[0]["downlink"]["bytes"] > 1 << 20, 10, "bytes")
         found = json.loads(show(server, "session", server.sessions()[0]["id"], "--json"))
         found = found["sessions"][0]
-        assert "of the client leg" in found["downlink"]["state"], found
+        assert found["downlink"]["state"] == "user space", found
+        assert "of the client leg" in found["downlink"]["why_not_faster"], found
         names = [layer["name"] for layer in found["client_leg"]["layers"]]
         assert names and found["upstream_leg"]["layers"] == [], found
     server.wait_idle()
@@ -110,7 +111,14 @@ def test_watch(net, internet, pair):
         text = show(client, "engines", "--watch=0.2", "--repeat", "3")
         assert text.count("ENGINE") == 3 and "\033" not in text
         text = show(client, "sessions", "--watch=0.2", "--repeat", "2")
-        assert text.count("DESTINATION") == 2
+        assert text.count("DESTINATION") == 2 and "\n\nID" in text
+        text = show(client, "workers", "--watch", "0.2", "--repeat", "2")
+        assert text.count("ACCEPTED") == 2
+        text = show(client, "--watch", "0.2", "workers", "--repeat", "2")
+        assert text.count("ACCEPTED") == 2
+        name = client.sessions()[0]["id"]
+        text = show(client, "session", "--repeat", "2", "--watch", name)
+        assert len(re.findall(r"^id +%s$" % re.escape(name), text, re.M)) == 2
     server.wait_idle()
 
 
@@ -127,7 +135,10 @@ def test_engines_add_up(net, internet, pair):
 
 
 @pytest.mark.parametrize("words", [(), ("sessions", "x"), ("session",), ("nonsense",),
-                                   ("sessions", "--watch=0"), ("sessions", "--limit", "x"),
+                                   ("sessions", "--watch=0"), ("sessions", "--watch", "0"),
+                                   ("sessions", "--watch", "1", "2"), ("sessions", "--sort", "x"),
+                                   ("sessions", "--user", ""), ("sessions", "--user", "a\nkick b"),
+                                   ("sessions", "--limit", "x"),
                                    ("users", "--user", "x")])
 def test_usage(words):
     assert "usage:" in show("/nonexistent", *words, status=2)
@@ -217,4 +228,9 @@ def test_users_show_their_limits(net, tmp, keys, target):
         users = json.loads(show(daemon, "users", "--json"))["users"]
         assert users[0]["limits"] == {
             "used_bytes": 0, "quota_bytes": 10 ** 9, "left_bytes": 10 ** 9,
-            "expires": "2099-12-31T16:00:00Z", "max_sessions": 7}
+            "quota_resets": "never", "expires": "2099-12-31T16:00:00Z", "max_sessions": 7,
+            "sessions": 0}
+        assert users[0]["state"] == "ok" and "limits" not in users[1]
+        text = show(daemon, "users")
+        assert re.search(r"0 of 7 .* 953.7 MiB of 953.7 MiB .* 2099-12-31 16:00$", text, re.M), text
+

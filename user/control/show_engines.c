@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: MIT
 /*
  * show_engines.c - which engine carries how many directions at this moment, what each has moved
- * since the start, and what the kernel lets culvert use.
+ * since the start, and which of them this kernel lets culvert use.
  *
  * A direction that no engine carries counts as "layers": user space moves it.
  */
 #include "control/command.h"
-#include "engine/kernel_probe.h"
+#include "engine/ktls.h"
+#include "engine/sockmap_selftest.h"
 #include "session/session.h"
 
-#include <string.h>
+#define USABLE "usable"
 
 struct tally {
 	uint64_t flows[CV_ENGINES][2]; /* by cv_engine_index() */
@@ -28,14 +29,81 @@ static void count_session(struct cv_worker_visit *visit, struct cv_session *sess
 	}
 }
 
-static uint64_t bytes_of(const struct cv_control_view *view, size_t index,
-			 enum cv_direction direction)
-{
-	uint64_t total = 0;
+struct totals {
+	uint64_t bytes[2], flows[2], refused;
+};
 
-	for (unsigned i = 0; i < view->worker_count; i++)
-		total += cv_counter(&view->workers[i].counters.engine_bytes[index][direction]);
-	return total;
+static struct totals totals_of(const struct cv_control_view *view, size_t index)
+{
+	struct totals totals = {0};
+
+	for (unsigned i = 0; i < view->worker_count; i++) {
+		const struct cv_worker_counters *c = &view->workers[i].counters;
+
+		for (int d = CV_UPLINK; d <= CV_DOWNLINK; d++) {
+			totals.bytes[d] += cv_counter(&c->engine_bytes[index][d]);
+			totals.flows[d] += cv_counter(&c->engine_flows[index][d]);
+		}
+		totals.refused += cv_counter(&c->engine_refused[index]);
+	}
+	return totals;
+}
+
+/* ---- may it be used? ---------------------------------------------------------------------- */
+
+static const char *sockmap_state(const struct cv_control_view *view)
+{
+	const struct cv_sockmap_selftest *test = view->workers[0].selftest;
+
+	if (!test)
+		return "not wanted by culvert.engine";
+	switch (cv_sockmap_selftest_state(test)) {
+	case CV_SOCKMAP_USABLE:
+		return USABLE;
+	case CV_SOCKMAP_TESTING:
+		return "self-test is running";
+	default:
+		return cv_sockmap_selftest_why(test);
+	}
+}
+
+static const char *ktls_state(const struct cv_control_view *view)
+{
+	const struct cv_ktls_support *support = view->workers[0].ktls;
+
+	if (!support)
+		return "not tried";
+	return support->usable ? USABLE : support->why;
+}
+
+/* "usable", or why not. */
+static const char *state_of(const struct cv_control_view *view, size_t index)
+{
+	if (index == cv_engine_index(&cv_engine_sockmap))
+		return sockmap_state(view);
+	return index == cv_engine_index(&cv_engine_ktls) ? ktls_state(view) : USABLE;
+}
+
+/* ---- the topic ---------------------------------------------------------------------------- */
+
+static struct json_object *engine_json(const struct cv_control_view *view, size_t index,
+				       const struct tally *tally)
+{
+	const struct totals totals = totals_of(view, index);
+	struct json_object *object = json_object_new_object();
+
+	cv_json_text(object, "engine", cv_engine_name(index));
+	cv_json_u64(object, "uplink_flows", tally->flows[index][CV_UPLINK]);
+	cv_json_u64(object, "downlink_flows", tally->flows[index][CV_DOWNLINK]);
+	if (index != CV_ENGINE_LAYERS) {
+		cv_json_u64(object, "uplink_flows_total", totals.flows[CV_UPLINK]);
+		cv_json_u64(object, "downlink_flows_total", totals.flows[CV_DOWNLINK]);
+		cv_json_u64(object, "refused_total", totals.refused);
+	}
+	cv_json_u64(object, "uplink_bytes", totals.bytes[CV_UPLINK]);
+	cv_json_u64(object, "downlink_bytes", totals.bytes[CV_DOWNLINK]);
+	cv_json_text(object, "state", state_of(view, index));
+	return object;
 }
 
 void cv_show_engines(const struct cv_control_view *view, const char *argument,
@@ -43,75 +111,16 @@ void cv_show_engines(const struct cv_control_view *view, const char *argument,
 {
 	struct json_object *array = json_object_new_array();
 	struct tally tally = {0};
+	uint64_t promoted = 0;
 
 	(void)argument;
 	cv_show_visit(view, count_session, &tally);
-	for (size_t i = 0; i < CV_ENGINES; i++) {
-		struct json_object *object;
-
-		if (!cv_engine_name(i))
-			continue;
-		object = json_object_new_object();
-		cv_json_text(object, "engine", cv_engine_name(i));
-		cv_json_u64(object, "uplink_flows", tally.flows[i][CV_UPLINK]);
-		cv_json_u64(object, "downlink_flows", tally.flows[i][CV_DOWNLINK]);
-		cv_json_u64(object, "uplink_bytes", bytes_of(view, i, CV_UPLINK));
-		cv_json_u64(object, "downlink_bytes", bytes_of(view, i, CV_DOWNLINK));
-		json_object_array_add(array, object);
-	}
+	for (size_t i = 0; i < CV_ENGINES; i++)
+		if (cv_engine_name(i))
+			json_object_array_add(array, engine_json(view, i, &tally));
+	for (unsigned i = 0; i < view->worker_count; i++)
+		promoted += cv_counter(&view->workers[i].counters.promoted);
 	json_object_object_add(answer, "engines", array);
 	cv_json_text(answer, "configured", view->config->daemon.engine);
-}
-
-/* ---- kernel ------------------------------------------------------------------------------- */
-
-static void add_verdict(struct json_object *object, const char *name, int error)
-{
-	cv_json_text(object, name, error == 0 ? "yes" : strerror(-error));
-}
-
-static void add_part(struct json_object *object, const char *name,
-		     const struct cv_kernel_part *part)
-{
-	cv_json_text(object, name, part->error == 0 ? "in use" : part->why);
-}
-
-static void add_bpf(struct json_object *object, const struct cv_kernel *kernel)
-{
-	static const char *const origins[] = {[CV_KERNEL_ABSENT] = "none",
-					      [CV_KERNEL_PINNED] = "pinned",
-					      [CV_KERNEL_LOADED] = "loaded by this process"};
-	struct json_object *member = json_object_new_object();
-
-	cv_json_text(member, "origin", origins[kernel ? kernel->origin : CV_KERNEL_ABSENT]);
-	if (kernel) {
-		add_part(member, "steer", &kernel->steer);
-		add_part(member, "classify", &kernel->classify);
-		add_part(member, "relay", &kernel->relay);
-	}
-	json_object_object_add(object, "bpf", member);
-}
-
-void cv_show_kernel(const struct cv_control_view *view, const char *argument,
-		    struct json_object *answer)
-{
-	struct json_object *object = json_object_new_object();
-	struct cv_kernel_features features = {0};
-	struct cv_ring_features ring = {0};
-
-	(void)argument;
-	if (cv_kernel_probe(&features) == 0) {
-		cv_json_text(object, "release", features.release);
-		add_verdict(object, "sk_lookup", features.sk_lookup);
-		add_verdict(object, "sockmap_verdict", features.sk_skb_verdict);
-		add_verdict(object, "socket_filter", features.socket_filter);
-		add_verdict(object, "tls", features.tls_ulp);
-	}
-	add_verdict(object, "io_uring", cv_ring_probe(&ring));
-	cv_json_bool(object, "io_uring_single_issuer", ring.single_issuer);
-	cv_json_bool(object, "io_uring_defer_taskrun", ring.defer_taskrun);
-	cv_json_bool(object, "io_uring_buffer_ring", ring.buffer_ring);
-	cv_json_bool(object, "io_uring_multishot_accept", ring.multishot_accept);
-	add_bpf(object, view->kernel);
-	json_object_object_add(answer, "kernel", object);
+	cv_json_u64(answer, "promoted_sessions", promoted);
 }

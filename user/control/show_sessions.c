@@ -29,7 +29,6 @@ struct row {
 	char *destination; /* owned */
 	struct {
 		const char *engine;
-		char state[CV_HANDOVER_TEXT];
 		uint64_t bytes, kernel_bytes;
 	} direction[2];
 };
@@ -58,7 +57,6 @@ static void fill_direction(struct row *row, struct cv_session *session, enum cv_
 	row->direction[direction].bytes = cv_session_bytes(session, direction);
 	row->direction[direction].kernel_bytes = flow->moved_bytes;
 	row->direction[direction].engine = cv_engine_name(cv_engine_index(flow->engine));
-	cv_handover_describe(session, direction, row->direction[direction].state);
 }
 
 /* Returns false when memory is out. */
@@ -99,7 +97,6 @@ static void add_direction(struct json_object *object, const char *key, const str
 	struct json_object *member = json_object_new_object();
 
 	cv_json_text(member, "engine", row->direction[direction].engine);
-	cv_json_text(member, "state", row->direction[direction].state);
 	cv_json_u64(member, "bytes", row->direction[direction].bytes);
 	cv_json_u64(member, "kernel_bytes", row->direction[direction].kernel_bytes);
 	json_object_object_add(object, key, member);
@@ -173,6 +170,11 @@ static void add_tcp(struct json_object *object, int fd)
 	cv_json_u64(member, "rtt_us", info.tcpi_rtt);
 	cv_json_u64(member, "congestion_window", info.tcpi_snd_cwnd);
 	cv_json_u64(member, "retransmits", info.tcpi_total_retrans);
+	cv_json_u64(member, "segment_bytes", info.tcpi_snd_mss);
+	cv_json_u64(member, "largest_received_bytes", info.tcpi_rcv_mss);
+	if (info.tcpi_pacing_rate != UINT64_MAX)
+		cv_json_u64(member, "pacing_bytes_per_s", info.tcpi_pacing_rate);
+	cv_json_u64(member, "delivery_bytes_per_s", info.tcpi_delivery_rate);
 	cv_json_u64(member, "not_sent_bytes", info.tcpi_notsent_bytes);
 	cv_json_u64(member, "unacked_segments", info.tcpi_unacked);
 	if (info.tcpi_max_pacing_rate != UINT64_MAX)
@@ -225,6 +227,39 @@ static void add_leg(struct json_object *object, const char *key, const struct cv
 	json_object_object_add(object, key, member);
 }
 
+static void explain_direction(struct json_object *object, const char *key,
+			      const struct cv_session *session, enum cv_direction direction)
+{
+	struct json_object *member = json_object_object_get(object, key);
+	char text[CV_HANDOVER_TEXT];
+
+	cv_handover_describe(session, direction, text);
+	cv_json_text(member, "state", text);
+	cv_handover_why(session, direction, text);
+	cv_json_text(member, "why_not_faster", text);
+}
+
+/* What engine/choice.h decides by. */
+static void add_choice(struct json_object *object, const struct cv_session *session)
+{
+	struct json_object *member = json_object_new_object();
+
+	cv_json_text(member, "configured", session->worker->config->daemon.engine);
+	cv_json_bool(member, "promoting", session->promoting);
+	cv_json_bool(member, "in_sockmap", session->in_sockmap);
+	cv_json_u64(member, "busy_flows_of_worker", session->worker->busy_flows);
+	cv_json_u64(member, "busy_flows_needed", CV_CHOICE_FLOWS);
+	for (int d = CV_UPLINK; d <= CV_DOWNLINK; d++) {
+		struct json_object *second = json_object_new_object();
+
+		cv_json_u64(second, "last_second_bytes", session->second_bytes[d]);
+		cv_json_u64(second, "wakes", session->second_wakes[d]);
+		cv_json_u64(second, "full_sinks", session->second_fulls[d]);
+		json_object_object_add(member, d == CV_UPLINK ? "uplink" : "downlink", second);
+	}
+	json_object_object_add(object, "choice", member);
+}
+
 /* ---- the two topics ----------------------------------------------------------------------- */
 
 static struct row *next_row(struct row_list *list)
@@ -266,6 +301,9 @@ static void find_session(struct cv_worker_visit *visit, struct cv_session *sessi
 	if (strcmp(search->id_text, text) != 0 || !fill_row(&row, session))
 		return;
 	object = row_json(&row);
+	explain_direction(object, "uplink", session, CV_UPLINK);
+	explain_direction(object, "downlink", session, CV_DOWNLINK);
+	add_choice(object, session);
 	add_leg(object, "client_leg", &session->client);
 	add_leg(object, "upstream_leg", &session->upstream);
 	json_object_array_add(search->array, object);

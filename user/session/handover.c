@@ -104,6 +104,9 @@ void cv_handover_start(struct cv_session *session, enum cv_direction direction)
 	const struct cv_engine *engine;
 
 	if (!ends_are_clear(session, direction) && cv_ktls_take(session, direction) < 0) {
+		atomic_fetch_add_explicit(
+			&session->worker->counters.engine_refused[cv_engine_index(&cv_engine_ktls)],
+			1, memory_order_relaxed);
 		stay(session, direction);
 		return;
 	}
@@ -147,41 +150,58 @@ static const struct cv_layer *needed_layer(const struct cv_leg *leg, bool receiv
 void cv_handover_describe(const struct cv_session *session, enum cv_direction direction,
 			  char text[CV_HANDOVER_TEXT])
 {
+	const struct cv_leg *sink = direction == CV_UPLINK ? &session->upstream : &session->client;
+	const struct cv_flow *flow = &session->flow[direction];
+
+	if (session->flow_active[direction])
+		flow->engine->describe(flow, text, CV_HANDOVER_TEXT);
+	else if (session->flow_ended[direction] || (sink->facts & CV_LEG_FIN_SENT))
+		snprintf(text, CV_HANDOVER_TEXT, "ended");
+	else
+		snprintf(text, CV_HANDOVER_TEXT, "user space");
+}
+
+/* Of a direction that user space moves. */
+static void why_no_engine(const struct cv_session *session, enum cv_direction direction,
+			  char text[CV_HANDOVER_TEXT])
+{
 	bool uplink = direction == CV_UPLINK;
 	const struct cv_leg *source = uplink ? &session->client : &session->upstream;
 	const struct cv_leg *sink = uplink ? &session->upstream : &session->client;
 	const struct cv_layer *receiving = needed_layer(source, true);
 	const struct cv_layer *sending = needed_layer(sink, false);
-	const char *why = "user space: handing over";
+	const char *why = "handing over";
 
-	if (session->flow_active[direction]) {
-		const struct cv_flow *flow = &session->flow[direction];
-		const char *why_not = cv_choice_text(session->engine_why[direction]);
-		size_t len;
-
-		flow->engine->describe(flow, text, CV_HANDOVER_TEXT);
-		len = strlen(text);
-		if (why_not[0])
-			snprintf(text + len, CV_HANDOVER_TEXT - len, "; %s", why_not);
-		return;
-	}
-	if (session->flow_ended[direction] || (sink->facts & CV_LEG_FIN_SENT))
-		why = "ended";
-	else if (session->state < CV_SESSION_RELAY)
-		why = "user space: handshake";
+	if (session->state < CV_SESSION_RELAY)
+		why = "handshake";
 	else if (session->limit)
-		why = "user space: a fallback with rate limits";
+		why = "a fallback with rate limits";
 	else if (session->flow_refused[direction])
-		why = "user space: the engine refused the direction";
+		why = "the engine refused the direction";
 	else if (receiving || sending) {
 		const struct cv_layer *layer = receiving ? receiving : sending;
 		bool records = (receiving ? layer->rx : layer->tx) == CV_RECORDS;
 
-		snprintf(text, CV_HANDOVER_TEXT, "user space: layer %s of the %s leg %s%s",
-			 layer->ops->name, (receiving != NULL) == uplink ? "client" : "upstream",
+		snprintf(text, CV_HANDOVER_TEXT, "layer %s of the %s leg %s%s", layer->ops->name,
+			 (receiving != NULL) == uplink ? "client" : "upstream",
 			 records ? "protects its bytes; kernel TLS: " : "must see its bytes",
 			 records ? cv_ktls_hint(session, receiving ? source : sink) : "");
 		return;
 	}
 	snprintf(text, CV_HANDOVER_TEXT, "%s", why);
+}
+
+void cv_handover_why(const struct cv_session *session, enum cv_direction direction,
+		     char text[CV_HANDOVER_TEXT])
+{
+	const struct cv_leg *sink = direction == CV_UPLINK ? &session->upstream : &session->client;
+	const struct cv_engine *engine = session->flow[direction].engine;
+
+	text[0] = '\0';
+	if (session->flow_active[direction] && engine != &cv_engine_ktls)
+		snprintf(text, CV_HANDOVER_TEXT, "%s",
+			 cv_choice_text(session->engine_why[direction]));
+	else if (!session->flow_active[direction] && !session->flow_ended[direction] &&
+		 !(sink->facts & CV_LEG_FIN_SENT))
+		why_no_engine(session, direction, text);
 }

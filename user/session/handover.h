@@ -37,9 +37,12 @@ enum cv_sockmap_state cv_handover_sockmap(struct cv_worker *worker);
 void cv_handover_reviewed(struct cv_worker *worker);
 
 #define CV_HANDOVER_TEXT 256
-/** cv_handover_describe() - For people: what the engine of @direction waits for, or why it has
- * none. */
+/** cv_handover_describe() - For people: what the engine of @direction waits for. */
 void cv_handover_describe(const struct cv_session *session, enum cv_direction direction,
 			  char text[CV_HANDOVER_TEXT]);
+/** cv_handover_why() - For people: why no faster engine carries @direction; "" if there is none, or
+ * nothing is left to carry. */
+void cv_handover_why(const struct cv_session *session, enum cv_direction direction,
+		     char text[CV_HANDOVER_TEXT]);
 
 #endif

@@ -70,6 +70,18 @@ static bool is_in(struct cv_session *session, int direction, const struct cv_eng
 	return session->flow_active[direction] && session->flow[direction].engine == engine;
 }
 
+/* What was given to @engine, and what it did not take. */
+static void count_try(struct cv_session *session, enum cv_direction direction,
+		      const struct cv_engine *engine, int error)
+{
+	struct cv_worker_counters *counters = &session->worker->counters;
+	size_t index = cv_engine_index(engine);
+
+	atomic_fetch_add_explicit(error ? &counters->engine_refused[index]
+					: &counters->engine_flows[index][direction],
+				  1, memory_order_relaxed);
+}
+
 /* ---- moving ------------------------------------------------------------------------------- */
 
 int cv_handover_try(struct cv_session *session, enum cv_direction direction,
@@ -78,6 +90,7 @@ int cv_handover_try(struct cv_session *session, enum cv_direction direction,
 	struct cv_flow *flow = &session->flow[direction];
 	int error = engine->start(flow);
 
+	count_try(session, direction, engine, error);
 	if (engine == &cv_engine_sockmap && error != -ENOTSUP)
 		session->in_sockmap = true; /* even if refused: the sink may be in already */
 	if (engine == &cv_engine_sockmap && error) {
@@ -86,6 +99,7 @@ int cv_handover_try(struct cv_session *session, enum cv_direction direction,
 		cv_log(CV_LOG_DEBUG, "session %u.%" PRIu64 ": sockmap refuses: %s",
 		       session->worker->index, session->id, strerror(-error));
 		error = cv_engine_copy.start(flow);
+		count_try(session, direction, &cv_engine_copy, error);
 	} else if (!error) {
 		session->engine_why[direction] =
 			engine == &cv_engine_sockmap ? CV_WHY_BEST : session->engine_why[direction];
@@ -152,6 +166,9 @@ static void gather(struct cv_session *session, int d, struct cv_choice_direction
 		.fulls = flow->full_count,
 	};
 	session->reviewed_bytes[d] = total;
+	session->second_bytes[d] = (uint32_t)ret_direction->bytes;
+	session->second_wakes[d] = flow->wake_count;
+	session->second_fulls[d] = flow->full_count;
 	flow->wake_count = flow->full_count = 0;
 	if (active && ret_direction->bytes >= CV_CHOICE_BYTES)
 		ret_direction->packet_bytes = packet_bytes(flow->source_fd);

@@ -77,6 +77,9 @@ struct cv_session {
 	bool in_sockmap;       /* a socket is, until it closes: no more splice */
 	bool promoting;	       /* flows yield to go to sockmap */
 	uint32_t reviewed_bytes[2]; /* of each direction at the last review, modulo 2^32 */
+	/* what that review was told of the second before it, for people */
+	uint32_t second_bytes[2];
+	uint16_t second_wakes[2], second_fulls[2];
 	uint8_t engine_why[2]; /* enum cv_choice_why: why not a faster engine */
 };
 

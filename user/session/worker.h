@@ -38,6 +38,8 @@ struct cv_worker_counters { /* written by the worker, read by anyone */
 	_Atomic uint64_t accepted, relayed_uplink_bytes, relayed_downlink_bytes;
 	_Atomic uint64_t promoted; /* sessions, to sockmap */
 	_Atomic uint64_t engine_bytes[CV_ENGINES][2]; /* uplink, downlink */
+	_Atomic uint64_t engine_flows[CV_ENGINES][2]; /* given to it; one flow may be to several */
+	_Atomic uint64_t engine_refused[CV_ENGINES];  /* ... of these, not taken */
 	_Atomic uint64_t class_bytes[CV_CLASSIFY_CLASSES][2];
 	_Atomic uint64_t handed_over[2], reality_accepted, reality_hybrid, reality_classic;
 	_Atomic uint64_t reasons[CV_WORKER_REASONS];
