@@ -417,6 +417,46 @@ static void test_order(void **state)
 	assert_int_equal(class_after("210"), CV_SNI_CLASS_NONE);
 }
 
+#ifdef CV_MUTATIONS
+/* The second segment of three alone: dots, which are no TLS. */
+static uint32_t class_of_a_middle(void)
+{
+	int listener = listen_on(AF_INET, PORT), server;
+	struct segments_peer peer;
+	uint32_t class;
+
+	make_hello("www.b.example", 200);
+	segments_connect(&peer, PORT);
+	server = accept_one(listener);
+	segments_send(&peer, 100, hello.data + 100, 100, 0);
+	class = class_of(server, TABLE);
+	segments_reset(&peer);
+	(void)close(server);
+	(void)close(listener);
+	return class;
+}
+
+/* Without the rule a segment that came first passes for the first. */
+static void test_order_is_what_decides(void **state)
+{
+	struct cv_kernel *sound_kernel = kernel;
+	struct cv_classify *sound_classify = classify;
+
+	(void)state;
+	skip_unless_ready();
+	assert_int_equal(class_of_a_middle(), CV_SNI_CLASS_NONE);
+	assert_int_equal(setenv("CULVERT_MUTATION", "classify-sequence", 1), 0);
+	assert_int_equal(cv_kernel_open(NULL, true, &kernel), 0);
+	fill_tables();
+	assert_int_equal(class_of_a_middle(), CV_SNI_CLASS_NOT_TLS);
+	assert_int_equal(unsetenv("CULVERT_MUTATION"), 0);
+	classify = cv_classify_free(classify);
+	kernel = cv_kernel_close(kernel);
+	kernel = sound_kernel;
+	classify = sound_classify;
+}
+#endif
+
 /* Part of what was there and part of what was not: nobody knows which the socket keeps. */
 static void test_overlap(void **state)
 {
@@ -645,6 +685,9 @@ int main(void)
 		cmocka_unit_test(test_detach_then_splice),
 		cmocka_unit_test(test_silence),
 		cmocka_unit_test(test_order),
+#ifdef CV_MUTATIONS
+		cmocka_unit_test(test_order_is_what_decides),
+#endif
 		cmocka_unit_test(test_overlap),
 		cmocka_unit_test(test_data_ahead_of_the_accept),
 		cmocka_unit_test(test_broken_checksum),
