@@ -193,7 +193,7 @@ $(O)/%.o: %.c $(DEPENDS) | $(SKELETONS)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
-$(O)/tests/%.o: CPPFLAGS += -Itests -Itests/unit
+$(O)/tests/%.o: CPPFLAGS += -Itests -Itests/unit -Itools
 
 $(LIBRARY): $(call objects,$(LIB_C))
 	$(call say,AR,$@)
@@ -218,6 +218,10 @@ $(TOOLS): $(B)/%: $(O)/tools/%.o $(LIBRARY)
 $(UNITS): $(B)/unit/%: $(O)/tests/unit/%.o $(call objects,$(UNIT_HELPER_C)) $(LIBRARY)
 	$(call say,LD,$@)
 	$(call link,-lcmocka)
+
+# the tool's own files, for its unit tests
+$(filter $(B)/unit/test_culvert_%,$(UNITS)): \
+	$(call objects,$(filter-out tools/culvert.c,$(CLI_C)))
 
 $(BENCHES): $(B)/%: $(O)/tests/bench/%.o $(LIBRARY)
 	$(call say,LD,$@)

@@ -32,9 +32,12 @@ static void clean_text(struct json_object *value, char *text, size_t size)
 	const char *string = json_object_get_string(value);
 
 	snprintf(text, size, "%s", string && *string ? string : "-");
-	for (unsigned char *c = (unsigned char *)text; *c; c++)
-		if (*c < 0x20 || *c == 0x7f || (c[0] == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0))
+	for (unsigned char *c = (unsigned char *)text; *c; c++) {
+		if (c[0] == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0)
+			c[0] = c[1] = '?';
+		else if (*c < 0x20 || *c == 0x7f)
 			*c = '?';
+	}
 }
 
 void cv_text_cell(struct json_object *record, const char *key, char text[CV_CELL_MAX])
