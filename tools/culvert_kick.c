@@ -42,7 +42,8 @@ static int kick(const char *control, const char *user, bool json)
 		if (json)
 			puts(json_object_to_json_string_ext(answer, JSON_C_TO_STRING_PRETTY));
 		else
-			printf("%d sessions of %s ended\n", json_object_get_int(kicked), user);
+			printf("%d session%s of %s ended\n", json_object_get_int(kicked),
+			       json_object_get_int(kicked) == 1 ? "" : "s", user);
 	}
 	json_object_put(answer);
 	return status;

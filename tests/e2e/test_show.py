@@ -2,11 +2,15 @@
 """culvert show: every topic, beside daemons that move bytes."""
 
 import contextlib
+import fcntl
 import json
 import os
+import pty
 import re
 import socket
+import struct
 import subprocess
+import termios
 import time
 
 import pytest
@@ -120,6 +124,95 @@ def test_watch(net, internet, pair):
         text = show(client, "session", "--repeat", "2", "--watch", name)
         assert len(re.findall(r"^id +%s$" % re.escape(name), text, re.M)) == 2
     server.wait_idle()
+
+
+def keys_of(value):
+    """Every key of an answer; those of reasons are reasons."""
+    if isinstance(value, list):
+        return set().union(*map(keys_of, value)) if value else set()
+    if not isinstance(value, dict):
+        return set()
+    return set(value).union(*(keys_of(v) for k, v in value.items() if k != "reasons"))
+
+
+def test_every_key_is_in_the_manual(net, internet, pair):
+    path = os.path.join(os.path.dirname(__file__), "..", "..", "tools", "man", "culvert-show.8")
+    with open(path) as page:
+        words = set(re.findall(r"\w+", page.read()))
+    server, client = pair()
+    with transfer(net, internet):
+        relaying(server)
+        found = set()
+        for topic in TOPICS:
+            found |= keys_of(json.loads(show(server, topic, "--json")))
+        name = server.sessions()[0]["id"]
+        found |= keys_of(json.loads(show(server, "session", name, "--json")))
+        found |= keys_of(json.loads(show(server, "sessions", "--limit", "1", "--json")))
+    assert {"rtt_us", "kernel_bytes", "busy_flows_needed", "origin"} <= found
+    assert not found - words, found - words
+
+
+def on_a_terminal(daemon, words, rows, columns, until):
+    """What culvert writes to a terminal of that size until(text); then Ctrl-C; its exit status."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def take_terminal():
+        os.setsid()
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+    child = subprocess.Popen([os.path.join(rig.build_dir(), "culvert"), "show", *words,
+                              "--control", daemon.control_path],
+                             stdin=slave, stdout=slave, stderr=slave, preexec_fn=take_terminal)
+    os.close(slave)
+    text, deadline = b"", time.monotonic() + 20
+    while not until(text):
+        assert time.monotonic() < deadline, text
+        text += os.read(master, 65536)
+    os.write(master, b"\x03")
+    try:
+        while True:
+            block = os.read(master, 65536)
+            if not block:
+                break
+            text += block
+    except OSError:  # the other end is closed
+        pass
+    os.close(master)
+    return text.decode(), child.wait(10)
+
+
+def test_watch_on_a_terminal(net, internet, pair):
+    """Redrawn in place, never more than fits; Ctrl-C is a good end."""
+    server, client = pair()
+    with contextlib.ExitStack() as stack:
+        for _ in range(30):
+            stack.enter_context(contextlib.closing(rig.tcp(net.client, "127.0.0.1", 1081)))
+        rig.wait_for(lambda: len(client.sessions()) == 30, 5, "thirty sessions")
+        text, status = on_a_terminal(client, ("sessions", "--watch", "0.3"), 12, 40,
+                                     lambda seen: seen.count(b"\033[H") >= 3)
+    assert status == 0 and "^C" in text, text
+    screens = text.split("\033[H")[1:-1]
+    for screen in screens:
+        lines = screen.replace("\033[K", "").replace("\033[J", "").split("\r\n")
+        assert len(lines) == 12, screen
+        assert max(map(len, lines)) == 40 and lines[0].startswith("ID"), screen
+        assert lines[11] == "(20 more)", screen
+    client.wait_idle()
+
+
+def test_order(net, internet, pair):
+    server, client = pair()
+    with contextlib.ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(contextlib.closing(rig.tcp(net.client, "127.0.0.1", 1081)))
+            time.sleep(0.1)
+        rig.wait_for(lambda: len(client.sessions()) == 3, 5, "three sessions")
+        listed = json.loads(show(client, "sessions", "--sort", "age", "--json", "--limit", "2"))
+        ids = [s["id"] for s in listed["sessions"]]
+        oldest = sorted(s["id"] for s in client.sessions())[:2]
+        assert ids == oldest and listed["left_out"] == 1
+    client.wait_idle()
 
 
 def test_engines_add_up(net, internet, pair):
