@@ -177,10 +177,14 @@ def is_among(bare, ours, seconds):
 
 
 def in_time(bare, side, scenario, seconds):
-    """What our side does; again where nothing but the time is wrong: a busy machine does that."""
+    """What our side does; again where nothing but the time is wrong: a busy machine does that.
+
+    An end that had not come when the scenario stopped waiting is a matter of time as well.
+    """
     for _ in range(4):
         ours = scenario(side)
-        if is_among(bare, ours, seconds) or not is_among(bare, ours, float("inf")):
+        late = is_among(bare, ours, float("inf")) or ours[-1].end == "open"
+        if is_among(bare, ours, seconds) or not late:
             break
     return ours
 
@@ -363,6 +367,24 @@ def test_instead_of_finished(sides, what):
     compare(sides, scenario, kinds=("stranger", "sealed"))
 
 
+def test_reset_is_not_late(sides):
+    """A target's RST follows its alert at once; the best of some tries does not depend on load."""
+    def seconds(side):
+        best = 9.0
+        for _ in range(8):
+            client = side.flight(alpn=("http/1.1",))
+            data = INSTEAD["a record far beyond the limit"]
+            prober.send_pieces(client.connection, data, len(data))
+            best = min(best, watch(client.connection).seconds)
+        return best
+    bare = seconds(sides.bare)
+    for kind in ("stranger", "sealed"):
+        ours = seconds(sides.ours[kind])
+        print("%s, %s: ended after %.1f ms, bare %.1f ms" % (sides.name, kind, ours * 1e3,
+                                                            bare * 1e3))
+        assert ours < bare + 0.02
+
+
 def test_wrong_finished(sides):
     def scenario(side):
         client = side.flight(alpn=("http/1.1",))
@@ -542,7 +564,8 @@ def test_data_behind_the_hello(sides):
 
 
 def test_many_probes_leave_nothing(sides):
-    """After everything above nothing hangs around."""
+    """After everything above nothing hangs around, but for probes that are soon over."""
+    def sockets():
+        return [d for d in sides.daemon.descriptors().values() if d.startswith("socket:")]
     sides.daemon.wait_idle()
-    sockets = [d for d in sides.daemon.descriptors().values() if d.startswith("socket:")]
-    assert len(sockets) <= 8, sides.daemon.descriptors()
+    rig.wait_for(lambda: len(sockets()) <= 8, 20, "sockets closed: %s" % sides.daemon.descriptors())

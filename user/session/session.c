@@ -245,13 +245,21 @@ static bool session_is_flushed(const struct cv_session *session)
 	       !session->flow_active[CV_UPLINK] && !session->flow_active[CV_DOWNLINK];
 }
 
-/* Everything the kernel took was acknowledged: an RST cannot swallow it any more. */
-static bool leg_is_delivered(const struct cv_leg *leg)
+/* Everything the kernel took was acknowledged: an RST cannot swallow it any more. With
+ * @sent_is_enough it only has to be on its way. */
+static bool leg_is_delivered(const struct cv_leg *leg, bool sent_is_enough)
 {
-	int unsent = 0;
+	int left = 0;
 
 	return leg->fd < 0 || (leg->facts & CV_LEG_RESET) ||
-	       ioctl(leg->fd, SIOCOUTQ, &unsent) < 0 || unsent == 0;
+	       ioctl(leg->fd, sent_is_enough ? SIOCOUTQNSD : SIOCOUTQ, &left) < 0 || left == 0;
+}
+
+/* observable: a target's RST follows its last words at once; ours must not wait a round trip, or
+ * the 40 ms of a delayed acknowledgement, where we stand for one. */
+static bool stands_for_target(const struct cv_session *session)
+{
+	return session->inbound->security == CV_SECURITY_REALITY && !session->user;
 }
 
 /* Flush both legs; then RST where that is what a side must see, once it has got what came before;
@@ -265,8 +273,8 @@ static void run_finish(struct cv_session *session)
 	cv_buffer_consume(&session->upstream.in, cv_buffer_len(&session->upstream.in));
 	if (!session_is_flushed(session))
 		return;
-	if ((session->abort_client && !leg_is_delivered(client)) ||
-	    (session->abort_upstream && !leg_is_delivered(&session->upstream))) {
+	if ((session->abort_client && !leg_is_delivered(client, stands_for_target(session))) ||
+	    (session->abort_upstream && !leg_is_delivered(&session->upstream, false))) {
 		cv_session_arm(session, DRAIN_POLL_MS);
 		return;
 	}
