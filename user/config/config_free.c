@@ -5,6 +5,7 @@
 #include "config/config_load.h"
 
 #include "crypto/crypto.h"
+#include "policy/edge.h"
 #include "policy/fallback.h"
 #include "policy/replay_cache.h"
 #include "protocol/tls_server.h"
@@ -38,6 +39,7 @@ static void free_inbound(struct cv_inbound *inbound)
 	free(inbound->fallbacks);
 	free_reality(inbound->reality);
 	cv_tls_server_context_free(inbound->tls);
+	cv_edge_free(inbound->edge);
 }
 
 static void free_outbound(struct cv_outbound *outbound)
@@ -64,6 +66,9 @@ struct cv_config *cv_config_free(struct cv_config *config)
 		free_outbound(&config->outbounds[i]);
 	for (size_t i = 0; i < config->trust_store_count; i++)
 		cv_trust_store_free(config->trust_stores[i]);
+	for (size_t i = 0; i < config->sni_class_count; i++)
+		free(config->sni_classes[i]);
+	free(config->sni_classes);
 	free(config->inbounds);
 	free(config->outbounds);
 	free(config->trust_stores);

@@ -2,7 +2,8 @@
 /*
  * config_load.c - from a file to a snapshot: all findings are reported, nothing is half applied.
  *
- *   text -> document (values with lines) -> log, policy, culvert -> inbounds, outbounds -> routing
+ *   text -> document (values with lines) -> log, policy, culvert -> inbounds, edge
+ *        -> outbounds -> routing
  *
  * Routing comes last because its rules name outbounds. The key that signs REALITY's certificates is
  * made here, one per process (REALITY 6.6).
@@ -18,7 +19,7 @@
 #include <string.h>
 
 struct raw_top {
-	struct cv_node log, policy, culvert, inbounds, outbounds, routing;
+	struct cv_node log, policy, culvert, inbounds, outbounds, routing, edge;
 };
 
 static const struct cv_field top_fields[] = {
@@ -28,6 +29,7 @@ static const struct cv_field top_fields[] = {
 	{"inbounds", .type = CV_FIELD_ARRAY, CV_FIELD(struct raw_top, inbounds)},
 	{"outbounds", .type = CV_FIELD_ARRAY, CV_FIELD(struct raw_top, outbounds)},
 	{"routing", .type = CV_FIELD_OBJECT, CV_FIELD(struct raw_top, routing)},
+	{"edge", .type = CV_FIELD_OBJECT, CV_FIELD(struct raw_top, edge)}, /* our own */
 	{"stats", .type = CV_FIELD_IGNORED}, /* always on, see "culvert show" */
 	{"dns", .type = CV_FIELD_WARNED, .why = "names are resolved by this machine's resolver"},
 	{"api", .type = CV_FIELD_WARNED, .why = "see \"culvert show\""},
@@ -80,6 +82,7 @@ static void load_document(const struct cv_document *document)
 	document->load->config->usages = cv_usage_table_new();
 	document->load->out_of_memory |= !document->load->config->usages;
 	cv_load_inbounds(&raw.inbounds);
+	cv_load_edge(&raw.edge);
 	cv_load_outbounds(&raw.outbounds);
 	cv_load_routing(&raw.routing);
 	make_certificate_key(document->load);

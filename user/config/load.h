@@ -80,6 +80,8 @@ void cv_load_culvert(const struct cv_node *node);
 void cv_load_inbounds(const struct cv_node *list);
 void cv_load_outbounds(const struct cv_node *list);
 void cv_load_routing(const struct cv_node *node);
+/** cv_load_edge() - After the inbounds: what names in hellos decide, on each of them. */
+void cv_load_edge(const struct cv_node *node);
 /** cv_load_reality_server() - realitySettings of an inbound; @users add their short ids. */
 void cv_load_reality_server(const struct cv_node *node, const struct cv_user_list *users,
 			    struct cv_inbound *inbound);

@@ -11,6 +11,7 @@
 
 #include "base/address.h"
 #include "base/log.h"
+#include "policy/edge.h"
 #include "policy/router.h"
 #include "policy/usage.h"
 #include "policy/user.h"
@@ -75,6 +76,7 @@ struct cv_inbound {
 	enum cv_security security;
 	struct cv_reality_inbound *reality;
 	struct cv_tls_server_context *tls;
+	struct cv_edge *edge; /* what names in hellos decide; NULL = nothing */
 	uint32_t level;
 };
 
@@ -144,6 +146,8 @@ struct cv_config {
 	size_t outbound_count;
 	struct cv_router *router;
 	struct cv_usage_table *usages; /* of all inbounds' users */
+	char **sni_classes; /* what people call class CV_SNI_CLASS_FIRST + i */
+	size_t sni_class_count;
 	struct cv_level levels[CV_LEVELS];
 	struct cv_daemon_settings daemon;
 	struct cv_ed25519 *certificate_key;   /* one per process, REALITY 6.6 */

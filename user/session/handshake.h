@@ -19,8 +19,9 @@ struct cv_handshake {
 	/* server */
 	struct cv_reality_server *reality;
 	const struct cv_reality_target *target;
-	struct cv_hello_assembler assembler; /* only to choose among several targets */
+	struct cv_hello_assembler assembler; /* only to read a name before anybody else does */
 	bool assembler_used;
+	size_t chosen_target; /* of a REALITY inbound's, by the name in the hello */
 	struct cv_tls_server *tls_server;
 	char server_name[256]; /* of the outer TLS, for fallbacks */
 	char alpn[32];

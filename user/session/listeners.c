@@ -5,11 +5,14 @@
  *   steered  no port is bound: sk_lookup leads the address to our listeners. Changing hands is one
  *            map update, ports below 1024 need no capability, any process may be the next.
  *   bound    SO_REUSEPORT, one socket for each worker; unix paths: one socket for all
+ *
+ * Where names in hellos decide something, a program on the listeners reads them ahead of us.
  */
 #include "session/listeners.h"
 
 #include "base/log.h"
 #include "base/reason.h"
+#include "engine/classify.h"
 #include "engine/steer.h"
 #include "ring/listen.h"
 #include "session/inherited.h"
@@ -18,6 +21,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define BACKLOG 4096
@@ -27,6 +31,7 @@ struct cv_listeners {
 	struct cv_steer *steer; /* NULL: everything is bound */
 	struct cv_inherited inherited;
 	struct cv_inherited bound; /* the workers' descriptors, for a successor */
+	struct cv_classify *classify; /* NULL: names are read in user space only */
 };
 
 /* ---- how ---------------------------------------------------------------------------------- */
@@ -59,6 +64,99 @@ static int decide(struct cv_listeners *listeners)
 	return 0;
 }
 
+/* ---- names -------------------------------------------------------------------------------- */
+
+static int fill_names(struct cv_classify *classify, const struct cv_edge *edge)
+{
+	int error = 0;
+
+	for (size_t i = 0; i < edge->name_count && !error; i++)
+		error = cv_classify_add_name(classify, edge->table, edge->names[i].text,
+					     edge->names[i].class, edge->names[i].action);
+	return error;
+}
+
+static int classify_new(struct cv_listeners *listeners, bool *ret_drops)
+{
+	const struct cv_config *config = listeners->request.config;
+	const char *directory = config->daemon.pin_directory;
+	int error = -ENOENT;
+
+	*ret_drops = false;
+	for (size_t i = 0; i < config->inbound_count; i++) {
+		const struct cv_edge *edge = config->inbounds[i].edge;
+
+		if (!edge)
+			continue;
+		*ret_drops |= edge->drops;
+		error = listeners->classify ? 0 : cv_classify_new(listeners->request.kernel,
+								  directory,
+								  &listeners->classify);
+		if (!error)
+			error = fill_names(listeners->classify, edge);
+		if (error)
+			break;
+	}
+	return error;
+}
+
+/* Without it everything is decided in user space, by the same names. */
+static int prepare_names(struct cv_listeners *listeners)
+{
+	const struct cv_kernel *kernel = listeners->request.kernel;
+	bool drops;
+	int error = classify_new(listeners, &drops);
+
+	if (error) {
+		listeners->classify = cv_classify_free(listeners->classify);
+		if (drops)
+			cv_log(CV_LOG_INFO, "names are read in user space only: %s",
+			       kernel->classify.error ? kernel->classify.why : strerror(-error));
+	}
+	for (unsigned i = 0; i < listeners->request.worker_count; i++)
+		listeners->request.workers[i].classify = listeners->classify;
+	if (drops && error &&
+	    listeners->request.config->daemon.bpf == CV_BPF_REQUIRE) {
+		cv_log(CV_LOG_ERROR, "names cannot be read in the kernel, which is required");
+		return error;
+	}
+	return 0;
+}
+
+/* Also takes the program of a predecessor off that this socket comes from. */
+static int classify_listener(const struct cv_listeners *listeners, const struct cv_inbound *inbound,
+			     const struct cv_sockaddr *address, int fd)
+{
+	const struct cv_edge *edge = inbound->edge;
+	const int unused = 0;
+	int error = 0;
+
+	if (address->any.sa_family == AF_UNIX)
+		return 0;
+	if (!edge || !listeners->classify) {
+		(void)setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof(unused));
+		return 0;
+	}
+	error = cv_classify_add_port(listeners->classify, cv_sockaddr_port(address), edge->table,
+				     edge->not_tls);
+	return error ? error : cv_classify_attach(listeners->classify, fd);
+}
+
+static void classify_listeners(const struct cv_listeners *listeners,
+			       const struct cv_inbound *inbound, const struct cv_sockaddr *address,
+			       const int *fds)
+{
+	int error = 0;
+
+	for (unsigned i = 0; i < listeners->request.worker_count && !error; i++)
+		error = classify_listener(listeners, inbound, address, fds[i]);
+	if (error)
+		cv_log(CV_LOG_WARNING, "inbound %s: names on port %u are read in user space: %s",
+		       inbound->tag, cv_sockaddr_port(address), strerror(-error));
+}
+
+/* ---- life --------------------------------------------------------------------------------- */
+
 int cv_listeners_new(const struct cv_listeners_request *request,
 		     struct cv_listeners **ret_listeners)
 {
@@ -71,6 +169,8 @@ int cv_listeners_new(const struct cv_listeners_request *request,
 	if (request->takeover)
 		cv_inherited_find(&listeners->inherited);
 	error = decide(listeners);
+	if (!error)
+		error = prepare_names(listeners);
 	if (error)
 		(void)cv_listeners_free(listeners);
 	else
@@ -84,6 +184,7 @@ struct cv_listeners *cv_listeners_free(struct cv_listeners *listeners)
 		return NULL;
 	listeners->steer = cv_steer_free(listeners->steer);
 	cv_inherited_close(&listeners->inherited);
+	listeners->classify = cv_classify_free(listeners->classify);
 	free(listeners);
 	return NULL;
 }
@@ -226,6 +327,7 @@ static int give_the_rest(struct cv_listeners *listeners, const struct cv_inbound
 		fd = cv_inherited_take(&listeners->inherited, address);
 		if (fd < 0)
 			break;
+		(void)classify_listener(listeners, inbound, address, fd);
 		if (cv_worker_listen(
 			    &listeners->request.workers[i % listeners->request.worker_count],
 			    inbound, fd) != 0) {
@@ -269,6 +371,7 @@ static int listen_on(struct cv_listeners *listeners, const struct cv_inbound *in
 			: open_bound(listeners, inbound, address, fds);
 	if (error)
 		return refuse(inbound, address, error, 0);
+	classify_listeners(listeners, inbound, address, fds);
 	error = give_to_workers(listeners, inbound, fds);
 	if (!error && !steered)
 		error = give_the_rest(listeners, inbound, address);

@@ -16,6 +16,7 @@
 #include "session/handover.h"
 #include "session/handover_ktls.h"
 #include "session/handshake.h"
+#include "session/session_edge.h"
 #include "session/session_limits.h"
 #include "session/steps.h"
 #include "session/worker.h"
@@ -280,6 +281,7 @@ void cv_step_relay(struct cv_session *session)
 
 void cv_session_relay(struct cv_session *session)
 {
+	cv_edge_leave(session);
 	session->state = CV_SESSION_RELAY;
 	session->handshake = cv_handshake_free(session->handshake);
 	session->last_activity_ms = cv_ring_now_ms(session->worker->ring);

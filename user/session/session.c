@@ -17,6 +17,7 @@
 #include "base/reason.h"
 #include "ring/listen.h"
 #include "session/handshake.h"
+#include "session/session_edge.h"
 #include "session/session_limits.h"
 #include "session/steps.h"
 #include "session/worker.h"
@@ -224,6 +225,7 @@ void cv_session_close(struct cv_session *session, int reason)
 		session->reason = reason;
 		cv_worker_count(session->worker, reason);
 	}
+	cv_edge_leave(session);
 	session->state = CV_SESSION_CLOSED;
 	cv_timer_disarm(session->worker->ring, &session->timer);
 	session->handshake = cv_handshake_free(session->handshake);

@@ -68,6 +68,7 @@ struct cv_session {
 	struct cv_leg *flow_failed;
 	uint16_t sni_class; /* of culvert/classify.h, below CV_CLASSIFY_CLASSES; 0 = none */
 	uint8_t state;
+	uint8_t edge_state; /* enum cv_edge_state: session_edge.h */
 	uint8_t depth; /* of cv_session_run(): nobody frees the slot above 0 */
 	bool flow_active[2], flow_ended[2], flow_refused[2];
 	bool is_fallback; /* relays to a target or fallback, not to what the client asked for */

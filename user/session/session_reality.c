@@ -15,6 +15,7 @@
  */
 #include "session/handshake.h"
 #include "session/preamble.h"
+#include "session/session_edge.h"
 #include "session/steps.h"
 #include "session/worker.h"
 
@@ -64,8 +65,6 @@ void cv_step_reality_begin(struct cv_session *session)
 		dial_target(session, &reality->targets[0]);
 		return;
 	}
-	cv_hello_assembler_init(&session->handshake->assembler);
-	session->handshake->assembler_used = true;
 	session->state = CV_SESSION_EXPECT_SNI;
 	cv_session_arm(session, SNI_WAIT_MS);
 	cv_leg_recv(&session->client);
@@ -73,53 +72,28 @@ void cv_step_reality_begin(struct cv_session *session)
 
 /* ---- choosing among several targets ------------------------------------------------------- */
 
-static bool lists_name(const struct cv_reality_target *target, const char *name)
+static void dial_chosen(struct cv_session *session)
 {
-	for (size_t i = 0; i < target->server_name_count; i++)
-		if (strcmp(target->server_names[i], name) == 0)
-			return true;
-	return false;
-}
+	const struct cv_reality_inbound *reality = session->inbound->reality;
 
-static const struct cv_reality_target *choose_target(const struct cv_reality_inbound *reality,
-						     const struct cv_hello_assembler *assembler)
-{
-	struct cv_client_hello *hello = malloc(sizeof(*hello));
-	const struct cv_reality_target *chosen = &reality->targets[0];
-
-	if (hello && cv_client_hello_parse(cv_buffer_span(&assembler->message), hello) == 0)
-		for (size_t i = reality->target_count; i-- > 0;)
-			if (lists_name(&reality->targets[i], hello->server_name))
-				chosen = &reality->targets[i];
-	free(hello);
-	return chosen;
+	dial_target(session, &reality->targets[session->handshake->chosen_target]);
 }
 
 /* The bytes stay in client.in: they are mirrored once the target is connected. */
 void cv_step_expect_sni(struct cv_session *session)
 {
-	struct cv_handshake *handshake = session->handshake;
-	struct cv_span bytes = cv_buffer_span(&session->client.in);
-	size_t used;
-	int result;
-
-	cv_hello_assembler_done(&handshake->assembler);
-	cv_hello_assembler_init(&handshake->assembler);
-	result = bytes.len_bytes ? cv_hello_assembler_add(&handshake->assembler, bytes, &used)
-				 : -EAGAIN;
-	if (result == -EAGAIN && !(session->client.facts & CV_LEG_FIN_RECEIVED) &&
-	    bytes.len_bytes < CV_LEG_IN_LIMIT / 2) {
+	if (session->edge_state == CV_EDGE_DROPPED)
+		cv_buffer_consume(&session->client.in, cv_buffer_len(&session->client.in));
+	if (cv_edge_look(session) == CV_EDGE_PASSED ||
+	    (session->client.facts & CV_LEG_FIN_RECEIVED))
+		dial_chosen(session);
+	else
 		cv_leg_recv(&session->client);
-		return;
-	}
-	dial_target(session, result == 0 ? choose_target(session->inbound->reality,
-							 &handshake->assembler)
-					 : &session->inbound->reality->targets[0]);
 }
 
 void cv_step_sni_timeout(struct cv_session *session)
 {
-	dial_target(session, &session->inbound->reality->targets[0]);
+	dial_chosen(session);
 }
 
 /* ---- mirroring ---------------------------------------------------------------------------- */
@@ -371,7 +345,8 @@ void cv_step_reality(struct cv_session *session)
 
 	if (cv_buffer_len(&target->in) > 0)
 		take_target_bytes(session);
-	if (is_deciding(session) && cv_buffer_len(&client->in) > 0 && feeds_client(session))
+	if (is_deciding(session) && cv_buffer_len(&client->in) > 0 && feeds_client(session) &&
+	    !cv_edge_holds(session))
 		take_client_bytes(session);
 	if (is_deciding(session) && (target->facts & (CV_LEG_FIN_RECEIVED | CV_LEG_RESET)))
 		obey(session, cv_reality_server_target_eof(reality));

@@ -11,6 +11,7 @@
  */
 #include "session/handshake.h"
 #include "session/preamble.h"
+#include "session/session_edge.h"
 #include "session/session_limits.h"
 #include "session/steps.h"
 #include "session/worker.h"
@@ -72,12 +73,14 @@ static void tls_established(struct cv_session *session)
 void cv_step_tls(struct cv_session *session)
 {
 	struct cv_leg *client = &session->client;
+	const bool held = cv_buffer_len(&client->in) > 0 && cv_edge_holds(session);
 	struct cv_span in = cv_buffer_span(&client->in);
-	size_t before = in.len_bytes;
+	size_t before = held ? 0 : in.len_bytes;
 	int result = before ? cv_tls_server_read(session->handshake->tls_server, &in) : -EAGAIN;
 	int error = move_tls_output(session);
 
-	cv_buffer_consume(&client->in, before - in.len_bytes);
+	if (before)
+		cv_buffer_consume(&client->in, before - in.len_bytes);
 	if (error)
 		cv_session_close(session, error);
 	else if (result == 0)
