@@ -432,6 +432,44 @@ static void test_small_buffers(void **state)
 			  200000 + 7777u * (unsigned)i, true);
 }
 
+/* What a full socket makes the kernel keep back is seen, and reaches TCP once there is room. */
+static void test_kept_back(void **state)
+{
+	static const uint8_t zeros[CV_TLS_PLAINTEXT_MAX];
+	struct stage *stage = stage_open(&(struct options){
+		.suite = 0x1301, .max_pipes = 8, .small_buffers = 4096});
+	struct cv_ktls *ktls;
+	uint64_t written = 0, got = 0;
+	uint8_t bytes[CV_TLS_RECORD_MAX];
+	ssize_t count;
+
+	(void)state;
+	stage_start(stage);
+	ktls = stage->leg.ktls;
+	assert_true(cv_ktls_is_pushed(ktls));
+	while ((count = send(ktls->fd, zeros, sizeof(zeros), MSG_DONTWAIT | MSG_NOSIGNAL)) > 0) {
+		cv_ktls_wrote(ktls, (size_t)count);
+		written += (uint64_t)count;
+	}
+	assert_int_equal(errno, EAGAIN);
+	assert_true(written > 0);
+	assert_false(cv_ktls_is_pushed(ktls));
+	for (uint64_t until_ms = cv_clock_ms() + LIMIT_MS; !cv_ktls_is_pushed(ktls);) {
+		count = recv(stage->far.fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+		got += count > 0 ? (uint64_t)count : 0;
+		assert_true(cv_clock_ms() < until_ms);
+	}
+	assert_int_equal(cv_ktls_close_notify(ktls), 0);
+	while (!cv_ktls_is_pushed(ktls))
+		;
+	assert_int_equal(shutdown(ktls->fd, SHUT_WR), 0);
+	while ((count = recv(stage->far.fd, bytes, sizeof(bytes), 0)) > 0)
+		got += (uint64_t)count;
+	assert_int_equal(got, written + 2 + cv_ktls_sent_records(ktls) * 22);
+	assert_int_equal(shutdown(stage->far.fd, SHUT_WR), 0);
+	stage_close(stage);
+}
+
 /* A half-close: the other direction lives on. */
 static void test_half_close(void **state)
 {
@@ -707,6 +745,7 @@ int main(void)
 		cmocka_unit_test(test_bulk_both_ends),
 		cmocka_unit_test(test_bulk_without_pipes),
 		cmocka_unit_test(test_small_buffers),
+		cmocka_unit_test(test_kept_back),
 		cmocka_unit_test(test_half_close),
 		cmocka_unit_test(test_truncation_is_told_apart),
 		cmocka_unit_test(test_queued_records),

@@ -18,7 +18,6 @@
  *  - a failed read is final: some kernels never say so again.
  */
 #include "base/container.h"
-#include "base/mutation.h"
 #include "engine/flow.h"
 #include "engine/ktls.h"
 #include "engine/pipe_pool.h"
@@ -79,7 +78,7 @@ static void close_sink(struct cv_flow *flow)
 	int error = sink ? cv_ktls_close_notify(sink) : 0;
 
 	if (error == -EAGAIN || (sink && !error && !cv_ktls_is_pushed(sink) &&
-				 cv_rule_holds("ktls-push") && ++flow->block_end < PUSH_LOOKS)) {
+				 ++flow->block_end < PUSH_LOOKS)) {
 		set_state(flow, KTLS_CLOSING);
 		cv_flow_wait_sink(flow, ready);
 		return;

@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/reason.h"
+#include "engine/ktls.h"
 #include "ring/listen.h"
 #include "session/handshake.h"
 #include "session/session_edge.h"
@@ -253,6 +254,8 @@ static bool leg_is_delivered(const struct cv_leg *leg, bool sent_is_enough)
 {
 	int left = 0;
 
+	if (leg->fd >= 0 && leg->ktls && leg->ktls->tx_on && !cv_ktls_is_pushed(leg->ktls))
+		return false;
 	return leg->fd < 0 || (leg->facts & CV_LEG_RESET) ||
 	       ioctl(leg->fd, sent_is_enough ? SIOCOUTQNSD : SIOCOUTQ, &left) < 0 || left == 0;
 }
