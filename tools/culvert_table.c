@@ -137,6 +137,22 @@ void cv_print_columns(FILE *out, struct json_object *array, const struct cv_colu
 
 /* ---- records ------------------------------------------------------------------------------ */
 
+/* "vless, receiving opaque, sending clear": one of several small things. */
+static void print_item(FILE *out, struct json_object *item)
+{
+	const char *before = "";
+
+	json_object_object_foreach(item, key, value)
+	{
+		char text[CV_CELL_MAX * 2];
+
+		clean_text(value, text, sizeof(text));
+		fprintf(out, "%s%s%s%s", before, *before ? key : "", *before ? " " : "", text);
+		before = ", ";
+	}
+	fputc('\n', out);
+}
+
 static void print_items(FILE *out, struct json_object *array, int depth)
 {
 	for (size_t i = 0; i < json_object_array_length(array); i++) {
@@ -144,7 +160,8 @@ static void print_items(FILE *out, struct json_object *array, int depth)
 		char text[CV_CELL_MAX * 2];
 
 		if (json_object_is_type(item, json_type_object)) {
-			cv_print_record(out, item, depth);
+			fprintf(out, "%*s", depth, "");
+			print_item(out, item);
 			continue;
 		}
 		clean_text(item, text, sizeof(text));

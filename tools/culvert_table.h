@@ -35,8 +35,8 @@ void cv_direction_cell(struct json_object *record, const char *key, char text[CV
  * most @limit records, 0 = all; says how many were left out. */
 void cv_print_columns(FILE *out, struct json_object *array, const struct cv_column *columns,
 		      size_t count, size_t limit);
-/** cv_print_record() - One record as "key value" lines, objects and arrays indented below. Numbers
- * in the unit that their key names. */
+/** cv_print_record() - One record as "key value" lines, objects and arrays indented below; objects
+ * in arrays in a line each. Numbers in the unit that their key names. */
 void cv_print_record(FILE *out, struct json_object *record, int depth);
 /** cv_print_screen() - @text's first @rows lines, cut after @columns characters, onto a terminal
  * that may show something else now. */

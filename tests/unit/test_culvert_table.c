@@ -110,7 +110,8 @@ static void test_records(void **state)
 	FILE *out = fmemopen(text, sizeof(text), "w");
 	struct json_object *record =
 		parsed("{\"id\":\"0.7\",\"queued_bytes\":2048,\"usable\":true,\"empty\":[],"
-		       "\"facts\":[\"one\",\"t\\u001bwo\"],\"tcp\":{\"rtt_us\":1500}}");
+		       "\"facts\":[\"one\",\"t\\u001bwo\",{\"name\":\"x\",\"rx\":\"a\\nb\"}],"
+		       "\"tcp\":{\"rtt_us\":1500}}");
 
 	(void)state;
 	cv_print_record(out, record, 0);
@@ -122,6 +123,7 @@ static void test_records(void **state)
 				  "facts\n"
 				  "  one\n"
 				  "  t?wo\n"
+				  "  x, rx a?b\n"
 				  "tcp\n"
 				  "  rtt_us                   1.5 ms\n");
 	json_object_put(record);

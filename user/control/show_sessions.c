@@ -170,8 +170,8 @@ static void add_tcp(struct json_object *object, int fd)
 	cv_json_u64(member, "rtt_us", info.tcpi_rtt);
 	cv_json_u64(member, "congestion_window", info.tcpi_snd_cwnd);
 	cv_json_u64(member, "retransmits", info.tcpi_total_retrans);
-	cv_json_u64(member, "segment_bytes", info.tcpi_snd_mss);
-	cv_json_u64(member, "largest_received_bytes", info.tcpi_rcv_mss);
+	cv_json_u64(member, "send_mss", info.tcpi_snd_mss);
+	cv_json_u64(member, "receive_mss", info.tcpi_rcv_mss);
 	if (info.tcpi_pacing_rate != UINT64_MAX)
 		cv_json_u64(member, "pacing_bytes_per_s", info.tcpi_pacing_rate);
 	cv_json_u64(member, "delivery_bytes_per_s", info.tcpi_delivery_rate);
