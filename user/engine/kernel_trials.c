@@ -8,6 +8,7 @@
 #include "engine/kernel_parts.h"
 #include "engine/kernel_pins.h"
 #include "engine/kernel_probe.h"
+#include "engine/ktls.h"
 #include "ring/ring.h"
 
 #include <bpf/libbpf.h>
@@ -148,6 +149,21 @@ static void add_tls(struct list *list)
 	}
 }
 
+/* The daemon's own verdict: records, alerts and the versions without known faults. */
+static void add_tls_verdict(struct list *list)
+{
+	struct cv_ktls_support support;
+
+	cv_ktls_probe(CV_KTLS_AUTO, &support);
+	add(list, "ktls", support.usable ? 0 : -EOPNOTSUPP, support.why,
+	    "user space does the records");
+	if (!support.usable)
+		cv_ktls_probe(CV_KTLS_FORCE, &support);
+	add(list, "ktls_key_update", support.rekey ? 0 : -EOPNOTSUPP,
+	    support.usable ? "keys cannot be changed before Linux 6.14" : support.why,
+	    "a session ends when its peer changes keys");
+}
+
 /* ---- the rest ----------------------------------------------------------------------------- */
 
 static void add_flag(struct list *list, const char *name, bool found, const char *without)
@@ -226,5 +242,6 @@ size_t cv_kernel_try_all(struct cv_kernel_trial *ret_trials)
 	add_bpf(&list);
 	add_pins(&list);
 	add_tls(&list);
+	add_tls_verdict(&list);
 	return list.count;
 }
