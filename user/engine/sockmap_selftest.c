@@ -10,7 +10,8 @@
  *   limit	a receiver that does not read stops the sender; FIN then comes after the last byte
  *
  * Every stream is a function of its position. The engine itself is used, with a ring and slots of
- * its own; its sockets are nobody else's. A rule that does not hold twice is broken here.
+ * its own; its sockets are nobody else's. A wrong byte or an early FIN is enough; who is late gets
+ * a second chance.
  */
 #include "engine/sockmap_selftest.h"
 
@@ -239,9 +240,11 @@ static int play(struct bench *bench, bool sending, const char *stage)
 	int error = 0;
 
 	while (complete < bench->count && !error) {
-		if (cv_clock_ms() > end_ms)
-			return broken(bench, "%s: %zu of %zu pairs stalled", stage,
-				      bench->count - complete, bench->count);
+		if (cv_clock_ms() > end_ms) {
+			(void)broken(bench, "%s: %zu of %zu pairs stalled", stage,
+				     bench->count - complete, bench->count);
+			return -ETIMEDOUT;
+		}
 		for (size_t i = 0; i < bench->count && sending; i++)
 			for (int d = 0; d < 2; d++)
 				send_some(&bench->pairs[i], d, 3000);
@@ -452,9 +455,10 @@ int cv_sockmap_selftest_run(const struct cv_kernel *kernel, char *ret_why)
 	error = bench_open(kernel, bench);
 	if (!error)
 		error = run_stages(bench);
-	if (error == -EILSEQ) { /* once may be a machine that had no time */
+	if (error == -ETIMEDOUT) { /* once may be a machine that had no time */
 		ret_why[0] = '\0';
 		error = run_stages(bench);
+		error = error == -ETIMEDOUT ? -EILSEQ : error;
 	}
 	if (error && !ret_why[0])
 		(void)snprintf(ret_why, CV_SELFTEST_WHY, "cannot be tested: %s", strerror(-error));
