@@ -42,7 +42,7 @@
 #define HOLD_FIRST_MS 1000
 #define HOLD_MAX_MS 64000
 #define CALM_MS 30000 /* live this long: the next hold is a first one again */
-#define GIVE_UP_MS 5000
+#define GIVE_UP_MS 60000
 #define STATE_ESTABLISHED 1
 #define STATE_CLOSE_WAIT 8
 
@@ -137,6 +137,16 @@ static int written_exactly(int fd, uint64_t *ret_bytes)
 	return error ? error : -EAGAIN;
 }
 
+/* A sink with an empty queue that takes nothing: the kernel gave up, and said so by an error of the
+ * socket, which stays for whoever reads it; or it is out of memory for sockets and tries again. */
+static bool is_given_up(const struct cv_flow *flow, const struct cv_sockmap_slot *slot)
+{
+	struct pollfd sink = {.fd = flow->sink_fd};
+
+	return (poll(&sink, 1, 0) == 1 && (sink.revents & POLLERR)) ||
+	       cv_ring_now_ms(flow->env->ring) > slot->asked_ms + GIVE_UP_MS;
+}
+
 /* 0 = the sink has taken everything that was redirected; -EAGAIN = not yet; else -errno. */
 static int flushed(struct cv_flow *flow)
 {
@@ -154,8 +164,8 @@ static int flushed(struct cv_flow *flow)
 		slot->written_bytes = taken;
 		slot->wait_ms = 1;
 		flow->last_move_ms = slot->asked_ms = cv_ring_now_ms(flow->env->ring);
-	} else if (queued == 0 && cv_ring_now_ms(flow->env->ring) > slot->asked_ms + GIVE_UP_MS) {
-		return -EPIPE; /* room enough, and nothing goes into it: the kernel gave up */
+	} else if (queued == 0 && is_given_up(flow, slot)) {
+		return -EPIPE;
 	}
 	return -EAGAIN;
 }
