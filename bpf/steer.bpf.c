@@ -9,6 +9,9 @@
  *     steer_listeners[slot]   empty: SK_PASS likewise
  *     bpf_sk_assign()         the worker that owns this listener accepts
  *
+ * A port that `culvert load --ports` has not allowed is never steered: whoever may write
+ * steer_ports could otherwise take any service of the machine over.
+ *
  * One update of a value in steer_ports moves a port to other listeners at once: that is the whole
  * of a restart without a gap. Only SYNs (and what else meets no established socket) come here.
  */
@@ -43,6 +46,13 @@ struct {
 	__type(key, __u32);
 	__type(value, struct cv_steer_counter);
 } steer_counters SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, CV_STEER_PORT_WORDS);
+	__type(key, __u32);
+	__type(value, __u64);
+} steer_forbidden SEC(".maps");
 
 /* murmur3's last mixing: the low bits depend on every bit of @word. */
 static __u32 mix(__u32 word)
@@ -91,6 +101,14 @@ static const struct cv_steer_port *port_find(const struct bpf_sk_lookup *lookup)
 	return bpf_map_lookup_elem(&steer_ports, &key);
 }
 
+static _Bool is_forbidden(__u32 port)
+{
+	__u32 word = port / 64;
+	const __u64 *bits = bpf_map_lookup_elem(&steer_forbidden, &word);
+
+	return !bits || (*bits >> (port % 64) & 1);
+}
+
 SEC("sk_lookup")
 int steer(struct bpf_sk_lookup *lookup)
 {
@@ -103,7 +121,7 @@ int steer(struct bpf_sk_lookup *lookup)
 	if (lookup->protocol != IPPROTO_TCP)
 		return SK_PASS;
 	port = port_find(lookup);
-	if (!port || port->slot_count == 0)
+	if (!port || port->slot_count == 0 || is_forbidden(lookup->local_port))
 		return SK_PASS;
 	index = port->counter;
 	counter = bpf_map_lookup_elem(&steer_counters, &index);

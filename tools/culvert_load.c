@@ -10,6 +10,7 @@
 #include "version.h"
 
 #include <bpf/libbpf.h>
+#include <culvert/steer.h>
 #include <errno.h>
 #include <getopt.h>
 #include <grp.h>
@@ -21,6 +22,7 @@
 
 struct request {
 	struct cv_pins_request pins;
+	uint64_t forbidden[CV_STEER_PORT_WORDS];
 	bool json, force, verbose;
 };
 
@@ -53,17 +55,35 @@ static bool find_group(const char *name, gid_t *ret_gid)
 	return group || (*name && !*end);
 }
 
+/* "443,8000-8100": everything else is forbidden. */
+static bool read_ports(const char *text, struct request *request)
+{
+	memset(request->forbidden, 0xff, sizeof(request->forbidden));
+	request->pins.forbidden = request->forbidden;
+	do {
+		char *end;
+		unsigned long first = strtoul(text, &end, 10), last = first;
+
+		if (end != text && *end == '-')
+			last = strtoul(text = end + 1, &end, 10);
+		if (end == text || first < 1 || last > 65535 || first > last ||
+		    (*end && *end != ','))
+			return false;
+		for (unsigned long port = first; port <= last; port++)
+			request->forbidden[port / 64] &= ~(1ull << port % 64);
+		text = *end ? end + 1 : end;
+	} while (*text);
+	return true;
+}
+
 /* False after telling what is wrong. */
 static bool read_options(int argc, char **argv, const char *usage, struct request *request)
 {
 	static const struct option options[] = {
-		{"directory", required_argument, NULL, 'd'},
-		{"user", required_argument, NULL, 'u'},
-		{"group", required_argument, NULL, 'g'},
-		{"json", no_argument, NULL, 'j'},
-		{"force", no_argument, NULL, 'f'},
-		{"verbose", no_argument, NULL, 'v'},
-		{NULL, 0, NULL, 0},
+		{"directory", required_argument, NULL, 'd'}, {"user", required_argument, NULL, 'u'},
+		{"group", required_argument, NULL, 'g'},     {"json", no_argument, NULL, 'j'},
+		{"ports", required_argument, NULL, 'p'},     {"force", no_argument, NULL, 'f'},
+		{"verbose", no_argument, NULL, 'v'},         {NULL, 0, NULL, 0},
 	};
 	bool good = true;
 	int option;
@@ -75,6 +95,8 @@ static bool read_options(int argc, char **argv, const char *usage, struct reques
 			good = find_user(optarg, &request->pins.uid);
 		else if (option == 'g')
 			good = find_group(optarg, &request->pins.gid);
+		else if (option == 'p')
+			good = read_ports(optarg, request);
 		else if (option == 'j')
 			request->json = true;
 		else if (option == 'f')
@@ -92,9 +114,9 @@ static bool read_options(int argc, char **argv, const char *usage, struct reques
 	return false;
 }
 
-static struct request defaults(void)
+static void set_defaults(struct request *request)
 {
-	return (struct request){
+	*request = (struct request){
 		.pins = {.directory = CV_KERNEL_DIRECTORY,
 			 .culvert = CULVERT_VERSION,
 			 .uid = (uid_t)-1,
@@ -135,12 +157,13 @@ static void print_text(const struct cv_pins_request *request, const struct cv_pi
 
 int cv_cmd_load(int argc, char **argv)
 {
-	struct request request = defaults();
+	struct request request;
 	struct cv_pins_result result;
 	int error;
 
+	set_defaults(&request);
 	if (!read_options(argc, argv,
-			  "load [--directory D] [--user NAME] [--group NAME] "
+			  "load [--directory D] [--user NAME] [--group NAME] [--ports LIST] "
 			  "[--verbose] [--json]",
 			  &request))
 		return CV_EXIT_USAGE;
@@ -157,10 +180,11 @@ int cv_cmd_load(int argc, char **argv)
 
 int cv_cmd_unload(int argc, char **argv)
 {
-	struct request request = defaults();
+	struct request request;
 	char why[CV_PINS_WHY];
 	int error;
 
+	set_defaults(&request);
 	if (!read_options(argc, argv, "unload [--directory D] [--force]", &request))
 		return CV_EXIT_USAGE;
 	libbpf_set_print(NULL);

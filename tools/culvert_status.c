@@ -142,6 +142,36 @@ static struct json_object *port_json(const struct cv_kernel *kernel, const struc
 	return object;
 }
 
+/* "443,8000-8100", "" for all. */
+static void add_allowed(struct json_object *root, const struct cv_kernel *kernel)
+{
+	char text[256] = "";
+	size_t len = 0;
+	uint64_t bits = 0;
+	bool any = false;
+	int first = -1;
+
+	for (uint32_t port = 0; port <= 65536 && len < sizeof(text); port++) {
+		const uint32_t word = port / 64;
+		bool allowed;
+
+		if (port % 64 == 0 && port < 65536 &&
+		    bpf_map_lookup_elem(kernel->steer_forbidden_fd, &word, &bits) != 0)
+			return;
+		allowed = port < 65536 && !(bits >> port % 64 & 1);
+		any |= !allowed && port < 65536;
+		if (allowed && first < 0)
+			first = (int)port;
+		if (allowed || first < 0)
+			continue;
+		len += (size_t)snprintf(text + len, sizeof(text) - len,
+					first + 1 < (int)port ? "%s%d-%u" : "%s%d", len ? "," : "",
+					first, port - 1);
+		first = -1;
+	}
+	add(root, "ports", any ? text : "");
+}
+
 static void add_ports(struct json_object *root, const char *directory)
 {
 	struct json_object *ports = array_of(root, "addresses");
@@ -153,6 +183,8 @@ static void add_ports(struct json_object *root, const char *directory)
 		return;
 	if (kernel->steer.error)
 		add(root, "steer_error", kernel->steer.why);
+	else
+		add_allowed(root, kernel);
 	while (!kernel->steer.error &&
 	       bpf_map_get_next_key(kernel->steer_ports_fd, previous, &key) == 0) {
 		if (bpf_map_lookup_elem(kernel->steer_ports_fd, &key, &port) == 0)
@@ -247,6 +279,8 @@ static void print_status(struct json_object *root)
 	}
 	if (get(root, "steer_error"))
 		printf("steer: %s\n", text_of(root, "steer_error"));
+	if (*text_of(root, "ports"))
+		printf("only these ports: %s\n", text_of(root, "ports"));
 	print_ports(get(root, "addresses"));
 }
 

@@ -13,6 +13,9 @@
 #define CV_STEER_SLOTS 16384 /* listeners: one for each worker of each of those */
 #define CV_STEER_NAME_BYTES 24
 
+/* steer_forbidden: one bit for each port that is never steered; frozen once loaded */
+#define CV_STEER_PORT_WORDS 1024 /* of 64 bits */
+
 enum cv_steer_family { CV_STEER_ANY = 0, CV_STEER_IPV4 = 4, CV_STEER_IPV6 = 6 };
 
 /* steer_ports: looked up as (family, address), (family, all zero), (CV_STEER_ANY, all zero) */

@@ -220,6 +220,42 @@ def test_another_network_namespace(net, tmp, empty):
                     wait=(("127.0.0.1", 1090),))
 
 
+def test_only_these_ports(net, tmp, empty):
+    """--ports: others are bound, and stay whose they are, whatever the daemon's user writes."""
+    assert empty.culvert("load", "--ports", "0,70000").returncode == 2
+    empty.load("--user", str(pins.NOBODY), "--ports", "1093,2000-2001")
+    assert empty.status()["ports"] == "1093,2000-2001"
+    config = rig.socks_only_config("1093,1094", listen=rig.SERVER_IP)
+    os.chmod(tmp, 0o777)
+    daemon = rig.Culvert(net.server, tmp, config, bpf="require", pinDirectory=empty.directory,
+                         prefix=pins.UNPRIVILEGED, wait=((rig.SERVER_IP, 1093),))
+    with rig.running(daemon):
+        assert set(empty.addresses()) == {"%s:1093" % rig.SERVER_IP}
+        for port in (1093, 1094):
+            assert rig.accepts(net.client, rig.SERVER_IP, port)
+        # a key for a forbidden port, put there by the daemon's user: no effect
+        tool = [rig.find_program("bpftool"), "-j", "map"]
+        ports = ["pinned", os.path.join(empty.directory, "steer_ports")]
+        entry = json.loads(subprocess.run(tool + ["dump"] + ports, check=True, capture_output=True,
+                                          text=True).stdout)[0]
+        key = [int(byte, 16) for byte in entry["key"]]
+        key[2:4] = (3333).to_bytes(2, "little")
+        subprocess.run(list(pins.UNPRIVILEGED[:-1]) + tool + ["update"] + ports + ["key"] +
+                       [str(byte) for byte in key] + ["value"] +
+                       [str(int(byte, 16)) for byte in entry["value"]], check=True)
+        assert len(empty.addresses()) == 2
+        assert not rig.accepts(net.client, rig.SERVER_IP, 3333)
+        for who in ([], list(pins.UNPRIVILEGED)):  # frozen, and not the daemon's
+            done = subprocess.run(who + tool + [
+                "update", "pinned", os.path.join(empty.directory, "steer_forbidden"), "key", "52",
+                "0", "0", "0", "value"] + ["0"] * 8, capture_output=True)
+            assert done.returncode != 0
+    empty.load("--user", str(pins.NOBODY))
+    assert empty.status()["ports"] == "1093,2000-2001", "without --ports nothing changes"
+    empty.load("--ports", "1-65535")
+    assert empty.status()["ports"] == "1-65535"
+
+
 # ---- versions ------------------------------------------------------------------------------------
 
 

@@ -170,6 +170,7 @@ static void fail_all(struct cv_kernel *kernel, int error, const char *why)
 static void no_descriptors(struct cv_kernel *kernel)
 {
 	kernel->steer_ports_fd = kernel->steer_listeners_fd = kernel->steer_counters_fd = -1;
+	kernel->steer_forbidden_fd = -1;
 	kernel->classify_program_fd = kernel->classify_names_fd = -1;
 	kernel->classify_results_fd = kernel->classify_counters_fd = -1;
 	kernel->classify_ports_fd = -1;

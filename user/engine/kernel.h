@@ -29,7 +29,7 @@ struct cv_kernel {
 	enum cv_kernel_origin origin;
 
 	struct cv_kernel_part steer; /* <culvert/steer.h> */
-	int steer_ports_fd, steer_listeners_fd, steer_counters_fd;
+	int steer_ports_fd, steer_listeners_fd, steer_counters_fd, steer_forbidden_fd;
 
 	struct cv_kernel_part classify; /* <culvert/classify.h> */
 	int classify_program_fd;

@@ -46,6 +46,8 @@ static const struct cv_pin steer_pins[] = {
 	 offsetof(struct cv_kernel, steer_listeners_fd)},
 	{"steer_counters", CV_PIN_MAP, CV_PIN_DAEMON_WRITES,
 	 offsetof(struct cv_kernel, steer_counters_fd)},
+	{"steer_forbidden", CV_PIN_MAP, CV_PIN_DAEMON_READS,
+	 offsetof(struct cv_kernel, steer_forbidden_fd)},
 	{"steer", CV_PIN_PROGRAM, CV_PIN_LOADER_ONLY, 0},
 	{"steer_link", CV_PIN_LINK, CV_PIN_LOADER_ONLY, 0},
 	{NULL, CV_PIN_MAP, CV_PIN_LOADER_ONLY, 0},

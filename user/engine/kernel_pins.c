@@ -15,6 +15,7 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <culvert/steer.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -221,12 +222,16 @@ static bool somebody_listens(const char *directory)
 
 /* ---- load --------------------------------------------------------------------------------- */
 
-/* The owner reads (and writes), and so does the group if there is one. */
+/*
+ * What the daemon writes becomes its user's or its group's. What it only reads stays the loader's:
+ * an owner could give itself the right to write.
+ */
 static int give_pin(const struct cv_pins_request *request, const char *name,
 		    enum cv_pin_access access)
 {
-	mode_t mode = access == CV_PIN_DAEMON_READS ? 0400 : 0600;
-	bool has_group = request->gid != (gid_t)-1;
+	const bool reads = access == CV_PIN_DAEMON_READS;
+	const bool has_group = request->gid != (gid_t)-1, has_user = request->uid != (uid_t)-1;
+	mode_t mode = reads ? (has_user ? 0444 : 0400) : 0600;
 	char path[PATH_MAX];
 	int error = cv_pins_path(request->directory, name, path);
 
@@ -234,8 +239,8 @@ static int give_pin(const struct cv_pins_request *request, const char *name,
 		return error;
 	if (has_group)
 		mode |= mode >> 3;
-	if ((request->uid != (uid_t)-1 || has_group) &&
-	    chown(path, request->uid, request->gid) != 0)
+	if ((has_group || (has_user && !reads)) &&
+	    chown(path, reads ? (uid_t)-1 : request->uid, request->gid) != 0)
 		return -errno;
 	return chmod(path, mode) == 0 ? 0 : -errno;
 }
@@ -336,6 +341,23 @@ static int load_parts(const struct cv_pins_request *request, struct cv_pins_info
 	return 0;
 }
 
+/* Frozen: from here on nobody changes it, not even the owner. */
+static int forbid_ports(const struct cv_pins_request *request)
+{
+	static const struct cv_pin pin = {"steer_forbidden", CV_PIN_MAP, CV_PIN_LOADER_ONLY, 0};
+	int fd = cv_pins_open(request->directory, &pin), error = 0;
+
+	if (fd < 0)
+		return fd == -ENOENT ? 0 : fd; /* a kernel without steering */
+	for (uint32_t word = 0; request->forbidden && word < CV_STEER_PORT_WORDS && !error; word++)
+		if (bpf_map_update_elem(fd, &word, &request->forbidden[word], BPF_ANY) != 0)
+			error = -errno;
+	if (!error && bpf_map_freeze(fd) != 0)
+		error = -errno;
+	(void)close(fd);
+	return error;
+}
+
 static int fill(const struct cv_pins_request *request, const struct cv_bpffs_traces *traces,
 		struct cv_pins_result *result)
 {
@@ -352,7 +374,9 @@ static int fill(const struct cv_pins_request *request, const struct cv_bpffs_tra
 	if (error)
 		return error;
 	(void)snprintf(info.culvert, sizeof(info.culvert), "%s", request->culvert);
-	error = info_pin_new(request, &info);
+	error = forbid_ports(request);
+	if (!error)
+		error = info_pin_new(request, &info);
 	if (!error)
 		error = give_all(request, &info);
 	if (error)
@@ -377,7 +401,8 @@ static int judge_existing(const struct cv_pins_request *request, struct cv_bpffs
 	traces->mounted |= info.mounted_bpffs;
 	traces->parent_mode = traces->parent_mode ? traces->parent_mode : info.parent_mode;
 	listening = somebody_listens(request->directory);
-	if (!listening && (!is_usable(&info, true) || strcmp(info.culvert, request->culvert) != 0))
+	if (!listening && (request->forbidden || !is_usable(&info, true) ||
+			   strcmp(info.culvert, request->culvert) != 0))
 		return 1;
 	if (!is_usable(&info, false))
 		return explain(

@@ -26,9 +26,10 @@ const char *cv_pins_load_error(int error);
 
 struct cv_pins_request {
 	const char *directory;
-	const char *culvert; /* our version, for the map info */
-	uid_t uid;           /* owner of the pins, (uid_t)-1 = whoever loads */
-	gid_t gid;           /* group that may use them, (gid_t)-1 = none */
+	const char *culvert;       /* our version, for the map info */
+	uid_t uid;                 /* owner of the pins, (uid_t)-1 = whoever loads */
+	gid_t gid;                 /* group that may use them, (gid_t)-1 = none */
+	const uint64_t *forbidden; /* CV_STEER_PORT_WORDS, ports never to be steered; NULL = none */
 };
 
 struct cv_pins_result {

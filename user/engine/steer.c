@@ -139,6 +139,16 @@ uint32_t cv_steer_holder(const struct cv_steer *steer, const struct cv_sockaddr 
 	return port.owner_pid;
 }
 
+bool cv_steer_allows(const struct cv_steer *steer, const struct cv_sockaddr *address)
+{
+	const uint16_t port = cv_sockaddr_port(address);
+	const uint32_t word = port / 64;
+	uint64_t bits;
+
+	return bpf_map_lookup_elem(steer->kernel->steer_forbidden_fd, &word, &bits) == 0 &&
+	       !(bits >> (port % 64) & 1);
+}
+
 /* Addresses of daemons that died. Under the lock: a living one fills its slots first. */
 static void forget_dead(const struct cv_kernel *kernel)
 {

@@ -31,6 +31,9 @@ struct cv_steer *cv_steer_free(struct cv_steer *steer);
 /** cv_steer_holder() - The process that listens on @address through these maps, 0 if none does. */
 uint32_t cv_steer_holder(const struct cv_steer *steer, const struct cv_sockaddr *address);
 
+/** cv_steer_allows() - May @address be steered (culvert load --ports)? */
+bool cv_steer_allows(const struct cv_steer *steer, const struct cv_sockaddr *address);
+
 /**
  * cv_steer_listen() - @count listeners for @address, in slots of their own.
  * @inbound: for people

@@ -191,7 +191,8 @@ struct cv_listeners *cv_listeners_free(struct cv_listeners *listeners)
 
 static bool is_steered(const struct cv_listeners *listeners, const struct cv_sockaddr *address)
 {
-	return listeners->steer && address->any.sa_family != AF_UNIX;
+	return listeners->steer && address->any.sa_family != AF_UNIX &&
+	       cv_steer_allows(listeners->steer, address);
 }
 
 static int for_each_address(struct cv_listeners *listeners,
@@ -261,7 +262,8 @@ static int expect_free(struct cv_listeners *listeners, const struct cv_inbound *
 	if (cv_inherited_has(&listeners->inherited, address))
 		return 0;
 	error = try_to_bind(address);
-	if (error == -EACCES && listeners->steer) { /* a port below 1024: no need to bind it */
+	if (error == -EACCES &&
+	    is_steered(listeners, address)) { /* a port below 1024: no need to bind it */
 		error = cv_listen_expect_free(address);
 		error = error == -EADDRINUSE ? error : 0;
 	}
