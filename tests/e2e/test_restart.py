@@ -140,8 +140,7 @@ def test_handshake_across_the_swap(net, tmp, steering, monkeypatch, mutation):
         flags, _ = slow.receive(slow_client.SYN | slow_client.RST)
         assert flags == slow_client.SYN | slow_client.ACK
         new = restart(daemon)
-        assert holder(steering) == new
-        time.sleep(0.4)
+        time.sleep(0.5)
         slow.send(slow_client.ACK)
         slow.send(slow_client.ACK | slow_client.PSH, b"\5\1\0")
         flags, payload = slow.receive(slow_client.RST)
@@ -149,6 +148,7 @@ def test_handshake_across_the_swap(net, tmp, steering, monkeypatch, mutation):
             assert flags & slow_client.RST, "without the rule the client must be reset"
         else:
             assert payload == b"\5\0"
+        assert holder(steering) == new
     finally:
         slow.close()
         assert daemon.child.wait(15) == 0
@@ -330,7 +330,7 @@ def test_bound_then_steered_then_bound(net, tmp, steering):
             with open(daemon.config_path, "w") as file:
                 json.dump(config, file)
             pid = restart(daemon)
-            time.sleep(2)
+            time.sleep(3)  # the old one accepts for two more seconds
             assert any(entry["alive"] for entry in steering.addresses().values()) == \
                 (directory == steering.directory)
             assert not [f for f in os.listdir(tmp) if f.startswith("both") and

@@ -4,7 +4,7 @@
  *
  *   old: "restart" ---- spawn culvertd ... --takeover, report pipe ----> new: config, targets
  *        keeps serving                                              <---- "retire" (control socket)
- *        MAINPID=new, accepts 1 s more, drains                            new has the addresses
+ *        MAINPID=new, accepts 2 s more, drains                            new has the addresses
  *        answers the client                                         <---- "ready" (report pipe)
  *
  * A successor that fails says why in the pipe, or by its end; the old daemon then goes on as ever.

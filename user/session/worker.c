@@ -4,7 +4,7 @@
  *
  * Other threads talk to a worker only by posts (listen, stop, retire, visit) and by reading its
  * atomic counters. Stopping: accepting ends at once, sessions go on until they end or
- * daemon.drain_s is over, then they are cut. Retiring: the same, after a last second of accepting.
+ * daemon.drain_s is over, then they are cut. Retiring: the same, after last seconds of accepting.
  *
  *   start -> ring -> [listen posts] -> turns ... -> stop post -> drain -> last session -> end
  */
@@ -39,9 +39,9 @@
 #define TIDY_MS 10000 /* longer than nearly every handshake */
 #define REVIEW_MS 1000
 #define VISIT_CHUNK 128 /* sessions a visit looks at in one turn: well under a millisecond */
-/* After a successor took the addresses over, handshakes that began with us still end with us: one
- * round trip of a distant client. */
-#define RETIRE_MS 1000
+/* After a successor took the addresses over, handshakes that began with us still end with us: a
+ * round trip of a distant client, and one lost packet. */
+#define RETIRE_MS 2000
 
 void cv_worker_count(struct cv_worker *worker, int reason)
 {

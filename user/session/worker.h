@@ -97,7 +97,7 @@ struct cv_worker_listen_post {
 int cv_worker_listen(struct cv_worker *worker, const struct cv_inbound *inbound, int fd);
 /** cv_worker_stop() - Thread safe: stop accepting, finish or cut at daemon.drain_s. */
 void cv_worker_stop(struct cv_worker *worker);
-/** cv_worker_retire() - Thread safe: as cv_worker_stop(), but accept for another second and then
+/** cv_worker_retire() - Thread safe: as cv_worker_stop(), but accept for two more seconds and then
  * all that wait in the accept queues, since a successor has taken the addresses over. */
 void cv_worker_retire(struct cv_worker *worker);
 /** cv_worker_join() - Wait for the thread's end. */
