@@ -12,7 +12,10 @@
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -30,6 +33,7 @@
 #define PORT 4430	/* names; what is not TLS is dropped */
 #define LOOSE_PORT 4431 /* no names; what is not TLS passes */
 #define UNLISTED_PORT 4432
+#define FLOOD_PORT 4440
 
 enum { EXACT = CV_SNI_CLASS_FIRST, WILD, LONGER, DROPPED };
 
@@ -638,6 +642,94 @@ static void test_eviction(void **state)
 	(void)close(listener);
 }
 
+static struct bytes flood_hellos[2];
+
+struct flood {
+	pthread_t thread;
+	int listener;
+	unsigned decided, undecided, wrong;
+};
+
+enum { FLOOD_THREADS = 4, FLOOD_OPEN = 700, FLOOD_COUNT = 3000 };
+
+static struct pair flood_one(int listener, struct sockaddr_in *address)
+{
+	const int on = 1;
+	struct pair pair = {.client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), .server = -1};
+
+	if (connect(pair.client, (struct sockaddr *)address, sizeof(*address)) == 0)
+		pair.server = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	(void)setsockopt(pair.client, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	return pair;
+}
+
+/* Each thread has a listener of its own, so that it knows whose the accepted socket is. */
+static void *flood_run(void *context)
+{
+	static _Thread_local struct pair open_pairs[FLOOD_OPEN];
+	struct flood *flood = context;
+	struct bytes *hellos = flood_hellos;
+	struct sockaddr_in address = {0};
+	socklen_t len = sizeof(address);
+
+	(void)getsockname(flood->listener, (struct sockaddr *)&address, &len);
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	for (unsigned i = 0; i < FLOOD_COUNT + FLOOD_OPEN; i++) {
+		struct pair *pair = &open_pairs[i % FLOOD_OPEN];
+
+		if (i >= FLOOD_OPEN) {
+			const struct bytes *rest = &hellos[i % 2];
+			char bytes[1024];
+			uint32_t class;
+
+			(void)send(pair->client, rest->data + 60, rest->len - 60, 0);
+			(void)recv(pair->server, bytes, rest->len, MSG_WAITALL);
+			class = class_of(pair->server, TABLE);
+			flood->undecided += class == CV_SNI_CLASS_NONE;
+			flood->decided += class == (i % 2 ? EXACT : WILD);
+			flood->wrong += class != CV_SNI_CLASS_NONE &&
+					class != (i % 2 ? EXACT : WILD);
+			close_pair(*pair);
+		}
+		if (i < FLOOD_COUNT) {
+			*pair = flood_one(flood->listener, &address);
+			(void)send(pair->client, hellos[i % 2].data, 60, 0);
+		}
+	}
+	return NULL;
+}
+
+/* Hellos of all CPUs push each other out: what is decided is right all the same. */
+static void test_flood(void **state)
+{
+	struct flood floods[FLOOD_THREADS] = {0};
+	unsigned decided = 0, undecided = 0;
+
+	(void)state;
+	skip_unless_ready();
+	for (unsigned i = 0; i < 2; i++) {
+		make_hello(i ? "a.example" : "w.b.example", 10);
+		flood_hellos[i] = hello;
+	}
+	for (unsigned i = 0; i < FLOOD_THREADS; i++) {
+		assert_int_equal(cv_classify_add_port(classify, (uint16_t)(FLOOD_PORT + i), TABLE,
+						      CV_SNI_DROP),
+				 0);
+		floods[i].listener = listen_on(AF_INET, (uint16_t)(FLOOD_PORT + i));
+		assert_int_equal(pthread_create(&floods[i].thread, NULL, flood_run, &floods[i]), 0);
+	}
+	for (unsigned i = 0; i < FLOOD_THREADS; i++) {
+		assert_int_equal(pthread_join(floods[i].thread, NULL), 0);
+		assert_int_equal(floods[i].wrong, 0);
+		decided += floods[i].decided;
+		undecided += floods[i].undecided;
+		(void)close(floods[i].listener);
+	}
+	print_message("             %u decided, %u undecided\n", decided, undecided);
+	assert_int_equal(decided + undecided, FLOOD_THREADS * FLOOD_COUNT);
+	assert_true(decided > 0 && undecided > 0);
+}
+
 static void measure(const char *what, const char *name, size_t filler, size_t piece_bytes)
 {
 	struct bpf_prog_info before = {0}, after = {0};
@@ -694,6 +786,7 @@ int main(void)
 		cmocka_unit_test(test_successor),
 		cmocka_unit_test(test_port_of_two_tables),
 		cmocka_unit_test(test_eviction),
+		cmocka_unit_test(test_flood),
 		cmocka_unit_test(test_time_per_hello),
 	};
 
