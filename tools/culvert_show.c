@@ -197,8 +197,8 @@ static int look(const struct show *show)
 
 static int usage(void)
 {
-	fputs("usage: culvert show sessions | session ID | users | engines | kernel | workers | "
-	      "reasons\n"
+	fputs("usage: culvert show sessions | session ID | users | engines | sni | kernel | "
+	      "workers | reasons\n"
 	      "         [--user NAME] [--sort rate|bytes|age|idle] [--limit N]\n"
 	      "         [--watch [SECONDS]] [--repeat N] [--control PATH] [--json]\n",
 	      stderr);

@@ -106,6 +106,16 @@ static const struct cv_column engine_columns[] = {
 	{"STATE", cv_text_cell, "state"},
 };
 
+static const struct cv_column sni_columns[] = {
+	{"NUMBER", cv_text_cell, "number"},
+	{"CLASS", cv_text_cell, "class"},
+	{"KERNEL CONNECTIONS", cv_text_cell, "kernel_connections"},
+	{"DROPPED SEGMENTS", cv_text_cell, "kernel_dropped_segments"},
+	{"SESSIONS", cv_text_cell, "sessions"},
+	{"UPLINK", cv_bytes_cell, "uplink_bytes"},
+	{"DOWNLINK", cv_bytes_cell, "downlink_bytes"},
+};
+
 static const struct cv_column worker_columns[] = {
 	{"WORKER", cv_text_cell, "worker"},
 	{"ACCEPTED", cv_text_cell, "accepted"},
@@ -132,6 +142,7 @@ static const struct cv_topic topics[] = {
 	{"session", "sessions", NULL, 0, true},
 	{"users", "users", TABLE(user_columns), true},
 	{"engines", "engines", TABLE(engine_columns), false},
+	{"sni", "classes", TABLE(sni_columns), false},
 	{"kernel", "kernel", NULL, 0, false},
 	{"workers", "workers", TABLE(worker_columns), false},
 	{"reasons", "reasons", TABLE(reason_columns), false},

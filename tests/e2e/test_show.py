@@ -13,11 +13,13 @@ import subprocess
 import termios
 import time
 
+import prober
 import pytest
+import reality_client
 import rig
 from test_vision import address, arguments
 
-TOPICS = ("sessions", "users", "engines", "kernel", "workers", "reasons")
+TOPICS = ("sessions", "users", "engines", "sni", "kernel", "workers", "reasons")
 
 
 def show(daemon, *words, status=0):
@@ -327,3 +329,27 @@ def test_users_show_their_limits(net, tmp, keys, target):
         text = show(daemon, "users")
         assert re.search(r"0 of 7 .* 953.7 MiB of 953.7 MiB .* 2099-12-31 16:00$", text, re.M), text
 
+
+
+def test_sni(net, tmp, keys, target):
+    """A class for each route and target, and what the kernel decided where it does."""
+    edge = {"routes": [{"names": ["bad.test"], "to": "drop", "class": "bad"}]}
+    config = rig.server_config(4445, rig.reality_stream(keys.private, target.address), edge=edge)
+    daemon = rig.Culvert(net.server, tmp, config, "sni", wait=((rig.SERVER_IP, 4445),))
+    with rig.running(daemon):
+        connections = [rig.tcp(net.client, rig.SERVER_IP, 4445) for _ in range(2)]
+        for connection, name in zip(connections, ("bad.test", rig.SITE)):
+            connection.sendall(prober.hello_record(reality_client.Hello(sni=name).message()))
+        assert connections[1].recv(1)  # the target's answer
+        answer = json.loads(show(daemon, "sni", "--json"))
+        found = {entry["class"]: entry for entry in answer["classes"]}
+        site = next(entry for name, entry in found.items() if target.address in name)
+        assert site["sessions"] == 1 and site["downlink_bytes"] > 0, found
+        assert {"(undecided)", "(not TLS)", "(no name)", "(other)"} < set(found)
+        assert answer["in_kernel"] == (answer["why_not_in_kernel"] == "")
+        if answer["in_kernel"]:
+            assert found["bad"]["kernel_connections"] == site["kernel_connections"] == 1, found
+            assert found["bad"]["kernel_dropped_segments"] >= 1, found
+        assert re.search(r"^ *%d +bad " % found["bad"]["number"], show(daemon, "sni"), re.M)
+        for connection in connections:
+            connection.close()

@@ -19,6 +19,7 @@ static const struct command {
 	{"session", REQUIRED, cv_show_session},
 	{"users", NONE, cv_show_users},
 	{"engines", NONE, cv_show_engines},
+	{"sni", NONE, cv_show_sni},
 	{"kernel", NONE, cv_show_kernel},
 	{"workers", NONE, cv_show_workers},
 	{"reasons", NONE, cv_show_reasons},

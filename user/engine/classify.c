@@ -54,6 +54,17 @@ static int expect_our_namespace(const struct cv_kernel *kernel, const char *dire
 	return error;
 }
 
+/* What another configuration counted under our numbers is not ours. */
+static void count_from_zero(int counters_fd)
+{
+	int cpus = libbpf_num_possible_cpus();
+	struct cv_sni_counter *zero = cpus > 0 ? calloc((size_t)cpus, sizeof(*zero)) : NULL;
+
+	for (uint32_t class = 0; zero && class < CV_CLASSIFY_CLASSES; class++)
+		(void)bpf_map_update_elem(counters_fd, &class, zero, BPF_ANY);
+	free(zero);
+}
+
 int cv_classify_new(const struct cv_kernel *kernel, const char *directory,
 		    struct cv_classify **ret_classify)
 {
@@ -72,6 +83,7 @@ int cv_classify_new(const struct cv_kernel *kernel, const char *directory,
 		free(classify);
 		return -ENOMEM;
 	}
+	count_from_zero(kernel->classify_counters_fd);
 	classify->kernel = kernel;
 	classify->first_table = number & ~(CV_CLASSIFY_TABLES - 1u);
 	*ret_classify = classify;

@@ -83,7 +83,7 @@ static const struct cv_pin classify_pins[] = {
 	 offsetof(struct cv_kernel, classify_ports_fd)},
 	{"sni_results", CV_PIN_MAP, CV_PIN_DAEMON_WRITES,
 	 offsetof(struct cv_kernel, classify_results_fd)},
-	{"sni_counters", CV_PIN_MAP, CV_PIN_DAEMON_READS,
+	{"sni_counters", CV_PIN_MAP, CV_PIN_DAEMON_WRITES,
 	 offsetof(struct cv_kernel, classify_counters_fd)},
 	{"sni_hellos", CV_PIN_MAP, CV_PIN_LOADER_ONLY, 0},
 	{"classify", CV_PIN_PROGRAM, CV_PIN_DAEMON_WRITES, /* to attach it, opening asks for both */
