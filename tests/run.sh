@@ -5,8 +5,8 @@
 #
 #	check		lint, its self-test, unit tests: no root, no network, seconds
 #	test		check + fuzz 10 s each + end to end + detect + interop
-#	test-long	fuzz 60 s each, unit tests under TSan, end to end under ASan+UBSan, soak,
-#			guests
+#	test-long	fuzz 60 s each, unit tests under TSan, end to end under ASan+UBSan and as
+#			a user without rights through pinned maps, soak, guests
 #	guests		what leans on the kernel, on each Debian kernel of GUEST_KERNELS
 #
 # Every stage adds to three counts; failures and skips are repeated with their reasons at
@@ -296,6 +296,7 @@ test-long)
 	build $fuzzers && fuzz "${FUZZ_SECONDS:-60}"
 	build SANITIZE=thread units && unit build/tsan/unit
 	build asan && CULVERT_LONG=1 python_suite e2e-asan build/asan 1500 tests/e2e
+	CULVERT_PINNED=1 python_suite e2e-pinned build 1200 tests/e2e
 	CULVERT_LONG=1 python_suite detect-asan build/asan 900 tests/detect
 	build tsan && python_suite e2e-tsan build/tsan 600 tests/e2e -k 'curl or half_close or stranger'
 	guests

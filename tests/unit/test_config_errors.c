@@ -54,6 +54,8 @@ static const struct {
 	 "f.json:1: culvert.workers: expected a number from 0 to 256, found 1.5"},
 	{true, "{" IN ", " OUT ", \"culvert\": {\"engine\": \"steam\"}}",
 	 "f.json:1: culvert.engine: expected one of auto, copy, splice, sockmap, found \"steam\""},
+	{true, "{" IN ", " OUT ", \"culvert\": {\"pinDirectory\": \"x\"}}",
+	 "f.json:1: culvert: pinDirectory: expected an absolute path"},
 	{true, "{" IN ", " OUT ", \"culvert\": {\"controlSocket\": \"x\"}}",
 	 "f.json:1: culvert: controlSocket: expected an absolute path"},
 	{true, "{" IN ", " OUT ", \"culvert\": {\"stateDirectory\": \"x\"}}",

@@ -57,6 +57,9 @@ static void test_defaults(void **state)
 	assert_int_equal(config->daemon.worker_count, 0);
 	assert_int_equal(config->daemon.max_sessions, 65536);
 	assert_int_equal(config->daemon.drain_s, 30);
+	assert_int_equal(config->daemon.bpf, CV_BPF_AUTO);
+	assert_string_equal(config->daemon.pin_directory, "/sys/fs/bpf/culvert");
+	assert_true(config->daemon.steer);
 	assert_int_equal(config->daemon.max_pipes, 4096);
 	for (int i = 0; i < CV_LEVELS; i++) {
 		assert_int_equal(config->levels[i].handshake_ms, 60000);
@@ -99,7 +102,8 @@ static void test_policy_and_culvert(void **state)
 		" \"15\": {\"connIdle\": 10, \"bufferSize\": 4}}, \"system\": {}}, \"stats\": {},"
 		" \"culvert\": {\"workers\": 2, \"engine\": \"copy\", \"controlSocket\": \"\","
 		" \"stateDirectory\": \"/s\", \"maxSessions\": 10, \"drainSeconds\": 0,"
-		" \"maxPipes\": 7, \"ktls\": \"force\", \"ktlsAfterKB\": 3}"));
+		" \"maxPipes\": 7, \"ktls\": \"force\", \"ktlsAfterKB\": 3,"
+		" \"bpf\": \"require\", \"pinDirectory\": \"/p\", \"steer\": false}"));
 
 	(void)state;
 	assert_int_equal(config->levels[0].handshake_ms, 4000);
@@ -112,6 +116,9 @@ static void test_policy_and_culvert(void **state)
 	assert_string_equal(config->daemon.state_directory, "/s");
 	assert_int_equal(config->daemon.max_sessions, 10);
 	assert_int_equal(config->daemon.drain_s, 0);
+	assert_int_equal(config->daemon.bpf, CV_BPF_REQUIRE);
+	assert_string_equal(config->daemon.pin_directory, "/p");
+	assert_false(config->daemon.steer);
 	assert_int_equal(config->daemon.max_pipes, 7);
 	assert_int_equal(config->daemon.ktls, CV_KTLS_FORCE);
 	assert_int_equal(config->daemon.ktls_after_bytes, 3072);
