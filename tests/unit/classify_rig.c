@@ -4,6 +4,8 @@
  */
 #include "classify_rig.h"
 
+#include "segments.h"
+
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -12,6 +14,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -19,6 +22,63 @@
 struct cv_kernel *kernel;
 struct cv_classify *classify;
 struct bytes hello, received;
+static const char *skipped;
+
+/* ---- the program and its tables ----------------------------------------------------------- */
+
+void fill_tables(void)
+{
+	assert_int_equal(cv_classify_new(kernel, NULL, &classify), 0);
+	assert_int_equal(cv_classify_add_name(classify, TABLE, "a.Example", EXACT, CV_SNI_PASS), 0);
+	assert_int_equal(cv_classify_add_name(classify, TABLE, "*.b.example", WILD, CV_SNI_PASS),
+			 0);
+	assert_int_equal(
+		cv_classify_add_name(classify, TABLE, "*.c.b.example", LONGER, CV_SNI_PASS), 0);
+	assert_int_equal(
+		cv_classify_add_name(classify, TABLE, "x.c.b.example", EXACT, CV_SNI_PASS), 0);
+	assert_int_equal(cv_classify_add_name(classify, TABLE, "*.drop.example", DROPPED,
+					      CV_SNI_DROP),
+			 0);
+	assert_int_equal(cv_classify_add_port(classify, PORT, TABLE, CV_SNI_DROP), 0);
+	assert_int_equal(cv_classify_add_port(classify, LOOSE_PORT, OTHER_TABLE, CV_SNI_PASS), 0);
+}
+
+int classify_set_up(void **state)
+{
+	const struct rlimit limit = {16384, 16384};
+	int error = segments_open();
+
+	(void)state;
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
+	if (error) {
+		skipped = "no network namespace with a TUN device";
+		return 0;
+	}
+	assert_int_equal(cv_kernel_open(NULL, true, &kernel), 0);
+	if (kernel->classify.error) {
+		skipped = kernel->classify.why;
+		return 0;
+	}
+	fill_tables();
+	return 0;
+}
+
+int classify_tear_down(void **state)
+{
+	(void)state;
+	classify = cv_classify_free(classify);
+	kernel = cv_kernel_close(kernel);
+	segments_close();
+	return 0;
+}
+
+void skip_unless_ready(void)
+{
+	if (!skipped)
+		return;
+	print_message("[  SKIPPED ] %s\n", skipped);
+	skip();
+}
 
 /* ---- hellos ------------------------------------------------------------------------------- */
 

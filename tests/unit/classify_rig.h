@@ -13,6 +13,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define TABLE 3
+#define OTHER_TABLE 4
+#define PORT 4430	/* names; what is not TLS is dropped */
+#define LOOSE_PORT 4431 /* no names; what is not TLS passes */
+#define UNLISTED_PORT 4432
+#define FLOOD_PORT 4440
+
+enum { EXACT = CV_SNI_CLASS_FIRST, WILD, LONGER, DROPPED };
+
 extern struct cv_kernel *kernel;
 extern struct cv_classify *classify;
 extern struct bytes hello, received;
@@ -20,6 +29,14 @@ extern struct bytes hello, received;
 struct pair {
 	int client, server;
 };
+
+/** classify_set_up() / _tear_down() - Network namespace, program, fill_tables(). */
+int classify_set_up(void **state);
+int classify_tear_down(void **state);
+/** fill_tables() - A new classify with names and ports, in kernel's maps. */
+void fill_tables(void);
+/** skip_unless_ready() - Says why. */
+void skip_unless_ready(void);
 
 /** make_hello() - Into hello: for @name (NULL = none) behind an extension of @filler bytes. */
 void make_hello(const char *name, size_t filler);

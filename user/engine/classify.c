@@ -36,6 +36,7 @@ struct cv_classify {
 void cv_classify_mutate(struct classify_bpf *skeleton)
 {
 	skeleton->rodata->without_sequence_rule = !cv_rule_holds("classify-sequence");
+	skeleton->rodata->without_whole_rule = !cv_rule_holds("classify-whole");
 }
 
 /* ---- life --------------------------------------------------------------------------------- */
