@@ -70,6 +70,7 @@ static const struct cv_column session_columns[] = {
 	{"USER", cv_text_cell, "user"},
 	{"CLIENT", cv_text_cell, "client"},
 	{"DESTINATION", cv_text_cell, "destination"},
+	{"CLASS", cv_text_cell, "sni_class"},
 	{"VIA", cv_text_cell, "outbound"},
 	{"UPLINK", cv_direction_cell, "uplink"},
 	{"RATE", cv_rate_cell, "uplink_bytes_per_s"},
@@ -109,11 +110,14 @@ static const struct cv_column engine_columns[] = {
 static const struct cv_column sni_columns[] = {
 	{"NUMBER", cv_text_cell, "number"},
 	{"CLASS", cv_text_cell, "class"},
-	{"KERNEL CONNECTIONS", cv_text_cell, "kernel_connections"},
-	{"DROPPED SEGMENTS", cv_text_cell, "kernel_dropped_segments"},
-	{"SESSIONS", cv_text_cell, "sessions"},
+	{"ACTION", cv_text_cell, "action"},
+	{"NAMES", cv_text_cell, "names"},
+	{"SESSIONS NOW", cv_text_cell, "sessions"},
+	{"EVER", cv_text_cell, "sessions_total"},
 	{"UPLINK", cv_bytes_cell, "uplink_bytes"},
 	{"DOWNLINK", cv_bytes_cell, "downlink_bytes"},
+	{"KERNEL CONNECTIONS", cv_text_cell, "kernel_connections"},
+	{"DROPPED SEGMENTS", cv_text_cell, "kernel_dropped_segments"},
 };
 
 static const struct cv_column worker_columns[] = {

@@ -292,6 +292,43 @@ def test_more_clients_than_slots(net, internet, pair):
             assert one.recv(100).startswith(b'{"workers"')
 
 
+def test_classes_of_names(net, tmp, keys, target):
+    """What passes and what is dropped, with and without the kernel's help."""
+    for bpf in ("auto", "off"):
+        config = rig.server_config(4445, rig.reality_stream(keys.private, target.address))
+        config["edge"] = {"notTls": "drop", "routes": [
+            {"names": ["bad.test", "*.bad.test"], "to": "drop", "class": "unwanted"},
+            {"names": ["good.test"], "to": "pass"}]}
+        daemon = rig.Culvert(net.server, tmp, config, "edge", bpf=bpf, wait=((rig.SERVER_IP, 4445),))
+        with rig.running(daemon), contextlib.ExitStack() as stack:
+            before = classes_of(daemon)
+            assert before["unwanted"]["names"] == 2 and before["unwanted"]["action"] == "drop"
+            assert before["good.test"]["action"] == "pass"
+            assert before["(not TLS)"]["action"] == "drop"
+            for name in ("good.test", "x.bad.test", "x.bad.test", "elsewhere.test"):
+                one = stack.enter_context(rig.tcp(net.client, rig.SERVER_IP, 4445))
+                one.sendall(prober.hello_record(reality_client.Hello(sni=name).message()))
+            rig.wait_for(lambda: classes_of(daemon)["good.test"]["sessions_total"] == 1 and
+                         classes_of(daemon)["(other)"]["sessions_total"] == 1, 5,
+                         "classes counted: %s" % classes_of(daemon))
+            now = classes_of(daemon)
+            assert now["good.test"]["sessions"] == 1 and now["good.test"]["downlink_bytes"] > 0
+            assert {s["sni_class"] for s in daemon.sessions()} >= {"good.test", "(other)"}
+            in_kernel = daemon.ask("sni")["in_kernel"]
+            grown = now["unwanted"]["kernel_connections"] - before["unwanted"]["kernel_connections"]
+            assert grown == (2 if in_kernel else 0), now
+            assert in_kernel or bpf == "off" or os.geteuid() != 0
+            assert re.search(r"^\d+ +unwanted +drop +2 ", show(daemon, "sni"), re.M)
+            stack.close()
+            rig.close_all()
+            rig.wait_for(lambda: classes_of(daemon)["unwanted"]["sessions_total"] == 2, 15,
+                         "dropped ones are counted when they end")
+
+
+def classes_of(daemon):
+    return {entry["class"]: entry for entry in daemon.ask("sni")["classes"]}
+
+
 def culvert_kick(daemon, user, status=0):
     done = subprocess.run([os.path.join(rig.build_dir(), "culvert"), "kick", user, "--control",
                            daemon.control_path], capture_output=True, text=True, timeout=30,

@@ -46,6 +46,8 @@ void cv_show_reasons(const struct cv_control_view *view, const char *argument,
 
 void cv_kick(const struct cv_control_view *view, const char *argument, struct json_object *answer);
 
+/** cv_show_class() - What people call an SNI class; NULL if there is none of that number. */
+const char *cv_show_class(const struct cv_config *config, uint32_t class);
 /** cv_show_visit() - Call @session on each worker for each of its sessions. */
 void cv_show_visit(const struct cv_control_view *view,
 		   void (*session)(struct cv_worker_visit *visit, struct cv_session *session),

@@ -24,7 +24,7 @@
 struct row {
 	uint64_t id, age_ms, idle_ms;
 	unsigned worker;
-	const char *state, *inbound, *user, *outbound;
+	const char *state, *inbound, *user, *outbound, *sni_class;
 	struct cv_sockaddr client;
 	char *destination; /* owned */
 	struct {
@@ -74,6 +74,9 @@ static bool fill_row(struct row *row, struct cv_session *session)
 		.outbound = session->is_fallback ? "fallback"
 			    : session->outbound	 ? session->outbound->tag
 						 : "",
+		.sni_class = session->sni_class ? cv_show_class(session->worker->config,
+								session->sni_class)
+						: "",
 		.client.len_bytes = sizeof(row->client.un),
 		.age_ms = now_ms - session->started_ms,
 		.idle_ms = now_ms - cv_session_idle_since_ms(session),
@@ -119,6 +122,7 @@ static struct json_object *row_json(struct row *row)
 	cv_json_text(object, "client", client);
 	cv_json_text(object, "outbound", row->outbound);
 	cv_json_text(object, "destination", row->destination);
+	cv_json_text(object, "sni_class", row->sni_class);
 	add_direction(object, "uplink", row, CV_UPLINK);
 	add_direction(object, "downlink", row, CV_DOWNLINK);
 	cv_json_u64(object, "age_ms", row->age_ms);

@@ -1,81 +1,140 @@
 // SPDX-License-Identifier: MIT
 /*
- * show_sni.c - classes of server names: what each is called, how many connections the kernel put
- * into it and what it dropped of them, and what moved for its sessions, whoever decided.
+ * show_sni.c - classes of server names: what the configuration says of each, what the kernel and
+ * the daemon counted.
+ *
+ *   kernel   connections and dropped segments, by all that hold the maps, since they were loaded
+ *   daemon   sessions and bytes, since it started; a drop that the kernel decided is a session, too
+ *
+ * One entry for each of ours (in parentheses) and for each of the configuration.
  */
 #include "control/command.h"
 #include "engine/classify.h"
 #include "session/session.h"
 
-#include <string.h>
+#include <stdlib.h>
 
-struct tally {
-	uint64_t sessions[CV_CLASSIFY_CLASSES];
+struct sni_class {
+	uint64_t names, drops; /* of the configuration */
+	uint64_t now, sessions, bytes[2];
+	struct cv_sni_counter kernel;
 };
 
-static void count_session(struct cv_worker_visit *visit, struct cv_session *session)
+const char *cv_show_class(const struct cv_config *config, uint32_t class)
 {
-	struct tally *tally = visit->context;
-
-	cv_session_account(session);
-	tally->sessions[session->sni_class]++;
-}
-
-/* NULL: no such class. */
-static const char *name_of(const struct cv_config *config, uint32_t class)
-{
-	static const char *const fixed[CV_SNI_CLASS_FIRST] = {
-		[CV_SNI_CLASS_NONE] = "(none)",
-		[CV_SNI_CLASS_UNDECIDED] = "(undecided)",
-		[CV_SNI_CLASS_NOT_TLS] = "(not TLS)",
-		[CV_SNI_CLASS_NO_NAME] = "(no name)",
+	static const char *const own[CV_SNI_CLASS_FIRST] = {
+		[CV_SNI_CLASS_NONE] = "(none)",       [CV_SNI_CLASS_UNDECIDED] = "(undecided)",
+		[CV_SNI_CLASS_NOT_TLS] = "(not TLS)", [CV_SNI_CLASS_NO_NAME] = "(no name)",
 		[CV_SNI_CLASS_OTHER] = "(other)",
 	};
 
 	if (class < CV_SNI_CLASS_FIRST)
-		return fixed[class];
-	return class - CV_SNI_CLASS_FIRST < config->sni_class_count ?
-		       config->sni_classes[class - CV_SNI_CLASS_FIRST] :
-		       NULL;
+		return own[class];
+	if (class - CV_SNI_CLASS_FIRST >= config->sni_class_count)
+		return NULL;
+	return config->sni_classes[class - CV_SNI_CLASS_FIRST];
 }
 
-static struct json_object *class_json(const struct cv_control_view *view, uint32_t class,
-				      const struct tally *tally)
+/* ---- gathering ---------------------------------------------------------------------------- */
+
+static void count_session(struct cv_worker_visit *visit, struct cv_session *session)
+{
+	struct sni_class *classes = visit->context;
+
+	cv_session_account(session);
+	classes[session->sni_class].now++;
+}
+
+static void add_names(struct sni_class *classes, const struct cv_edge *edge)
+{
+	for (size_t i = 0; i < edge->name_count; i++) {
+		const struct cv_edge_name *name = &edge->names[i];
+
+		if (name->class >= CV_CLASSIFY_CLASSES)
+			continue;
+		classes[name->class].names++;
+		classes[name->class].drops += name->action == CV_SNI_DROP;
+	}
+	if (edge->not_tls == CV_SNI_DROP) /* the one thing without names that can be dropped */
+		classes[CV_SNI_CLASS_NOT_TLS].drops++;
+}
+
+static void add_counters(struct sni_class *classes, const struct cv_worker_counters *counters)
+{
+	for (size_t c = 0; c < CV_CLASSIFY_CLASSES; c++) {
+		classes[c].sessions += cv_counter(&counters->class_sessions[c]);
+		for (int d = CV_UPLINK; d <= CV_DOWNLINK; d++)
+			classes[c].bytes[d] += cv_counter(&counters->class_bytes[c][d]);
+	}
+}
+
+static void gather(const struct cv_control_view *view, struct sni_class *classes)
+{
+	const struct cv_kernel *kernel = view->kernel;
+	size_t known = CV_SNI_CLASS_FIRST + view->config->sni_class_count;
+
+	cv_show_visit(view, count_session, classes);
+	for (unsigned i = 0; i < view->worker_count; i++)
+		add_counters(classes, &view->workers[i].counters);
+	for (size_t i = 0; i < view->config->inbound_count; i++)
+		if (view->config->inbounds[i].edge)
+			add_names(classes, view->config->inbounds[i].edge);
+	for (size_t c = 0; kernel && kernel->classify.error == 0 && c < known; c++)
+		(void)cv_classify_count(kernel->classify_counters_fd, (uint32_t)c,
+					&classes[c].kernel);
+}
+
+/* ---- the topic ---------------------------------------------------------------------------- */
+
+static const char *action_of(const struct sni_class *class)
+{
+	if (class->drops == 0)
+		return "pass";
+	return class->names > class->drops ? "pass, drop" : "drop";
+}
+
+static struct json_object *class_json(uint32_t number, const char *name,
+				      const struct sni_class *class)
 {
 	struct json_object *object = json_object_new_object();
-	struct cv_sni_counter counter = {0};
-	uint64_t bytes[2] = {0};
 
-	for (unsigned i = 0; i < view->worker_count; i++)
-		for (int d = CV_UPLINK; d <= CV_DOWNLINK; d++)
-			bytes[d] += cv_counter(&view->workers[i].counters.class_bytes[class][d]);
-	if (view->kernel && !view->kernel->classify.error)
-		(void)cv_classify_count(view->kernel->classify_counters_fd, class, &counter);
-	cv_json_u64(object, "number", class);
-	cv_json_text(object, "class", name_of(view->config, class));
-	cv_json_u64(object, "kernel_connections", counter.connections);
-	cv_json_u64(object, "kernel_dropped_segments", counter.dropped_segments);
-	cv_json_u64(object, "sessions", tally->sessions[class]);
-	cv_json_u64(object, "uplink_bytes", bytes[CV_UPLINK]);
-	cv_json_u64(object, "downlink_bytes", bytes[CV_DOWNLINK]);
+	cv_json_u64(object, "number", number);
+	cv_json_text(object, "class", name);
+	cv_json_text(object, "action", action_of(class));
+	cv_json_u64(object, "names", class->names);
+	cv_json_u64(object, "sessions", class->now);
+	cv_json_u64(object, "sessions_total", class->sessions);
+	cv_json_u64(object, "uplink_bytes", class->bytes[CV_UPLINK]);
+	cv_json_u64(object, "downlink_bytes", class->bytes[CV_DOWNLINK]);
+	cv_json_u64(object, "kernel_connections", class->kernel.connections);
+	cv_json_u64(object, "kernel_dropped_segments", class->kernel.dropped_segments);
 	return object;
+}
+
+/* Why names are decided by the daemon alone; "" if they are not. */
+static const char *why_not_in_kernel(const struct cv_control_view *view)
+{
+	if (view->worker_count && view->workers[0].classify)
+		return "";
+	return view->kernel && view->kernel->classify.error ? view->kernel->classify.why
+							    : "no names to look for, or not wanted";
 }
 
 void cv_show_sni(const struct cv_control_view *view, const char *argument,
 		 struct json_object *answer)
 {
+	struct sni_class *classes = calloc(CV_CLASSIFY_CLASSES, sizeof(*classes));
 	struct json_object *array = json_object_new_array();
-	const bool in_kernel = view->worker_count && view->workers[0].classify;
-	const char *why = view->kernel ? view->kernel->classify.why : "";
-	struct tally tally = {0};
 
 	(void)argument;
-	cv_show_visit(view, count_session, &tally);
-	for (uint32_t class = 0; class < CV_CLASSIFY_CLASSES; class++)
-		if (name_of(view->config, class))
-			json_object_array_add(array, class_json(view, class, &tally));
+	if (classes)
+		gather(view, classes);
+	for (uint32_t c = 0; classes && c < CV_CLASSIFY_CLASSES; c++)
+		if (cv_show_class(view->config, c))
+			json_object_array_add(
+				array, class_json(c, cv_show_class(view->config, c), &classes[c]));
 	json_object_object_add(answer, "classes", array);
-	cv_json_bool(answer, "in_kernel", in_kernel);
-	cv_json_text(answer, "why_not_in_kernel",
-		     in_kernel ? "" : *why ? why : "no names to look for, or not wanted");
+	cv_json_bool(answer, "in_kernel", !*why_not_in_kernel(view));
+	cv_json_text(answer, "why_not_in_kernel", why_not_in_kernel(view));
+	free(classes);
 }

@@ -157,6 +157,10 @@ static bool find_in_hello(struct cv_session *session, struct found *ret_found)
 static void set_class(struct cv_session *session, uint32_t class)
 {
 	session->sni_class = (uint16_t)(class < CV_CLASSIFY_CLASSES ? class : CV_SNI_CLASS_OTHER);
+	if (class != CV_SNI_CLASS_NONE)
+		atomic_fetch_add_explicit(
+			&session->worker->counters.class_sessions[session->sni_class], 1,
+			memory_order_relaxed);
 }
 
 static void note_drop(struct cv_session *session)
