@@ -19,6 +19,7 @@ import prober
 import pytest
 import reality_client
 import rig
+from test_restart import end, restart
 
 PORT, OTHER_PORT, OTHER = 7443, 7444, "other.test"
 EDGE = {"routes": [{"names": ["bad.test", "*.bad.test"], "to": "drop", "class": "bad"},
@@ -328,13 +329,17 @@ def test_several_targets(net, authority, several, target, where):
                                          TARGET + 2: 1}
 
 
-def test_tls_inbound(net, tmp, authority, where):
-    """Names of an inbound with TLS of its own: a dropped one ends as a silent one does."""
+@pytest.fixture(scope="module")
+def tls_stream(authority):
     certificate, key = authority.issue(rig.SITE)
     os.chmod(key, 0o644)
-    stream = {"network": "raw", "security": "tls", "tlsSettings": {
+    return {"network": "raw", "security": "tls", "tlsSettings": {
         "certificates": [{"certificateFile": certificate, "keyFile": key}]}}
-    with start(net, tmp, 7445, stream, where, EDGE,
+
+
+def test_tls_inbound(net, tmp, tls_stream, where):
+    """Names of an inbound with TLS of its own: a dropped one ends as a silent one does."""
+    with start(net, tmp, 7445, tls_stream, where, EDGE,
                policy={"levels": {"0": {"handshake": 2}}}) as daemon:
         counted = Counted(daemon, where)
         with dial(net, 7445) as one:
@@ -345,3 +350,59 @@ def test_tls_inbound(net, tmp, authority, where):
         found = [prober.observe(one, seconds=8) for one in (silent, dropped)]
         assert found[0].end == "fin" and found[0].shape() == found[1].shape(), found
         assert counted.dropped() == 1
+
+
+def drops(net, in_kernel):
+    with dial(net, 7446) as good, dial(net, 7446) as bad:
+        bad.sendall(hello("bad.test"))
+        good.sendall(hello(rig.SITE))
+        assert answers(good)
+        assert not answers(bad, 0.5)
+        assert (unacknowledged(bad) > 0) == in_kernel
+
+
+@pytest.mark.parametrize("how", ("pins", "loaded", "user"))
+def test_restart(net, tmp, tls_stream, how):
+    """Names go on being dropped while daemons follow each other, with shared maps or each its own."""
+    if how != "user" and pins.usable():
+        pytest.skip(pins.usable())
+    if net.server.pins and how != "pins":
+        pytest.skip("with pins all share them")
+    loaded = pins.Pins(net.server, tmp).load() if how == "pins" and not net.server.pins else None
+    options = {"pins": {"bpf": "require"}, "loaded": {}, "user": {"bpf": "off"}}[how]
+    options["pinDirectory"] = (loaded or net.server.pins).directory if how == "pins" else "/none"
+    # whoever leaves behind a dropped hello is not seen to: only the deadline ends that session
+    config = rig.server_config(7446, tls_stream, edge=EDGE,
+                               policy={"levels": {"0": {"handshake": 2}}})
+    daemon = rig.Culvert(net.server, tmp, config, "edge", drain=30, wait=((rig.SERVER_IP, 7446),),
+                         prefix=pins.UNPRIVILEGED if net.server.pins else (), **options)
+    last = None
+    try:
+        drops(net, how != "user")
+        for _ in range(2):
+            last = restart(daemon)
+            drops(net, how != "user")
+        assert daemon.child.wait(15) == 0
+        drops(net, how != "user")
+    finally:
+        daemon.stopped = True
+        if daemon.alive():
+            daemon.stop()
+        if last:
+            end(last)
+        if loaded:
+            loaded.close()
+
+
+def test_required_but_not_to_be_had(net, tmp, tls_stream):
+    config = rig.server_config(7447, tls_stream, edge=EDGE)
+    path = os.path.join(tmp, "required.json")
+    config["culvert"] = {"bpf": "require", "steer": False, "pinDirectory": "/none",
+                         "controlSocket": ""}
+    with open(path, "w") as file:
+        json.dump(config, file)
+    done = subprocess.run(
+        list(pins.UNPRIVILEGED) + [os.path.join(rig.build_dir(), "culvertd"), "-c", path],
+        capture_output=True, text=True, timeout=30, preexec_fn=net.server.enter)
+    assert done.returncode == 1
+    assert "names cannot be read in the kernel, which is required" in done.stderr
