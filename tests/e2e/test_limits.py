@@ -440,6 +440,34 @@ def test_source_addresses_at_a_time(net, peer, daemon):
             net.client.ip("addr", "del", address + "/24", "dev", device)
 
 
+# ---- kick --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_kick(net, peer, daemon, engine):
+    """Sessions of all workers at once, in the middle of their bytes; others go on."""
+    culvert = daemon(engine, workers=2)
+    bobs = Download(net, "bob").begin()
+    transfers = [(Download, Upload)[i % 2](net).begin() for i in range(8)]
+    handed_over(culvert, engine, count=9)
+    start = time.monotonic()
+    assert culvert.ask("kick alice")["kicked"] == 8
+    for transfer in transfers:
+        transfer.join(5)
+        assert transfer.how == "rst", transfer.how
+    late = max(transfer.ended for transfer in transfers) - start
+    print("%s: all 8 cut within %.3f s" % (engine, late))
+    assert late < 1
+    rig.wait_for(lambda: peer.ends.count("rst") == 8, 2, "the other side: %s" % peer.ends)
+    assert culvert.reason_count("policy_kicked") == 8
+    before = bobs.received
+    rig.wait_for(lambda: bobs.received > before + rig.MIB, 5, "bob goes on")
+    assert log_in(net), "a kick is no ban"
+    bobs.connection.shutdown(socket.SHUT_RDWR)
+    culvert.wait_idle()
+    culvert.stop_clean()
+
+
 # ---- idle --------------------------------------------------------------------------------------
 
 
