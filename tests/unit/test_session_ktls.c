@@ -14,10 +14,12 @@
 #include "base/clock.h"
 #include "base/reason.h"
 #include "engine/ktls.h"
+#include "policy/usage.h"
 #include "policy/user.h"
 #include "protocol/record_layer.h"
 #include "protocol/tls_client.h"
 #include "session/session.h"
+#include "session/session_limits.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -27,6 +29,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -34,13 +37,17 @@
 
 #define PATTERN_SEED 7
 
-static char nothing[] = "";
+static char nothing[] = "", alice[] = "alice";
 static struct cv_ktls_support support;
 static struct cv_tls_certificate identity;
 
 struct play {
 	struct session_stage stage;
 	struct cv_tls_server_context *tls;
+	struct cv_limits limits; /* of the user */
+	uint32_t idle_ms;
+	struct cv_usage_table *usages;
+	struct cv_usage *usage;
 	struct cv_layer *layer; /* the client's, for its keys */
 	struct cv_tls_keys seal, open;
 	struct cv_buffer wire;
@@ -226,11 +233,12 @@ static void send_request(struct play *play)
 }
 
 /* The request, and an answer of a byte: its header is out. */
-static void play_open(struct play *play, uint64_t after_bytes)
+static void play_open_limited(struct play *play, uint64_t after_bytes)
 {
+	bool differ;
 	struct cv_user user = {.uuid = {1},
 			       .name = nothing,
-			       .email = nothing,
+			       .email = alice,
 			       .password = nothing,
 			       .enabled = true};
 	const struct cv_tls_server_config config = {.certificates = &identity,
@@ -239,8 +247,12 @@ static void play_open(struct play *play, uint64_t after_bytes)
 	char text[CV_TLS_ERROR_TEXT];
 	uint8_t header[2];
 
-	memset(play, 0, sizeof(*play));
 	stage_init(&play->stage);
+	for (size_t i = 0; i < CV_LEVELS && play->idle_ms; i++)
+		play->stage.config.levels[i].idle_ms = play->idle_ms;
+	play->usages = cv_usage_table_new();
+	assert_non_null(play->usages);
+	play->usage = user.usage = cv_usage_join(play->usages, alice, &play->limits, &differ);
 	cv_buffer_init(&play->wire, 4u << 20);
 	assert_int_equal(cv_tls_server_context_new(&config, &play->tls, text), 0);
 	play->stage.inbound.protocol = CV_INBOUND_VLESS;
@@ -272,12 +284,19 @@ static void play_open(struct play *play, uint64_t after_bytes)
 	}
 }
 
+static void play_open(struct play *play, uint64_t after_bytes)
+{
+	memset(play, 0, sizeof(*play));
+	play_open_limited(play, after_bytes);
+}
+
 static void play_close(struct play *play)
 {
 	(void)close(play->client);
 	(void)close(play->upstream);
 	stage_done(&play->stage);
 	cv_user_table_free(play->stage.inbound.users);
+	cv_usage_table_free(play->usages);
 	cv_tls_server_context_free(play->tls);
 	play->layer->ops->free(play->layer);
 	cv_tls_keys_done(&play->seal);
@@ -470,6 +489,132 @@ static void test_bad_record(void **state)
 	play_close(&play);
 }
 
+/* ---- what a user may have ----------------------------------------------------------------- */
+
+/* Both directions are with the kernel, where it has TLS. */
+static void warm_up(struct play *play)
+{
+	for (int i = 0; i < 3; i++) {
+		seal_pattern(play, 3000);
+		send_wire(play, 10000);
+		upstream_expect(play, play->sent - 3000, play->sent);
+		upstream_send(play, play->received, play->received + 3000);
+		receive(play, play->received + 3000);
+	}
+	expect_handovers(play, 1, 1);
+}
+
+static void expect_cut(struct play *play, uint64_t within_ms, int reason)
+{
+	const uint64_t start_ms = cv_clock_ms();
+
+	stage_expect_reset(play->client);
+	stage_expect_reset(play->upstream);
+	assert_in_range(cv_clock_ms() - start_ms, 0, within_ms);
+	stage_wait_sessions(&play->stage, 0);
+	assert_int_equal(stage_reason(&play->stage, reason), 1);
+}
+
+static void test_counted_and_kicked(void **state)
+{
+	const size_t engine = cv_engine_index(support.usable ? &cv_engine_ktls : NULL);
+	struct cv_worker_counters *counters;
+	struct play play;
+
+	(void)state;
+	play_open(&play, 1000);
+	warm_up(&play);
+	upstream_send(&play, play.received, 1u << 20);
+	receive(&play, 1u << 20);
+	seal_pattern(&play, 5000);
+	send_wire(&play, 10000);
+	upstream_expect(&play, play.sent - 5000, play.sent);
+	pause_ms(600);
+	pause_ms(600); /* counted while it lives */
+	counters = &play.stage.worker.counters;
+	assert_int_equal(cv_usage_used(play.usage, CV_UPLINK), play.sent);
+	assert_int_equal(cv_usage_used(play.usage, CV_DOWNLINK), 1u << 20);
+	assert_true(counters->engine_bytes[engine][CV_DOWNLINK] > 1000000);
+	assert_true(counters->engine_bytes[engine][CV_UPLINK] >= 5000);
+	assert_int_equal(cv_limits_kick(&play.stage.worker, 1, alice, CV_POLICY_KICKED), 1);
+	expect_cut(&play, 200, CV_POLICY_KICKED);
+	play_close(&play);
+}
+
+static void test_quota(void **state)
+{
+	struct play play = {.limits.quota_bytes = 500000};
+
+	(void)state;
+	play_open_limited(&play, 1000);
+	warm_up(&play);
+	upstream_send(&play, play.received, 450000);
+	receive(&play, 450000);
+	pause_ms(600);
+	assert_int_equal(stage_reason(&play.stage, CV_POLICY_QUOTA), 0);
+	upstream_send(&play, play.received, 500000);
+	receive(&play, 500000);
+	expect_cut(&play, 1000, CV_POLICY_QUOTA);
+	play_close(&play);
+}
+
+/* Until the socket is full, then what the client gets of it in two seconds. */
+static void test_rate(void **state)
+{
+	const uint64_t rate = 1000000;
+	struct play play = {.limits.bytes_per_s = {0, rate}};
+	uint64_t start_ms, from;
+	pid_t writer;
+
+	(void)state;
+	play_open_limited(&play, 1000);
+	warm_up(&play);
+	writer = fork();
+	assert_true(writer >= 0);
+	if (writer == 0) { /* until the kick; no assertions here */
+		uint8_t bytes[8192];
+		uint64_t at = play.received;
+
+		do {
+			for (size_t i = 0; i < sizeof(bytes); i++)
+				bytes[i] = pattern(at + i);
+			at += sizeof(bytes);
+		} while (send(play.upstream, bytes, sizeof(bytes), MSG_NOSIGNAL) ==
+			 sizeof(bytes));
+		_exit(0);
+	}
+	while (play.received < 2000000) /* TCP does not pace the first segments */
+		assert_true(receive_record(&play));
+	start_ms = cv_clock_ms();
+	from = play.received;
+	while (cv_clock_ms() < start_ms + 2000)
+		assert_true(receive_record(&play));
+	assert_in_range((play.received - from) * 1000 / (cv_clock_ms() - start_ms), rate * 9 / 10,
+			rate * 11 / 10);
+	assert_int_equal(cv_limits_kick(&play.stage.worker, 1, alice, CV_POLICY_KICKED), 1);
+	assert_int_equal(waitpid(writer, NULL, 0), writer);
+	play_close(&play);
+}
+
+static void test_idle(void **state)
+{
+	struct play play = {.idle_ms = 600};
+
+	(void)state;
+	play_open_limited(&play, 1000);
+	warm_up(&play);
+	for (int i = 0; i < 12; i++) {
+		pause_ms(100);
+		upstream_send(&play, play.received, play.received + 100);
+		receive(&play, play.received + 100);
+	}
+	assert_int_equal(stage_reason(&play.stage, CV_POLICY_IDLE), 0);
+	pause_ms(900);
+	stage_wait_sessions(&play.stage, 0);
+	assert_int_equal(stage_reason(&play.stage, CV_POLICY_IDLE), 1);
+	play_close(&play);
+}
+
 static int make_identity(void **state)
 {
 	(void)state;
@@ -493,6 +638,10 @@ int main(void)
 		cmocka_unit_test(test_truncation_is_counted),
 		cmocka_unit_test(test_key_update),
 		cmocka_unit_test(test_bad_record),
+		cmocka_unit_test(test_counted_and_kicked),
+		cmocka_unit_test(test_quota),
+		cmocka_unit_test(test_rate),
+		cmocka_unit_test(test_idle),
 	};
 
 	cv_ktls_probe(CV_KTLS_FORCE, &support);
