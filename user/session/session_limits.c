@@ -7,8 +7,8 @@
  * and the rates are divided again. No byte passes through here: a rate is the pacing of the sink's
  * socket (SO_MAX_PACING_RATE), which holds for every engine.
  *
- *   hungry: the sink has unsent bytes, and uses its share      gets an equal part of what is left
- *   modest: all was sent, or something else slows it down      takes what it takes off the rate
+ *   hungry: uses its share, or has just begun to send     gets an equal part of what is left
+ *   modest: does not use its share                        takes what it takes off the rate
  *
  * All sessions of a person, of all workers, add themselves to two sums (struct cv_usage), out of
  * which each computes its own share.
@@ -32,6 +32,7 @@
 
 #define LOOK_MS 200
 #define SOON_MS 20     /* after somebody new came */
+#define BACKLOG_BYTES 16384
 #define WINDOW_MS 1000 /* over which it is judged whether a share is used */
 
 struct pace { /* one direction */
@@ -75,19 +76,28 @@ static uint64_t sent_bytes(struct cv_session *session, int direction, bool *ret_
 
 	if (fd < 0 || ioctl(fd, SIOCOUTQNSD, &unsent) < 0 || unsent < 0)
 		unsent = 0;
-	*ret_backlog = unsent > 0;
+	*ret_backlog = unsent >= BACKLOG_BYTES; /* less is on its way to a distant client */
 	return moved_bytes > (uint64_t)unsent ? moved_bytes - (uint64_t)unsent : 0;
 }
 
-/* A burst shorter than the window tells nothing about the rest of it. */
-static uint64_t sent_per_s(const struct pace *pace, uint64_t sent, uint64_t elapsed_ms)
+static void start_window(struct pace *pace, uint64_t now_ms)
 {
-	const uint64_t bytes = sent > pace->sent_bytes ? sent - pace->sent_bytes : 0;
-
-	return bytes * 1000 / (elapsed_ms > WINDOW_MS ? elapsed_ms : WINDOW_MS);
+	pace->since_ms = now_ms;
+	pace->sent_bytes = pace->now_bytes;
 }
 
-/* Is the share what slows this direction down? */
+static void judge_window(struct cv_usage *usage, int direction, struct pace *pace,
+			 uint64_t elapsed_ms)
+{
+	const uint64_t bytes = pace->now_bytes - pace->sent_bytes;
+	const uint64_t bytes_per_s = bytes * 1000 / elapsed_ms;
+	const bool hungry = bytes > 0 && bytes_per_s >= pace->share / 4 * 3;
+
+	contribute(usage, direction, pace, hungry, hungry ? 0 : bytes_per_s);
+}
+
+/* Is the share what slows this direction down? Unsent bytes say so at once, but not every engine
+ * lets them pile up in the sink; over a window, what was sent does. */
 static void judge(struct cv_session *session, int direction, struct pace *pace, uint64_t now_ms)
 {
 	struct cv_usage *usage = session->user->usage;
@@ -95,20 +105,18 @@ static void judge(struct cv_session *session, int direction, struct pace *pace, 
 	const uint64_t sent = sent_bytes(session, direction, &backlog);
 	const uint64_t elapsed_ms = now_ms - pace->since_ms;
 
-	if (sent > pace->now_bytes) /* a queue that drains slowly is no idle session */
+	if (sent > pace->now_bytes) { /* a queue that drains slowly is no idle session */
 		session->last_activity_ms = now_ms;
-	pace->now_bytes = sent;
-	if (backlog && !pace->backlog) { /* bytes again: nobody knows yet how many it could use */
-		pace->since_ms = now_ms;
-		pace->sent_bytes = sent;
-		contribute(usage, direction, pace, true, 0);
-	} else if (elapsed_ms >= WINDOW_MS || (!backlog && pace->hungry)) {
-		const uint64_t bytes_per_s = sent_per_s(pace, sent, elapsed_ms);
-		const bool hungry = backlog && bytes_per_s >= pace->share / 4 * 3;
-
-		contribute(usage, direction, pace, hungry, hungry ? 0 : bytes_per_s);
-		pace->since_ms = now_ms;
-		pace->sent_bytes = sent;
+		pace->now_bytes = sent;
+	}
+	if (backlog && !pace->backlog && !pace->hungry) {
+		contribute(usage, direction, pace, true, 0); /* nobody knows yet how hungry */
+		start_window(pace, now_ms);
+	} else if (elapsed_ms >= WINDOW_MS) {
+		judge_window(usage, direction, pace, elapsed_ms);
+		start_window(pace, now_ms);
+	} else if (!backlog && pace->hungry && sent <= pace->sent_bytes && elapsed_ms >= LOOK_MS) {
+		contribute(usage, direction, pace, false, 0); /* it came, but says nothing */
 	}
 	pace->backlog = backlog;
 }
