@@ -376,6 +376,7 @@ def test_rate(net, peer, daemon, engine, count, direction):
     def arrived():
         return peer.received if direction == "uplink" else sum(t.received for t in transfers)
 
+    time.sleep(0.5)  # until it is clear that all of them are idle
     for transfer in transfers:
         transfer.begin()
     start, before = time.monotonic(), arrived()

@@ -26,19 +26,22 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <linux/sockios.h>
-#include <sys/ioctl.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 #define LOOK_MS 200
 #define SOON_MS 20     /* after somebody new came */
+#define SILENCE_MS 100
 #define BACKLOG_BYTES 16384
 #define WINDOW_MS 1000 /* over which it is judged whether a share is used */
 
 struct pace { /* one direction */
-	uint64_t since_ms, sent_bytes;   /* beginning of the window */
-	uint64_t now_bytes;              /* sent, at the last look */
-	uint64_t share; /* set on the socket; 0 = not yet */
+	uint64_t since_ms, sent_bytes; /* beginning of the window */
+	uint64_t looked_ms;
+	uint64_t now_bytes; /* sent, at the last look */
+	int64_t owed_bytes;
+	uint64_t share, rate; /* the rate is what the socket has; 0 = not yet */
 	uint64_t modest_bytes_per_s;
 	bool hungry, backlog;
 };
@@ -68,22 +71,41 @@ static void contribute(struct cv_usage *usage, int direction, struct pace *pace,
 	pace->modest_bytes_per_s = modest_bytes_per_s;
 }
 
+/* What the sink's peer has got of this direction, records and all: the kernel's own count, which
+ * knows no engine. */
 static uint64_t sent_bytes(struct cv_session *session, int direction, bool *ret_backlog)
 {
 	const int fd = cv_session_sink(session, direction)->fd;
-	const uint64_t moved_bytes = cv_session_bytes(session, direction);
-	int unsent = 0;
+	struct tcp_info info = {0};
+	socklen_t len = sizeof(info);
 
-	if (fd < 0 || ioctl(fd, SIOCOUTQNSD, &unsent) < 0 || unsent < 0)
-		unsent = 0;
-	*ret_backlog = unsent >= BACKLOG_BYTES; /* less is on its way to a distant client */
-	return moved_bytes > (uint64_t)unsent ? moved_bytes - (uint64_t)unsent : 0;
+	if (fd < 0 || getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
+		memset(&info, 0, sizeof(info));
+	*ret_backlog = info.tcpi_notsent_bytes >= BACKLOG_BYTES; /* less may only be on its way */
+	return info.tcpi_bytes_acked;
 }
 
 static void start_window(struct pace *pace, uint64_t now_ms)
 {
 	pace->since_ms = now_ms;
 	pace->sent_bytes = pace->now_bytes;
+}
+
+/* What is owed to the direction, or by it: a pacing timer that comes late costs some per cent, on a
+ * busy machine many, and the first segments are not paced at all. */
+static void settle(struct pace *pace, uint64_t sent, bool backlog, uint64_t now_ms)
+{
+	const int64_t share = (int64_t)pace->share;
+	const int64_t elapsed_ms = (int64_t)(now_ms - pace->looked_ms);
+
+	pace->owed_bytes += share * elapsed_ms / 1000 - (int64_t)(sent - pace->now_bytes);
+	if (pace->owed_bytes > share / 2)
+		pace->owed_bytes = share / 2;
+	else if (pace->owed_bytes < -share)
+		pace->owed_bytes = -share;
+	if (!backlog && pace->owed_bytes > 0) /* it did not want them */
+		pace->owed_bytes = 0;
+	pace->looked_ms = now_ms;
 }
 
 static void judge_window(struct cv_usage *usage, int direction, struct pace *pace,
@@ -105,6 +127,9 @@ static void judge(struct cv_session *session, int direction, struct pace *pace, 
 	const uint64_t sent = sent_bytes(session, direction, &backlog);
 	const uint64_t elapsed_ms = now_ms - pace->since_ms;
 
+	if (sent < pace->now_bytes) /* no TCP, no count */
+		return;
+	settle(pace, sent, backlog, now_ms);
 	if (sent > pace->now_bytes) { /* a queue that drains slowly is no idle session */
 		session->last_activity_ms = now_ms;
 		pace->now_bytes = sent;
@@ -115,8 +140,10 @@ static void judge(struct cv_session *session, int direction, struct pace *pace, 
 	} else if (elapsed_ms >= WINDOW_MS) {
 		judge_window(usage, direction, pace, elapsed_ms);
 		start_window(pace, now_ms);
-	} else if (!backlog && pace->hungry && sent <= pace->sent_bytes && elapsed_ms >= LOOK_MS) {
-		contribute(usage, direction, pace, false, 0); /* it came, but says nothing */
+	} else if (!backlog && pace->hungry && elapsed_ms >= SILENCE_MS &&
+		   (sent - pace->sent_bytes) * 8000 < pace->share * elapsed_ms) {
+		/* it came, but has next to nothing to say */
+		contribute(usage, direction, pace, false, sent - pace->sent_bytes);
 	}
 	pace->backlog = backlog;
 }
@@ -134,17 +161,28 @@ static uint64_t share_of(const struct cv_usage *usage, int direction, const stru
 			       hungry + (pace->hungry ? 0 : 1));
 }
 
+/* What is owed is paid back within half a second, what was too much within a whole one. */
+static unsigned long rate_of(const struct pace *pace)
+{
+	const int64_t share = (int64_t)pace->share;
+	int64_t rate = share + (pace->owed_bytes > 0 ? 2 : 1) * pace->owed_bytes;
+
+	if (rate > 2 * share)
+		rate = 2 * share;
+	return (unsigned long)(rate > share / 2 ? rate : share / 2);
+}
+
 static void set_pace(struct cv_session *session, int direction, struct pace *pace)
 {
-	const uint64_t share = share_of(session->user->usage, direction, pace);
-	const unsigned long rate = share;
 	const int fd = cv_session_sink(session, direction)->fd;
+	unsigned long rate;
 
-	if (fd < 0 || (share <= pace->share + pace->share / 64 &&
-		       pace->share <= share + share / 64))
+	pace->share = share_of(session->user->usage, direction, pace);
+	rate = rate_of(pace);
+	if (fd < 0 || (rate <= pace->rate + pace->rate / 64 && pace->rate <= rate + rate / 64))
 		return; /* near enough */
 	if (setsockopt(fd, SOL_SOCKET, SO_MAX_PACING_RATE, &rate, sizeof(rate)) == 0)
-		pace->share = share;
+		pace->rate = rate;
 }
 
 static void divide_rates(struct cv_limited *limited, uint64_t now_ms)
@@ -301,9 +339,11 @@ void cv_limits_relay(struct cv_session *session)
 	for (int d = CV_UPLINK; d <= CV_DOWNLINK; d++) {
 		struct pace *pace = &limited->pace[d];
 
-		pace->since_ms = now_ms;
+		pace->looked_ms = now_ms;
 		if (session->user->usage->limits.bytes_per_s[d] == 0)
 			continue;
+		pace->now_bytes = sent_bytes(session, d, &pace->backlog); /* of the handshake */
+		start_window(pace, now_ms);
 		contribute(session->user->usage, d, pace, true, 0);
 		set_pace(session, d, pace);
 		look_within(session->worker, SOON_MS); /* the others give way */
