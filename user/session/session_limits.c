@@ -40,6 +40,7 @@ struct pace { /* one direction */
 	uint64_t since_ms, sent_bytes; /* beginning of the window */
 	uint64_t looked_ms;
 	uint64_t now_bytes; /* sent, at the last look */
+	uint64_t fresh_bytes; /* of them, those that owed_bytes does not count yet */
 	int64_t owed_bytes;
 	uint64_t share, rate; /* the rate is what the socket has; 0 = not yet */
 	uint64_t modest_bytes_per_s;
@@ -91,23 +92,6 @@ static void start_window(struct pace *pace, uint64_t now_ms)
 	pace->sent_bytes = pace->now_bytes;
 }
 
-/* What is owed to the direction, or by it: a pacing timer that comes late costs some per cent, on a
- * busy machine many, and the first segments are not paced at all. */
-static void settle(struct pace *pace, uint64_t sent, bool backlog, uint64_t now_ms)
-{
-	const int64_t share = (int64_t)pace->share;
-	const int64_t elapsed_ms = (int64_t)(now_ms - pace->looked_ms);
-
-	pace->owed_bytes += share * elapsed_ms / 1000 - (int64_t)(sent - pace->now_bytes);
-	if (pace->owed_bytes > share / 2)
-		pace->owed_bytes = share / 2;
-	else if (pace->owed_bytes < -share)
-		pace->owed_bytes = -share;
-	if (!backlog && pace->owed_bytes > 0) /* it did not want them */
-		pace->owed_bytes = 0;
-	pace->looked_ms = now_ms;
-}
-
 static void judge_window(struct cv_usage *usage, int direction, struct pace *pace,
 			 uint64_t elapsed_ms)
 {
@@ -129,7 +113,7 @@ static void judge(struct cv_session *session, int direction, struct pace *pace, 
 
 	if (sent < pace->now_bytes) /* no TCP, no count */
 		return;
-	settle(pace, sent, backlog, now_ms);
+	pace->fresh_bytes += sent - pace->now_bytes;
 	if (sent > pace->now_bytes) { /* a queue that drains slowly is no idle session */
 		session->last_activity_ms = now_ms;
 		pace->now_bytes = sent;
@@ -148,17 +132,38 @@ static void judge(struct cv_session *session, int direction, struct pace *pace, 
 	pace->backlog = backlog;
 }
 
-/* As if it were hungry: a modest one may become so at any time. */
+/* A modest one has room to become hungry, but not for all of them to do so at once. */
 static uint64_t share_of(const struct cv_usage *usage, int direction, const struct pace *pace)
 {
-	uint64_t modest = atomic_load_explicit(&usage->modest_bytes_per_s[direction],
-					       memory_order_relaxed);
-	uint32_t hungry =
+	const uint64_t modest = atomic_load_explicit(&usage->modest_bytes_per_s[direction],
+						     memory_order_relaxed);
+	const uint32_t hungry =
 		atomic_load_explicit(&usage->hungry_count[direction], memory_order_relaxed);
+	const uint64_t rate = usage->limits.bytes_per_s[direction];
 
-	modest -= modest > pace->modest_bytes_per_s ? pace->modest_bytes_per_s : modest;
-	return cv_limits_share(usage->limits.bytes_per_s[direction], modest,
-			       hungry + (pace->hungry ? 0 : 1));
+	if (pace->hungry)
+		return cv_limits_share(rate, modest, hungry);
+	return pace->modest_bytes_per_s + cv_limits_share(rate, modest, 2 * (hungry + 1));
+}
+
+/* What is owed to the direction, or by it: a pacing timer that comes late costs some per cent, on a
+ * busy machine many; the first segments are not paced at all, and it may have begun at a time when
+ * others were silent. */
+static void settle(struct pace *pace, uint64_t share_before, uint64_t now_ms)
+{
+	const int64_t share = (int64_t)pace->share;
+	const int64_t due = share < (int64_t)share_before ? share : (int64_t)share_before;
+
+	pace->owed_bytes += due * (int64_t)(now_ms - pace->looked_ms) / 1000 -
+			    (int64_t)pace->fresh_bytes;
+	if (pace->owed_bytes > share / 2)
+		pace->owed_bytes = share / 2;
+	else if (pace->owed_bytes < -2 * share)
+		pace->owed_bytes = -2 * share;
+	if (!pace->backlog && pace->owed_bytes > 0) /* it did not want them */
+		pace->owed_bytes = 0;
+	pace->fresh_bytes = 0;
+	pace->looked_ms = now_ms;
 }
 
 /* What is owed is paid back within half a second, what was too much within a whole one. */
@@ -172,12 +177,14 @@ static unsigned long rate_of(const struct pace *pace)
 	return (unsigned long)(rate > share / 2 ? rate : share / 2);
 }
 
-static void set_pace(struct cv_session *session, int direction, struct pace *pace)
+static void set_pace(struct cv_session *session, int direction, struct pace *pace, uint64_t now_ms)
 {
 	const int fd = cv_session_sink(session, direction)->fd;
+	const uint64_t share_before = pace->share;
 	unsigned long rate;
 
 	pace->share = share_of(session->user->usage, direction, pace);
+	settle(pace, share_before, now_ms);
 	rate = rate_of(pace);
 	if (fd < 0 || (rate <= pace->rate + pace->rate / 64 && pace->rate <= rate + rate / 64))
 		return; /* near enough */
@@ -185,19 +192,17 @@ static void set_pace(struct cv_session *session, int direction, struct pace *pac
 		pace->rate = rate;
 }
 
-static void divide_rates(struct cv_limited *limited, uint64_t now_ms)
+static void for_each_rate(struct cv_limited *limited, uint64_t now_ms,
+			  void (*visit)(struct cv_session *session, int direction,
+					struct pace *pace, uint64_t now_ms))
 {
 	struct cv_session *session = limited->session;
-	const struct cv_limits *limits = &session->user->usage->limits;
 
 	if (!limited->relaying || session->state == CV_SESSION_CLOSED)
 		return;
-	for (int d = CV_UPLINK; d <= CV_DOWNLINK; d++) {
-		if (limits->bytes_per_s[d] == 0)
-			continue;
-		judge(session, d, &limited->pace[d], now_ms);
-		set_pace(session, d, &limited->pace[d]);
-	}
+	for (int d = CV_UPLINK; d <= CV_DOWNLINK; d++)
+		if (session->user->usage->limits.bytes_per_s[d])
+			visit(session, d, &limited->pace[d], now_ms);
 }
 
 /* ---- the worker's look -------------------------------------------------------------------- */
@@ -213,21 +218,22 @@ static void look_at(struct cv_limited *limited, uint64_t now_ms, uint64_t wall_m
 	if (reason)
 		cv_limits_end(session, reason);
 	else
-		divide_rates(limited, now_ms);
+		for_each_rate(limited, now_ms, judge);
 }
 
 static void look_due(struct cv_timer *timer)
 {
 	struct cv_worker *worker = cv_container_of(timer, struct cv_worker, limits_timer);
 	const uint64_t now_ms = cv_ring_now_ms(worker->ring), wall_ms = cv_clock_wall_ms();
-	struct cv_limited *limited = worker->limited;
+	struct cv_limited *limited = worker->limited, *next;
 
-	while (limited) {
-		struct cv_limited *next = limited->next;
-
+	for (; limited; limited = next) {
+		next = limited->next;
 		look_at(limited, now_ms, wall_ms);
-		limited = next;
 	}
+	/* after all have been judged: shares out of sums that are half done would be too large */
+	for (limited = worker->limited; limited; limited = limited->next)
+		for_each_rate(limited, now_ms, set_pace);
 	if (worker->limited)
 		cv_timer_arm(worker->ring, timer, now_ms + LOOK_MS);
 }
@@ -345,7 +351,7 @@ void cv_limits_relay(struct cv_session *session)
 		pace->now_bytes = sent_bytes(session, d, &pace->backlog); /* of the handshake */
 		start_window(pace, now_ms);
 		contribute(session->user->usage, d, pace, true, 0);
-		set_pace(session, d, pace);
+		set_pace(session, d, pace, now_ms);
 		look_within(session->worker, SOON_MS); /* the others give way */
 	}
 }
