@@ -22,6 +22,7 @@
 #define DROP CV_SNI_DROP
 #define UPPER_CASE "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 #define NOT_YET CV_WORD_UNSUPPORTED
+#define LABEL_MAX 256 /* a server name has 253 characters at most */
 
 struct raw_edge {
 	struct cv_node inbounds, routes;
@@ -127,13 +128,14 @@ static void add_name(const struct cv_node *node, const char *text, void *context
 	}
 }
 
+/* A copy: what a list of names in one text is cut into does not last. */
 static void keep_first(const struct cv_node *node, const char *text, void *context)
 {
-	const char **first = context;
+	char *first = context;
 
 	(void)node;
 	if (!*first)
-		*first = text;
+		(void)snprintf(first, LABEL_MAX, "%s", text);
 }
 
 static bool read_action(const struct cv_node *node, int *ret_action)
@@ -152,19 +154,16 @@ static bool read_action(const struct cv_node *node, int *ret_action)
 static void load_route(const struct cv_node *node)
 {
 	struct route route = {.config = cv_node_load(node)->config};
-	const char *label = NULL;
+	char first[LABEL_MAX] = "";
 	struct raw_route raw;
 
 	cv_schema_read(route_fields, node, &raw);
 	if (!read_action(&raw.to, &route.action) || !raw.names.json)
 		return;
-	if (*raw.class)
-		label = raw.class;
-	else
-		cv_node_each_text(&raw.names, keep_first, &label);
-	if (!label)
+	cv_node_each_text(&raw.names, keep_first, first);
+	if (!*raw.class && !*first)
 		return;
-	route.class = class_of_label(node, label);
+	route.class = class_of_label(node, *raw.class ? raw.class : first);
 	cv_node_each_text(&raw.names, add_name, &route);
 }
 
