@@ -351,6 +351,29 @@ def test_kick(net, internet, pair):
     assert "0 sessions" in culvert_kick(server, "vision@test", status=1)
 
 
+def test_more_sessions_than_a_worker_shows_at_once(net, tmp, internet):
+    """500 sessions of two users: each listed once, and only whom the operator means is ended, while
+    the list that is walked through gets shorter."""
+    config = rig.socks_only_config(1085, {"alice": "a", "bob": "b"})
+    daemon = rig.Culvert(net.server, tmp, config, "many", wait=(("127.0.0.1", 1085),))
+    with rig.running(daemon), contextlib.ExitStack() as stack:
+        for n in range(500):
+            one = stack.enter_context(rig.tcp(net.server, "127.0.0.1", 1085))
+            who = ("alice", "a") if n % 5 else ("bob", "b")
+            assert rig.socks_handshake(one, rig.INTERNET_IP, 80, who) == 0
+        rig.wait_for(lambda: len(daemon.sessions()) == 500, 5, "500 sessions")
+        assert len({s["id"] for s in daemon.sessions()}) == 500
+        assert len(daemon.ask("sessions BOB")["sessions"]) == 100
+        start = time.monotonic()
+        assert len(daemon.sessions()) == 500
+        assert time.monotonic() - start < 1
+        assert "400 sessions of alice ended" in culvert_kick(daemon, "alice")
+        rig.wait_for(lambda: len(daemon.sessions()) == 100, 5, "bob's stay")
+        assert {s["user"] for s in daemon.sessions()} == {"bob"}
+        assert "100 sessions of bob ended" in culvert_kick(daemon, "bob")
+        daemon.wait_idle()
+
+
 def test_users_show_their_limits(net, tmp, keys, target):
     config = rig.server_config(4444, rig.reality_stream(keys.private, target.address))
     config["inbounds"][0]["settings"]["clients"][0].update(
