@@ -60,6 +60,7 @@ static void each_condition_counts(void **state)
 	EXPECT(both_active = false, CV_WHY_ONE_WAY);
 	EXPECT(age_ms = CV_CHOICE_AGE_MS - 1, CV_WHY_YOUNG);
 	EXPECT(busy_flows = CV_CHOICE_FLOWS - 1, CV_WHY_FEW_FLOWS);
+	EXPECT(busy_flows = CV_CHOICE_FLOWS_MAX + 1, CV_WHY_MANY_FLOWS);
 	EXPECT(direction[0].bytes = CV_CHOICE_BYTES - 1, CV_WHY_QUIET);
 	EXPECT(direction[0].wakes = CV_CHOICE_WAKES - 1, CV_WHY_QUIET);
 	EXPECT(direction[0].wakes = 5000, CV_WHY_SMALL_PACKETS);

@@ -12,10 +12,11 @@ static const char *const texts[] = {
 	[CV_WHY_ABSENT] = "sockmap: not available to this process",
 	[CV_WHY_TESTING] = "sockmap: self-test not done yet",
 	[CV_WHY_TEST_FAILED] = "sockmap: this kernel failed the self-test",
-	[CV_WHY_YOUNG] = "sockmap: not 3 s old yet",
+	[CV_WHY_YOUNG] = "sockmap: not 2 s old yet",
 	[CV_WHY_ONE_WAY] = "sockmap: the other direction is in user space or over",
 	[CV_WHY_QUIET] = "sockmap: too little moves to save anything",
 	[CV_WHY_FEW_FLOWS] = "sockmap: fewer than 8 busy flows here",
+	[CV_WHY_MANY_FLOWS] = "sockmap: more than 256 busy flows here",
 	[CV_WHY_SMALL_PACKETS] = "sockmap: small packets",
 	[CV_WHY_SLOW_RECEIVER] = "sockmap: the receiver is slower than the sender",
 	[CV_WHY_REFUSED] = "sockmap: the kernel refused a socket",
@@ -62,7 +63,9 @@ static enum cv_choice_why traffic(const struct cv_choice_input *input)
 		return CV_WHY_SLOW_RECEIVER;
 	if ((is_loaded(up) && !is_large(up)) || (is_loaded(down) && !is_large(down)))
 		return CV_WHY_SMALL_PACKETS;
-	return input->busy_flows < CV_CHOICE_FLOWS ? CV_WHY_FEW_FLOWS : CV_WHY_BEST;
+	if (input->busy_flows < CV_CHOICE_FLOWS)
+		return CV_WHY_FEW_FLOWS;
+	return input->busy_flows > CV_CHOICE_FLOWS_MAX ? CV_WHY_MANY_FLOWS : CV_WHY_BEST;
 }
 
 static enum cv_choice_why hindrance(const struct cv_choice_input *input)

@@ -13,7 +13,9 @@
  *	the source's packets are CV_CHOICE_PACKET_BYTES or more, for the same reason,
  *	no receiver was slower than its sender: else the flow would only come back to user space,
  *	CV_CHOICE_FLOWS directions of this worker are as busy: one or a few flows are as fast or
- *	  faster in splice, since a redirect waits for a timer tick when the receiver is full.
+ *	  faster in splice, since a redirect waits for a timer tick when the receiver is full;
+ *	  but not more than CV_CHOICE_FLOWS_MAX, which splice moves faster on several processors:
+ *	  redirects keep to few of them.
  *
  * There is no way back: a socket that leaves a sockmap alive loses bytes. A promoted direction
  * whose receiver is slow is copied for a while instead, see engine_sockmap.c.
@@ -24,12 +26,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define CV_CHOICE_AGE_MS 3000
+#define CV_CHOICE_AGE_MS 2000
 #define CV_CHOICE_BYTES (1u << 20)
 #define CV_CHOICE_WAKES 20
 #define CV_CHOICE_WAKE_BYTES 16384
 #define CV_CHOICE_PACKET_BYTES 8192
 #define CV_CHOICE_FLOWS 8
+#define CV_CHOICE_FLOWS_MAX 256
 
 enum cv_choice_mode { CV_CHOICE_AUTO, CV_CHOICE_COPY, CV_CHOICE_SPLICE, CV_CHOICE_SOCKMAP };
 
@@ -44,6 +47,7 @@ enum cv_choice_why {
 	CV_WHY_ONE_WAY,	     /* the other direction is in user space, or over */
 	CV_WHY_QUIET,
 	CV_WHY_FEW_FLOWS,
+	CV_WHY_MANY_FLOWS,
 	CV_WHY_SMALL_PACKETS,
 	CV_WHY_SLOW_RECEIVER,
 	CV_WHY_REFUSED,	     /* the kernel did not take the socket */
