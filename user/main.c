@@ -38,7 +38,7 @@
 #define LEARN_LOOK_MS 200   /* how often that wait looks for a signal */
 #define MAX_WORKERS 256
 #define RUN_DIRECTORY "/run/culvert"
-#define SELFTEST_WAIT_MS 20000
+#define SELFTEST_WAIT_MS 60000
 
 #ifndef CULVERT_VERSION
 #define CULVERT_VERSION "0.1.0"
