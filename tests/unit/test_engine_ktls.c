@@ -31,7 +31,7 @@
 
 #include <cmocka.h>
 
-#define LIMIT_MS 60000
+#define LIMIT_MS 30000
 #define BULK (1u << 20)
 #define MESSAGE_UPDATE 24
 
@@ -69,6 +69,7 @@ struct options {
 	bool leg_is_client, both_tls;
 	uint64_t tx_sequence; /* records that the leg has sent already */
 	int small_buffers;    /* bytes; 0 = as the system has them */
+	int leg_send_buffer;  /* likewise, only that one */
 };
 
 static uint8_t stream_byte(uint32_t seed, uint64_t position)
@@ -172,6 +173,11 @@ static struct stage *stage_open(const struct options *options)
 	end_init(&stage->far, 2);
 	end_init(&stage->near, 3);
 	connect_pair(&stage->far.fd, &stage->leg.fd, options->small_buffers);
+	if (options->leg_send_buffer)
+		assert_int_equal(setsockopt(stage->leg.fd, SOL_SOCKET, SO_SNDBUF,
+					    &options->leg_send_buffer,
+					    sizeof(options->leg_send_buffer)),
+				 0);
 	connect_pair(&stage->near.fd, &stage->other.fd, options->small_buffers);
 	tls_init(stage, &stage->leg, &stage->far, options);
 	if (options->both_tls)
@@ -430,6 +436,17 @@ static void test_small_buffers(void **state)
 					    .both_tls = i > 1,
 					    .small_buffers = 4096 << i},
 			  200000 + 7777u * (unsigned)i, true);
+}
+
+/* A pipe that holds more than the sink: what fits must leave before the rest can come. */
+static void test_pipe_larger_than_sink(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 4; i++)
+		play_bulk(&(struct options){.suite = 0x1301,
+					    .max_pipes = 8,
+					    .leg_send_buffer = 8192 << i},
+			  BULK, false);
 }
 
 /* What a full socket makes the kernel keep back is seen, and reaches TCP once there is room. */
@@ -745,6 +762,7 @@ int main(void)
 		cmocka_unit_test(test_bulk_both_ends),
 		cmocka_unit_test(test_bulk_without_pipes),
 		cmocka_unit_test(test_small_buffers),
+		cmocka_unit_test(test_pipe_larger_than_sink),
 		cmocka_unit_test(test_kept_back),
 		cmocka_unit_test(test_half_close),
 		cmocka_unit_test(test_truncation_is_told_apart),

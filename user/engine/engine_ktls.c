@@ -14,10 +14,13 @@
  *  - a record goes into an empty pipe of at least 64 KiB, or some kernels lose its end;
  *  - after a recvmsg() that may have stopped inside a record the rest is fetched the same way;
  *  - SPLICE_F_MORE would hold the tail of the data back, so it is never set;
+ *  - but splice(2) sets the like by itself between the buffers of a pipe, and a sink that is full
+ *    of such records never sends them unless it is told to;
  *  - no close_notify is sent unless we send it, and a FIN must not overtake sealed records;
  *  - a failed read is final: some kernels never say so again.
  */
 #include "base/container.h"
+#include "base/mutation.h"
 #include "engine/flow.h"
 #include "engine/ktls.h"
 #include "engine/pipe_pool.h"
@@ -168,7 +171,11 @@ static int drain(struct cv_flow *flow)
 		error = flow->sink_tls->pay(flow->sink_tls);
 	if (!error)
 		error = cv_flow_deliver_block(flow);
-	return error ? error : cv_flow_drain_pipe(flow);
+	if (!error)
+		error = cv_flow_drain_pipe(flow);
+	if (error == -EAGAIN && flow->sink_tls && cv_rule_holds("ktls-push"))
+		cv_ktls_push(flow->sink_tls);
+	return error;
 }
 
 static void pump(struct cv_flow *flow)

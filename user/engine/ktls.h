@@ -62,6 +62,9 @@ ssize_t cv_ktls_recv(int fd, void *bytes, size_t size_bytes, uint8_t *ret_type);
 
 /** cv_ktls_wrote() - @count_bytes of content were given to the kernel in one call. */
 void cv_ktls_wrote(struct cv_ktls *ktls, size_t count_bytes);
+/** cv_ktls_push() - Have TCP send what it holds. For a full socket: records that came with "more
+ * will follow" wait for what does not fit any more, for ever. */
+void cv_ktls_push(const struct cv_ktls *ktls);
 /** cv_ktls_is_pushed() - Every record made so far is in TCP's queue. The kernel keeps up to a
  * record back when the socket is full, and would drop that at shutdown() and close(). */
 bool cv_ktls_is_pushed(const struct cv_ktls *ktls);
