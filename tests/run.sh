@@ -252,7 +252,7 @@ guest_units()
 	local name
 	for name in kernel_probe 'ring*' timer connect resolver 'listen*' 'engine*' 'copy*' \
 		'splice*' 'flow*' pipe_pool '*ktls' 'classify*' \
-		sockmap promotion; do
+		sockmap promotion session_limits; do
 		# shellcheck disable=SC2086
 		(cd tests/unit && ls test_$name.c 2>/dev/null)
 	done | sed 's/\.c$//' | sort -u

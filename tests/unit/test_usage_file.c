@@ -321,8 +321,8 @@ static void test_damaged(void **state)
 	static const char *const texts[] = {
 		"", "{", "[]", "{\"version\": 1}", "{\"version\": 1, \"users\": []}", "\1\2\3",
 		"{\"version\": 1, \"users\": {\"alice@x\": 5}}",
-		"{\"version\": 1, \"users\": {\"alice@x\": {\"uplinkBytes\": -1, "
-		"\"downlinkBytes\": 0, \"periodStart\": 0, \"saved\": 0}}}",
+		("{\"version\": 1, \"users\": {\"a\": {\"uplinkBytes\": -1, \"downlinkBytes\": 0,"
+		 " \"periodStart\": 0, \"saved\": 0}}}"),
 		"{\"version\": 1, \"users\": {}} and more"};
 	struct view view;
 
