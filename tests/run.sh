@@ -287,7 +287,7 @@ test)
 	build $fuzzers && fuzz "${FUZZ_SECONDS:-10}"
 	openssl=$(command -v openssl)
 	[ ! -x build/deps/bin/openssl ] || openssl=$root/build/deps/bin/openssl
-	python_suite e2e build 900 tests/e2e
+	python_suite e2e build 1200 tests/e2e
 	python_suite detect build 600 tests/detect
 	interop
 	;;
@@ -296,7 +296,7 @@ test-long)
 	build all
 	build $fuzzers && fuzz "${FUZZ_SECONDS:-60}"
 	build SANITIZE=thread units && unit build/tsan/unit
-	build asan && CULVERT_LONG=1 python_suite e2e-asan build/asan 1500 tests/e2e
+	build asan && CULVERT_LONG=1 python_suite e2e-asan build/asan 1800 tests/e2e
 	CULVERT_PINNED=1 python_suite e2e-pinned build 1200 tests/e2e
 	CULVERT_LONG=1 python_suite detect-asan build/asan 900 tests/detect
 	build tsan && python_suite e2e-tsan build/tsan 600 tests/e2e -k 'curl or half_close or stranger'
