@@ -28,7 +28,9 @@ pass() { passed=$((passed + ${1:-1})); }
 fail() { failed=$((failed + 1)); failures+=("$1"); printf '   FAILED %s\n' "$1"; }
 skip() { skipped=$((skipped + 1)); skips+=("$1"); printf '   skipped %s\n' "$1"; }
 fuzz_in_parallel=$(nproc)
-guest_seconds=300
+python_in_parallel=$(($(nproc) + 1))
+guest_seconds=400
+guest_mutations=asan/unit/test_session_ktls # only there rules can be left out
 
 # Build something; without it the stage that wanted it has failed.
 build()
@@ -115,31 +117,56 @@ fuzz()
 	export results
 	rm -f "$results"/fuzz_failed.*
 	# shellcheck disable=SC2016
-	xargs -P "$fuzz_in_parallel" -I@ bash -c \
+	xargs -P "$fuzz_in_parallel" -I FILE bash -c \
 		'fuzz_one @ "$0" || : >"$results/fuzz_failed.@"' "$seconds" <<<"$names"
 	for name in $names; do
 		if [ -e "$results/fuzz_failed.$name" ]; then fail "fuzz_$name"; else pass; fi
 	done
 }
 
-# python_suite NAME BUILD SECONDS PYTEST-ARGUMENT... - counts come from pytest's own report
+# python_one REPORT SECONDS PYTEST-ARGUMENT... - called through xargs; a line per failure and a sum
+python_one()
+{
+	local report=$1 log=${1%.xml}.log status
+	shift
+	rm -f "$report"
+	timeout -k 30 "$1" /usr/bin/python3 -m pytest -p no:cacheprovider -v --tb=short \
+		--durations=5 --junitxml="$report" "${@:2}" >"$log" 2>&1 </dev/null
+	status=$?
+	echo $status >"${report%.xml}.status"
+	[ $status -lt 2 ] || printf '   %s ended with status %d\n' "$2" $status
+	sed -n '/^=.* FAILURES\|^=.* ERRORS/,/^=.* slowest\|^-* generated/p' "$log" | head -n 200
+	grep -E '^(FAILED|ERROR) ' "$log" | cut -c1-300
+	printf '   %-28s %s\n' "$(basename "$2" .py) ${*:3}" "$(tail -n 1 "$log" | tr -d =)"
+}
+
+# python_suite NAME BUILD SECONDS FILE... [-- PYTEST-ARGUMENT...] - each file is a pytest of its
+# own, $python_in_parallel at a time, the largest first: most of their time they wait
 python_suite()
 {
-	local name=$1 binaries=$2 seconds=$3 report=$results/$1.xml
+	local name=$1 binaries=$2 seconds=$3 files=() file number=0
 	shift 3
 	stage "$name with the programs in $binaries"
 	[ "$(id -u)" = 0 ] || { skip "$name: needs root (network namespaces)"; return; }
-	rm -f "$report"
-	CULVERT_BUILD=$root/$binaries CULVERT_OPENSSL=$openssl PYTHONDONTWRITEBYTECODE=1 \
-		timeout -k 30 "$seconds" /usr/bin/python3 -m pytest -p no:cacheprovider -v \
-		--tb=short --durations=5 --junitxml="$report" "$@" </dev/null
-	case $? in
-	0 | 1) ;;
-	5) fail "$name: no tests found"; return ;;
-	124) fail "$name: not done after $seconds s" ;;
-	*) fail "$name: pytest itself failed" ;;
-	esac
-	python_count "$report" ""
+	while [ $# -gt 0 ] && [ "$1" != -- ]; do files+=("$1"); shift; done
+	[ $# -eq 0 ] || shift
+	rm -f "$results/$name"-*
+	export -f python_one
+	# shellcheck disable=SC2016
+	ls -S "${files[@]}" | CULVERT_BUILD=$root/$binaries CULVERT_OPENSSL=$openssl \
+		PYTHONDONTWRITEBYTECODE=1 xargs -P "$python_in_parallel" -I FILE bash -c \
+		'python_one "$0-$(basename FILE .py).xml" "$1" FILE "${@:2}"' "$results/$name" "$seconds" "$@"
+	for file in "${files[@]}"; do
+		file=$results/$name-$(basename "$file" .py)
+		case $(cat "$file.status" 2>/dev/null) in
+		0 | 1) number=$((number + 1)) ;;
+		5) ;; # none of its tests was asked for
+		124) fail "$name: $(basename "$file") not done after $seconds s" ;;
+		*) fail "$name: $(basename "$file"): pytest itself failed" ;;
+		esac
+		python_count "$file.xml" ""
+	done
+	[ $number -gt 0 ] || fail "$name: no tests found"
 }
 
 # python_count REPORT PREFIX
@@ -207,12 +234,13 @@ guests()
 	local kernel why programs
 	programs=$(guest_units)
 	# shellcheck disable=SC2086
-	build $(printf 'build/unit/%s ' $programs) || return
+	build $(printf 'build/%s ' $programs) || return
+	build SANITIZE=address,undefined "build/$guest_mutations" || return
 	for kernel in ${GUEST_KERNELS:-6.1 trixie}; do
 		stage "guest with kernel $kernel"
 		if why=$(tests/vm/guest -k "$kernel" --prepare 2>&1); then
 			# shellcheck disable=SC2086
-			guest_one "$kernel" $programs
+			guest_one "$kernel" $programs "$guest_mutations"
 		else
 			skip "guest $kernel: $(tail -n 1 <<<"$why")"
 		fi
@@ -233,8 +261,8 @@ guest_one()
 	124) fail "guest $kernel: not done after $guest_seconds s" ;;
 	*) fail "guest $kernel: the guest itself failed" ;;
 	esac
-	for program in "$@"; do
-		[ ! -e "$folder/$program.status" ] || unit_count "guest $kernel $program" \
+	for program in "${@//\//-}"; do
+		[ ! -e "$folder/$program.status" ] || unit_count "guest $kernel ${program##*-}" \
 			"$folder/$program.log" "$(cat "$folder/$program.status")"
 	done
 	grep -E '^(FAILED|ERROR|E  )|^=.* in [0-9.]+s' "$folder/e2e.log" | sed 's/^/   /'
@@ -255,7 +283,7 @@ guest_units()
 		sockmap promotion session_limits; do
 		# shellcheck disable=SC2086
 		(cd tests/unit && ls test_$name.c 2>/dev/null)
-	done | sed 's/\.c$//' | sort -u
+	done | sed 's/\.c$//; s/^/unit\//' | grep -v test_session_ktls | sort -u
 }
 
 summary()
@@ -287,8 +315,8 @@ test)
 	build $fuzzers && fuzz "${FUZZ_SECONDS:-10}"
 	openssl=$(command -v openssl)
 	[ ! -x build/deps/bin/openssl ] || openssl=$root/build/deps/bin/openssl
-	python_suite e2e build 1200 tests/e2e
-	python_suite detect build 600 tests/detect
+	python_suite e2e build 900 tests/e2e/test_*.py
+	python_suite detect build 600 tests/detect/test_*.py
 	interop
 	;;
 test-long)
@@ -296,10 +324,10 @@ test-long)
 	build all
 	build $fuzzers && fuzz "${FUZZ_SECONDS:-60}"
 	build SANITIZE=thread units && unit build/tsan/unit
-	build asan && CULVERT_LONG=1 python_suite e2e-asan build/asan 1800 tests/e2e
-	CULVERT_PINNED=1 python_suite e2e-pinned build 1200 tests/e2e
-	CULVERT_LONG=1 python_suite detect-asan build/asan 900 tests/detect
-	build tsan && python_suite e2e-tsan build/tsan 600 tests/e2e -k 'curl or half_close or stranger'
+	build asan && CULVERT_LONG=1 python_suite e2e-asan build/asan 1200 tests/e2e/test_*.py
+	CULVERT_PINNED=1 python_suite e2e-pinned build 600 tests/e2e/test_{reality,socks,vision,vless}.py
+	CULVERT_LONG=1 python_suite detect-asan build/asan 900 tests/detect/test_*.py
+	build tsan && python_suite e2e-tsan build/tsan 600 tests/e2e/test_*.py -- -k 'curl or half_close or stranger'
 	guests
 	;;
 guests)

@@ -8,6 +8,8 @@ import pytest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e"))
 
+pytest.register_assert_rewrite("scenarios")
+
 from fixtures import *  # noqa: E402,F401,F403
 
 

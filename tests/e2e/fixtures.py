@@ -9,6 +9,7 @@ without capabilities, and listens through pinned maps).
 import os
 import secrets
 import shutil
+import signal
 import tempfile
 import types
 
@@ -173,6 +174,24 @@ def pair(net, tmp, keys, target, internet):
                 daemon.stop(10)
             except AssertionError as error:
                 print(error)
+
+
+TEST_SECONDS = 240
+LONG_TEST_SECONDS = 900
+
+
+@pytest.fixture(autouse=True)
+def test_ends(request):
+    """A test that hangs fails, and those behind it still run."""
+    def too_long(*_):
+        raise TimeoutError("the test did not end")
+
+    long = request.node.get_closest_marker("long")
+    before = signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(LONG_TEST_SECONDS if long else TEST_SECONDS)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(autouse=True)

@@ -250,7 +250,7 @@ def test_require_mlkem(net, tmp, keys, target, internet):
 def test_xver_and_several_targets(net, tmp, keys, authority, target, internet):
     """PROXY protocol towards the target; a unix socket target; two targets by SNI."""
     import os
-    other = os.path.join(tmp, "other-site")
+    other = os.path.join(tmp, "second-site")
     os.makedirs(other)
     unix = os.path.join(tmp, "target.sock")
     certificate, key = authority.issue("second.test")

@@ -360,6 +360,51 @@ static void test_boundary(void **state)
 	}
 }
 
+#ifdef CV_MUTATIONS
+
+/* How much arrives of a record whose halves come before and behind the moment of the handover. */
+static size_t halved_record(void)
+{
+	const size_t first_bytes = 30000, halved_bytes = 2000;
+	struct play play;
+	uint8_t bytes[2000];
+	size_t got_bytes = 0, whole_bytes;
+	ssize_t got;
+
+	play_open(&play, first_bytes / 2);
+	while (play.sent < first_bytes)
+		seal_pattern(&play, 10000);
+	whole_bytes = cv_buffer_len(&play.wire);
+	seal_pattern(&play, halved_bytes);
+	stage_send(play.client, cv_buffer_bytes(&play.wire), whole_bytes + halved_bytes / 2);
+	cv_buffer_consume(&play.wire, whole_bytes + halved_bytes / 2);
+	upstream_expect(&play, 0, first_bytes);
+	pause_ms(50);
+	send_wire(&play, 10000);
+	assert_int_equal(shutdown(play.client, SHUT_WR), 0);
+	while ((got = recv(play.upstream, bytes, sizeof(bytes), 0)) > 0)
+		got_bytes += (size_t)got;
+	(void)shutdown(play.upstream, SHUT_WR);
+	stage_wait_sessions(&play.stage, 0);
+	play_close(&play);
+	return got_bytes;
+}
+
+static void the_boundary_is_missed(void **state)
+{
+	(void)state;
+	if (!support.usable) {
+		print_message("skipped: %s\n", support.why);
+		skip();
+	}
+	assert_int_equal(halved_record(), 2000);
+	assert_int_equal(setenv("CULVERT_MUTATION", "ktls-boundary", 1), 0);
+	assert_int_not_equal(halved_record(), 2000);
+	assert_int_equal(unsetenv("CULVERT_MUTATION"), 0);
+}
+
+#endif
+
 static void test_download(void **state)
 {
 	struct play play;
@@ -633,6 +678,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_boundary),
+#ifdef CV_MUTATIONS
+		cmocka_unit_test(the_boundary_is_missed),
+#endif
 		cmocka_unit_test(test_download),
 		cmocka_unit_test(test_short_sessions_stay),
 		cmocka_unit_test(test_truncation_is_counted),

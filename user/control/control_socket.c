@@ -28,6 +28,7 @@
 #define COMMAND_MAX 512
 #define CLIENT_WAIT_MS 2000 /* for its line; for each step forward in its answer */
 #define CLIENTS_MAX 64
+#define ACCEPT_PAUSE_MS 50
 #define BACKLOG 64
 
 struct client {
@@ -123,10 +124,13 @@ static bool client_step(struct cv_control *control, struct client *client, short
 static void accept_clients(struct cv_control *control)
 {
 	const uint64_t until_ms = cv_clock_ms() + CLIENT_WAIT_MS;
+	struct pollfd wake = {.fd = control->wake_fd, .events = POLLIN};
 
 	while (control->client_count < CLIENTS_MAX) {
 		int fd = accept4(control->listen_fd, NULL, NULL, SOCK_CLOEXEC);
 
+		if (fd < 0 && errno != EAGAIN) /* out of descriptors, say: not again at once */
+			(void)poll(&wake, 1, ACCEPT_PAUSE_MS);
 		if (fd < 0)
 			return;
 		control->clients[control->client_count++] =

@@ -6,6 +6,7 @@
  *
  *   bursts	a thread writes while directions are handed over: nothing lost, doubled, stalled
  *   ends	FIN close behind the data; an answer over the half-closed side; FIN again
+ *   close	FIN while most of the data waits in front of a full sink
  *   reset	a reset of the source is a reset, and not a FIN
  *   limit	a receiver that does not read stops the sender; FIN then comes after the last byte
  *
@@ -37,6 +38,7 @@
 #define STAGE_MS 20000 /* a stage that works takes 50, on an emulated machine 2000 */
 #define CHUNK_BYTES 16384
 #define LIMIT_PUSH_BYTES (96u << 20)
+#define QUEUED_BYTES 900000 /* less than CV_RELAY_LIMIT_BYTES, more than both buffers */
 #define NOT_ENDED 1000
 
 struct pair {
@@ -339,6 +341,31 @@ static int stage_ends(struct bench *bench)
 	return error ? error : play(bench, true, "answer over a half-closed side");
 }
 
+/* All is redirected, most of it cannot be in the sink's queue yet, and the source says FIN. */
+static int stage_close(struct bench *bench)
+{
+	const int small = 131072; /* below some packets of loopback it takes seconds */
+	struct pair *pair = &bench->pairs[0];
+	uint64_t end_ms = cv_clock_ms() + STILL_MS;
+	int error = pairs_open(bench, 1);
+
+	pair->wanted[0] = QUEUED_BYTES;
+	pair->fin_wanted[0] = true;
+	if (!error &&
+	    (setsockopt(pair->end[1], SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)) < 0 ||
+	     setsockopt(pair->inner[1], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)) < 0))
+		error = -errno;
+	if (!error)
+		error = pair_start(pair);
+	while (!error && !pair->fin_sent[0] && cv_clock_ms() < end_ms) {
+		send_some(pair, 0, UINT32_MAX);
+		turn(bench);
+	}
+	for (int i = 0; i < 30 && !error; i++)
+		turn(bench);
+	return error ? error : play(bench, true, "FIN behind what is on its way");
+}
+
 static int stage_reset(struct bench *bench)
 {
 	const struct linger reset = {.l_onoff = 1};
@@ -450,7 +477,8 @@ static void bench_close(struct bench *bench)
 static int run_stages(struct bench *bench)
 {
 	static int (*const stages[])(struct bench *) = {stage_bursts, stage_bursts, stage_ends,
-							stage_ends,   stage_reset,  stage_limit};
+							stage_ends,   stage_close,  stage_reset,
+							stage_limit};
 	int error = 0;
 
 	for (size_t i = 0; i < sizeof(stages) / sizeof(stages[0]) && !error; i++) {

@@ -8,6 +8,8 @@ record types and lengths, plain alerts, FIN or RST, and when. Against our server
     replay    a hello that was let in before     sealed  a hello that is let in, whose client then
                                                          misbehaves: what an attacker in the path
                                                          makes of a genuine client's connection
+
+test_nginx.py and test_go.py each run all of it, with their TARGET.
 """
 
 import concurrent.futures
@@ -60,13 +62,13 @@ def start_go(net, tmp, certificate, key):
     return process
 
 
-@pytest.fixture(scope="module", params=["nginx", "go"])
+@pytest.fixture(scope="module")
 def sides(request, net, tmp, keys, authority):
     """The bare target, seen from the server, and our server, seen from the client."""
     certificate, key = authority.issue(rig.SITE)
-    process = {"nginx": start_nginx, "go": start_go}[request.param](
-        net, tmp, certificate, key)
-    port = PORTS[request.param]
+    target = request.module.TARGET
+    process = {"nginx": start_nginx, "go": start_go}[target](net, tmp, certificate, key)
+    port = PORTS[target]
     daemon = rig.Culvert(net.server, tmp, rig.server_config(443, rig.reality_stream(
         keys.private, "%s:%d" % (rig.INTERNET_IP, port))), "detect", wait=((rig.SERVER_IP, 443),))
     public = reality_client.decode_key(keys.public)
@@ -74,7 +76,7 @@ def sides(request, net, tmp, keys, authority):
         leaf = ssl.PEM_cert_to_DER_cert(file.read())
     with rig.running(daemon):
         yield types.SimpleNamespace(
-            name=request.param, daemon=daemon, leaf=leaf,
+            name=target, daemon=daemon, leaf=leaf,
             bare=Side("bare", net.server, rig.INTERNET_IP, port, public),
             ours={kind: Side(kind, net.client, rig.SERVER_IP, 443, public)
                   for kind in ("stranger", "wrong", "replay", "sealed")})
@@ -117,7 +119,7 @@ class Connection:
 # Where a network, or a relay in between, may cut the same bytes: a record's header, a packet, two
 # of our own buffers' sizes.
 CUTS = (5, 1448, 16384, 32768)
-ALONE = 0.02  # seconds in which a piece is dealt with before the next one arrives
+ALONE = 0.1  # seconds in which a piece is dealt with before the next one arrives
 RACES = [(cut, microseconds * 1e-6) for microseconds in (*range(0, 120, 8), 150, 200, 300, 500)
          for cut in CUTS] * 3
 
