@@ -5,8 +5,9 @@
 #
 #	check		lint, its self-test, unit tests: no root, no network, seconds
 #	test		check + fuzz 10 s each + end to end + detect + interop
-#	test-long	fuzz 60 s each, unit tests under TSan, end to end under ASan+UBSan and as
-#			a user without rights through pinned maps, soak, guests
+#	test-long	fuzz 60 s each, unit tests under TSan, 31 000 handovers for each engine, end
+#			to end under ASan+UBSan and as a user without rights through pinned maps,
+#			soak, guests
 #	guests		what leans on the kernel, on each Debian kernel of GUEST_KERNELS
 #
 # Every stage adds to three counts; failures and skips are repeated with their reasons at
@@ -57,7 +58,7 @@ unit()
 		[ -e "$program" ] || continue
 		name=$(basename "$program" .c)
 		log=$results/$name.log
-		timeout -k 5 300 "$1/$name" >"$log" 2>&1 </dev/null
+		timeout -k 5 ${CULVERT_LONG:+1}300 "$1/$name" >"$log" 2>&1 </dev/null
 		status=$?
 		count=$((count + 1))
 		unit_count "$name" "$log" $status
@@ -324,6 +325,7 @@ test-long)
 	build all
 	build $fuzzers && fuzz "${FUZZ_SECONDS:-60}"
 	build SANITIZE=thread units && unit build/tsan/unit
+	build build/unit/test_engine_matrix && CULVERT_LONG=1 unit build/unit engine_matrix
 	build asan && CULVERT_LONG=1 python_suite e2e-asan build/asan 1200 tests/e2e/test_*.py
 	CULVERT_PINNED=1 python_suite e2e-pinned build 600 tests/e2e/test_{reality,socks,vision,vless}.py
 	CULVERT_LONG=1 python_suite detect-asan build/asan 900 tests/detect/test_*.py

@@ -156,19 +156,21 @@ static void many_flows_at_once(void **state)
 /* Sinks that take nothing hold every pipe; the others must not notice. */
 static void blocked_flows_hold_up_nobody(void **state)
 {
-	enum { BLOCKED = PIPES + 10 };
-	struct session *blocked = calloc(BLOCKED, sizeof(*blocked)), session;
+	/* more than there are pipes; where there are none, what fits into a small machine's memory */
+	const bool has_pipes = ((const struct variant *)*state)->engine == &cv_engine_splice;
+	const int count = has_pipes ? PIPES + 10 : 6;
+	struct session *blocked = calloc((size_t)count, sizeof(*blocked)), session;
 	struct rig rig;
 
 	assert_non_null(blocked);
 	engine_rig_open(&rig, state);
-	for (int i = 0; i < BLOCKED; i++) {
+	for (int i = 0; i < count; i++) {
 		session_open(&rig, &blocked[i], (uint32_t)i);
 		blocked[i].client.wanted = 50000000;
 		session_start(&blocked[i], state);
 	}
-	for (int round = 0; round < 150; round++) {
-		for (int i = 0; i < BLOCKED; i++)
+	for (int round = 0; round < 90; round++) {
+		for (int i = 0; i < count; i++)
 			end_send(&blocked[i].client, 1 << 17);
 		turn(&rig);
 	}
@@ -179,7 +181,7 @@ static void blocked_flows_hold_up_nobody(void **state)
 	play_until_ended(&rig, &session, 2);
 	assert_all_arrived(&session);
 	session_close(&rig, &session);
-	for (int i = 0; i < BLOCKED; i++)
+	for (int i = 0; i < count; i++)
 		session_close(&rig, &blocked[i]);
 	engine_rig_close(&rig);
 	free(blocked);

@@ -77,7 +77,8 @@ void cv_handover_read_rest(struct cv_session *session, enum cv_direction directi
 {
 	struct cv_leg *source = cv_session_source(session, direction);
 
-	if (!cv_leg_rx_clear(source) && cv_buffer_len(&source->in) > 0 &&
+	if (cv_rule_holds("ktls-boundary") && !cv_leg_rx_clear(source) &&
+	    cv_buffer_len(&source->in) > 0 &&
 	    cv_leg_queued(cv_session_sink(session, direction)) < CV_LEG_OUT_HIGH)
 		cv_leg_recv_rest(source);
 }
