@@ -156,9 +156,9 @@ static void many_flows_at_once(void **state)
 /* Sinks that take nothing hold every pipe; the others must not notice. */
 static void blocked_flows_hold_up_nobody(void **state)
 {
-	/* more than there are pipes; where there are none, what fits into a small machine's memory */
-	const bool has_pipes = ((const struct variant *)*state)->engine == &cv_engine_splice;
-	const int count = has_pipes ? PIPES + 10 : 6;
+	/* more than there are pipes; without pipes, what fits into a small machine */
+	const struct variant *variant = *state;
+	const int count = variant->engine == &cv_engine_splice ? PIPES + 10 : 6;
 	struct session *blocked = calloc((size_t)count, sizeof(*blocked)), session;
 	struct rig rig;
 
