@@ -34,6 +34,7 @@ class Namespace:
 
     def __init__(self, name):
         self.name = name
+        self.links = {}  # to another namespace, by its name
         _run("ip", "netns", "add", name)
         self.fd = os.open("/run/netns/" + name, os.O_RDONLY | os.O_CLOEXEC)
         self._outside = threading.local()
@@ -67,6 +68,7 @@ def connect(left, left_address, right, right_address):
          "peer", "name", right_name, "netns", right.name)
     left.ip("addr", "add", left_address, "dev", left_name)
     right.ip("addr", "add", right_address, "dev", right_name)
+    left.links[right.name], right.links[left.name] = left_name, right_name
     left.ip("link", "set", left_name, "up")
     right.ip("link", "set", right_name, "up")
 

@@ -120,8 +120,16 @@ static const struct {
 	 "\"c\"}]}}",
 	 "settings.accounts[1].user: same name as a"},
 	{true,
-	 "{\"port\": 1, \"protocol\": \"socks\", \"streamSettings\": {\"security\": \"tls\"}}",
-	 " SOCKS over TLS is not supported"},
+	 "{\"port\": 1, \"protocol\": \"socks\", \"streamSettings\": {\"security\": \"reality\"}}",
+	 " REALITY without VLESS is not supported"},
+	{true,
+	 "{\"port\": 1, \"protocol\": \"socks\", \"streamSettings\": {\"security\": \"tls\","
+	 " \"tlsSettings\": {}}}",
+	 "streamSettings.tlsSettings.certificates: required, but missing"},
+	{true,
+	 "{\"port\": 1, \"protocol\": \"socks\", \"streamSettings\": {\"security\": \"tls\","
+	 " \"tlsSettings\": {\"certificates\": [{\"certificate\": [\"x\"]}]}}}",
+	 "streamSettings.tlsSettings.certificates[0].keyFile: required, but missing"},
 	{true, "{" VLESS "}", "settings.decryption: required, but missing"},
 	{true, "{" VLESS ", \"settings\": {\"decryption\": \"x\"}}",
 	 "settings.decryption: VLESS encryption"},

@@ -18,8 +18,8 @@ build_packages="build-essential pkg-config clang llvm libclang-rt-dev bpftool
 	libzstd-dev zlib1g-dev libcrypt-dev"
 run_packages="nginx-light curl openssl iproute2 procps ca-certificates python3"
 check_packages="libcmocka-dev"
-test_packages="ethtool haproxy stunnel4 strace tcpdump python3-pytest
-	python3-cryptography util-linux git"
+test_packages="ethtool haproxy netcat-openbsd proxychains4 socat stunnel4 strace tcpdump
+	python3-pytest python3-cryptography util-linux git"
 optional_packages="v2ray" # another implementation to talk to; not every distribution has it
 services="nginx haproxy stunnel4 v2ray"
 policy=/usr/sbin/policy-rc.d

@@ -348,7 +348,7 @@ static void warn_public_socks(const struct cv_node *node, const struct cv_inboun
 	if (is_open)
 		cv_node_warning(node, "an open proxy for everybody who reaches this address; "
 				      "expected \"listen\": \"127.0.0.1\" or auth \"password\"");
-	else
+	else if (inbound->security == CV_SECURITY_NONE)
 		cv_node_warning(node, "passwords and destinations cross the network in clear text");
 }
 
@@ -367,9 +367,11 @@ static void load_by_protocol(const struct cv_node *node, const struct raw_inboun
 		warn_plain_vless(node, &users, inbound);
 	} else {
 		load_socks(&raw->settings, &users, inbound, &is_open);
+		if (stream->security == CV_SECURITY_REALITY)
+			cv_node_error(node, "REALITY without VLESS is " CV_NOT_SUPPORTED);
+		else
+			load_security(stream, &users, inbound);
 		warn_public_socks(node, inbound, is_open);
-		if (stream->security != CV_SECURITY_NONE)
-			cv_node_error(node, "SOCKS over TLS is " CV_NOT_SUPPORTED);
 	}
 	cv_load_usages(&users, node);
 	if (!is_open && !load->out_of_memory) {

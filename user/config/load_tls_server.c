@@ -32,7 +32,7 @@ static const struct cv_field server_fields[] = {
 	{"certificates", .type = CV_FIELD_ARRAY, .is_required = true,
 	 CV_FIELD(struct raw_server, certificates)},
 	{"alpn", .type = CV_FIELD_ANY, CV_FIELD(struct raw_server, alpn)},
-	{"minVersion", .type = CV_FIELD_WORD, .words = versions, .text = "1.2",
+	{"minVersion", .type = CV_FIELD_WORD, .words = versions, .text = "",
 	 CV_FIELD(struct raw_server, min_version)},
 	{"maxVersion", .type = CV_FIELD_WORD, .words = versions, .text = "1.3",
 	 CV_FIELD(struct raw_server, max_version)},
@@ -88,6 +88,7 @@ struct collected {
 	const char *alpn[ALPN_MAX];
 	char *alpn_copies[ALPN_MAX];
 	size_t alpn_count;
+	bool is_proxy;
 };
 
 static void copy_line(const struct cv_node *node, const char *text, void *context)
@@ -131,14 +132,34 @@ static void read_pem(const struct cv_node *node, const char *file_key, const cha
 		cv_node_error(&place, "cannot read %.255s: %s", whole_path, strerror(-error));
 }
 
+static bool has_key(const struct pem *pem)
+{
+	static const char label[] = "PRIVATE KEY-----";
+
+	return pem->chain && memmem(pem->chain, pem->chain_len, label, sizeof(label) - 1) != NULL;
+}
+
+static void copy_chain(struct cv_load *load, struct pem *pem)
+{
+	pem->key = cv_load_calloc(load, 1, pem->chain_len);
+	if (!pem->key)
+		return;
+	memcpy(pem->key, pem->chain, pem->chain_len);
+	pem->key_len = pem->chain_len;
+}
+
 static void collect_certificate(const struct cv_node *node, struct collected *collected)
 {
+	struct cv_load *load = cv_node_load(node);
 	struct pem *pem = &collected->pems[collected->certificate_count];
 	struct raw_certificate raw;
 
 	cv_schema_read(certificate_fields, node, &raw);
 	read_pem(node, "certificateFile", raw.file, &raw.lines, &pem->chain, &pem->chain_len);
-	read_pem(node, "keyFile", raw.key_file, &raw.key_lines, &pem->key, &pem->key_len);
+	if (*raw.key_file || raw.key_lines.json || !has_key(pem))
+		read_pem(node, "keyFile", raw.key_file, &raw.key_lines, &pem->key, &pem->key_len);
+	else /* chain and key in one file, as HAProxy has them */
+		copy_chain(load, pem);
 	collected->certificates[collected->certificate_count++] = (struct cv_tls_certificate){
 		.chain_pem = cv_span_of(pem->chain, pem->chain_len),
 		.key_pem = cv_span_of(pem->key, pem->key_len),
@@ -153,6 +174,10 @@ static void collect_alpn(const struct cv_node *node, const char *text, void *con
 		cv_node_expected(node, "at most %d protocol names of 1 to 31 bytes", ALPN_MAX);
 		return;
 	}
+	if (collected->is_proxy && strcmp(text, "h2") == 0) {
+		cv_node_warning(node, "a proxy does not speak h2: it is not offered");
+		return;
+	}
 	collected->alpn_copies[collected->alpn_count] = cv_load_strdup(cv_node_load(node), text);
 	collected->alpn[collected->alpn_count] = collected->alpn_copies[collected->alpn_count];
 	collected->alpn_count++;
@@ -165,6 +190,8 @@ static void done(struct collected *collected)
 
 		if (pem->key)
 			cv_cleanse(pem->key, pem->key_len);
+		if (pem->chain)
+			cv_cleanse(pem->chain, pem->chain_len);
 		free(pem->key);
 		free(pem->chain);
 	}
@@ -177,14 +204,17 @@ static void make_context(const struct cv_node *node, const struct raw_server *ra
 			 const struct collected *collected, struct cv_inbound *inbound)
 {
 	char error_text[CV_TLS_ERROR_TEXT] = "";
+	const bool is_proxy = inbound->protocol != CV_INBOUND_VLESS;
+	const int min_version = is_proxy ? CV_TLS_VERSION_13 : CV_TLS_VERSION_12;
 	const struct cv_tls_server_config config = {
 		.certificates = collected->certificates,
 		.certificate_count = collected->certificate_count,
 		.alpn = collected->alpn,
 		.alpn_count = collected->alpn_count,
-		.min_version = (uint16_t)(raw->min_version ? raw->min_version : CV_TLS_VERSION_12),
+		.min_version = (uint16_t)(raw->min_version ? raw->min_version : min_version),
 		.max_version = (uint16_t)(raw->max_version ? raw->max_version : CV_TLS_VERSION_13),
 		.reject_unknown_sni = raw->reject_unknown_sni,
+		.is_proxy = is_proxy,
 	};
 
 	if (config.min_version > config.max_version)
@@ -203,6 +233,7 @@ void cv_load_tls_server(const struct cv_node *node, struct cv_inbound *inbound)
 
 	if (!collected)
 		return;
+	collected->is_proxy = inbound->protocol != CV_INBOUND_VLESS;
 	cv_schema_read(server_fields, node, &raw);
 	if (raw.certificates.json && (cv_node_count(&raw.certificates) == 0 ||
 				      cv_node_count(&raw.certificates) > CERTIFICATES_MAX))
@@ -217,7 +248,8 @@ void cv_load_tls_server(const struct cv_node *node, struct cv_inbound *inbound)
 	if (raw.alpn.json) {
 		cv_node_each_text(&raw.alpn, collect_alpn, collected);
 	} else {
-		collected->alpn[collected->alpn_count++] = "h2";
+		if (inbound->protocol == CV_INBOUND_VLESS)
+			collected->alpn[collected->alpn_count++] = "h2";
 		collected->alpn[collected->alpn_count++] = "http/1.1";
 	}
 	if (load->error_count == errors && !load->out_of_memory)

@@ -33,7 +33,7 @@ struct cv_tls_server {
 	SSL *ssl;
 	struct cv_buffer output;
 	int result; /* -EAGAIN while the handshake is under way */
-	bool record_seen;
+	bool record_seen, is_proxy;
 	bool is_tls13;
 	uint8_t secrets[2][CV_HASH_MAX]; /* application data: the client's, ours */
 	size_t secret_len[2];		 /* 0 = not known yet */
@@ -166,13 +166,23 @@ static bool looks_like_record(struct cv_span bytes)
 	       bytes.data[1] == 3;
 }
 
+/* A SOCKS greeting is shorter than a record's header: its sender would wait for an answer. */
+static bool is_plain_proxy(const struct cv_tls_server *server, struct cv_span *bytes)
+{
+	if (!server->is_proxy || server->record_seen || bytes->len_bytes == 0 ||
+	    bytes->data[0] == CV_TLS_HANDSHAKE)
+		return false;
+	cv_span_skip(bytes, bytes->len_bytes);
+	return true;
+}
+
 static int take_record(struct cv_tls_server *server, struct cv_span *bytes)
 {
 	size_t record_len;
 	int result;
 
 	if (bytes->len_bytes < CV_TLS_HEADER)
-		return -EAGAIN;
+		return is_plain_proxy(server, bytes) ? CV_PEER_NOT_TLS : -EAGAIN;
 	result = cv_tls_record_peek(*bytes, &record_len);
 	if (!looks_like_record(*bytes) || (result && result != -EAGAIN))
 		return refuse(server, bytes);
@@ -229,6 +239,7 @@ struct cv_tls_server *cv_tls_server_new(const struct cv_tls_server_context *cont
 		return NULL;
 	}
 	SSL_set_app_data(server->ssl, server);
+	server->is_proxy = context->is_proxy;
 	server->result = -EAGAIN;
 	cv_buffer_init(&server->output, OUTPUT_MAX);
 	return server;

@@ -33,6 +33,7 @@ struct cv_tls_server_config {
 	uint16_t min_version;    /* 0 = CV_TLS_VERSION_13 */
 	uint16_t max_version;    /* 0 = CV_TLS_VERSION_13 */
 	bool reject_unknown_sni; /* no certificate for the name: fail with unrecognized_name */
+	bool is_proxy; /* ALPN without a common protocol is no failure; AEAD suites only */
 };
 
 struct cv_tls_server_context;

@@ -25,6 +25,7 @@
 
 #define NAME_MAX_BYTES 255
 #define ALPN_MAX_BYTES 1024
+#define PROXY_SUITES "ECDHE+AESGCM:ECDHE+CHACHA20" /* of TLS 1.2; 1.3 has no other kind */
 
 /* ---- choice by SNI ------------------------------------------------------------------------ */
 
@@ -93,7 +94,8 @@ static bool lists_protocol(const unsigned char *list, unsigned int list_len, con
 
 /*
  * observable: without a common protocol the handshake fails (RFC 7301 3.2), except that an HTTP/1.1
- * client is served by an h2 server as if it had sent no ALPN: what Go's servers do.
+ * client is served by an h2 server as if it had sent no ALPN: what Go's servers do. A proxy speaks
+ * one protocol, whatever the client calls it (SOCKS5 A11).
  */
 static int choose_alpn(SSL *ssl, const unsigned char **ret_name, unsigned char *ret_len,
 		       const unsigned char *offered, unsigned int offered_len, void *argument)
@@ -115,7 +117,7 @@ static int choose_alpn(SSL *ssl, const unsigned char **ret_name, unsigned char *
 			http1_fallback = lists_protocol(offered, offered_len,
 							(const uint8_t *)"http/1.1", 8);
 	}
-	if (context->alpn_len == 0 || http1_fallback)
+	if (context->alpn_len == 0 || http1_fallback || context->is_proxy)
 		return SSL_TLSEXT_ERR_NOACK;
 	return SSL_TLSEXT_ERR_ALERT_FATAL;
 }
@@ -270,6 +272,8 @@ static bool apply_settings(struct cv_tls_server_context *context, SSL_CTX *ssl_c
 	SSL_CTX_set_tlsext_servername_callback(ssl_context, choose_identity);
 	SSL_CTX_set_tlsext_servername_arg(ssl_context, context);
 	SSL_CTX_set_alpn_select_cb(ssl_context, choose_alpn, context);
+	if (config->is_proxy && SSL_CTX_set_cipher_list(ssl_context, PROXY_SUITES) != 1)
+		return false;
 	return SSL_CTX_set_num_tickets(ssl_context, 0) == 1 && min_version <= max_version &&
 	       min_version >= CV_TLS_VERSION_12 && max_version <= CV_TLS_VERSION_13 &&
 	       SSL_CTX_set_min_proto_version(ssl_context, min_version) == 1 &&
@@ -323,6 +327,7 @@ int cv_tls_server_context_new(const struct cv_tls_server_config *config,
 	if (!context)
 		return CV_INTERNAL_MEMORY;
 	context->reject_unknown_sni = config->reject_unknown_sni;
+	context->is_proxy = config->is_proxy;
 	context->identities = calloc(config->certificate_count, sizeof(*context->identities));
 	if (!context->identities)
 		result = CV_INTERNAL_MEMORY;

@@ -24,7 +24,7 @@ struct cv_tls_server_context {
 	size_t identity_count;
 	uint8_t *alpn; /* wire format, our order */
 	unsigned int alpn_len;
-	bool reject_unknown_sni;
+	bool reject_unknown_sni, is_proxy;
 };
 
 /** cv_tls_layer_new() - Takes over @ssl. NULL: out of memory, @ssl is freed. */

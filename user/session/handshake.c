@@ -16,8 +16,11 @@ struct cv_handshake *cv_handshake_new(void)
 {
 	struct cv_handshake *handshake = calloc(1, sizeof(*handshake));
 
-	if (handshake)
-		cv_buffer_init(&handshake->app, REQUEST_LIMIT);
+	if (!handshake)
+		return NULL;
+	cv_buffer_init(&handshake->app, REQUEST_LIMIT);
+	cv_buffer_init(&handshake->answer, REQUEST_LIMIT);
+	cv_buffer_init(&handshake->early, REQUEST_LIMIT);
 	return handshake;
 }
 
@@ -36,6 +39,8 @@ struct cv_handshake *cv_handshake_free(struct cv_handshake *handshake)
 	cv_tls_client_free(handshake->tls_client);
 	cv_spider_free(handshake->spider);
 	cv_buffer_done(&handshake->app);
+	cv_buffer_done(&handshake->answer);
+	cv_buffer_done(&handshake->early);
 	cv_cleanse(handshake, sizeof(*handshake));
 	free(handshake);
 	return NULL;

@@ -29,6 +29,8 @@ struct cv_handshake {
 	const struct cv_fallback *fallback; /* NULL = not on the way to one */
 	unsigned fallback_failures;
 	struct cv_buffer app; /* decrypted bytes of the request, kept for fallbacks */
+	struct cv_buffer answer; /* what a proxy protocol is about to say */
+	struct cv_buffer early;	 /* came behind the request, out of the client's layers */
 	/* front door */
 	struct cv_socks5_server socks5;
 	/* request */

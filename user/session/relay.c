@@ -17,6 +17,7 @@
 #include "session/handover_ktls.h"
 #include "session/handshake.h"
 #include "session/session_edge.h"
+#include "session/session_front.h"
 #include "session/session_limits.h"
 #include "session/steps.h"
 #include "session/worker.h"
@@ -281,7 +282,13 @@ void cv_step_relay(struct cv_session *session)
 
 void cv_session_relay(struct cv_session *session)
 {
+	const int error = cv_front_relay(session);
+
 	cv_edge_leave(session);
+	if (error) {
+		cv_session_close(session, error);
+		return;
+	}
 	session->state = CV_SESSION_RELAY;
 	session->handshake = cv_handshake_free(session->handshake);
 	session->last_activity_ms = cv_ring_now_ms(session->worker->ring);

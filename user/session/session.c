@@ -19,6 +19,7 @@
 #include "ring/listen.h"
 #include "session/handshake.h"
 #include "session/session_edge.h"
+#include "session/session_front.h"
 #include "session/session_limits.h"
 #include "session/steps.h"
 #include "session/worker.h"
@@ -430,12 +431,12 @@ static void timer_due(struct cv_timer *timer)
 
 static void begin(struct cv_session *session)
 {
-	if (session->inbound->protocol == CV_INBOUND_SOCKS)
-		cv_step_socks_begin(session);
-	else if (session->inbound->security == CV_SECURITY_REALITY)
+	if (session->inbound->security == CV_SECURITY_REALITY)
 		cv_step_reality_begin(session);
 	else if (session->inbound->security == CV_SECURITY_TLS)
 		cv_step_tls_begin(session);
+	else if (session->inbound->protocol != CV_INBOUND_VLESS)
+		cv_front_begin(session);
 	else
 		cv_step_request_begin(session);
 }

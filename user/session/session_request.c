@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * session_request.c - what a VLESS inbound reads first: outer TLS (libssl), then the request
- * header.
+ * session_request.c - outer TLS (libssl) of any inbound, then what a VLESS inbound reads first: the
+ * request header.
  *
  *   [EXPECT_TLS] -> EXPECT_REQUEST: decrypted bytes collect in handshake.app until the header is
  * whole user known, flow and command fit   -> VLESS layer on the client leg, bytes behind the
@@ -12,6 +12,7 @@
 #include "session/handshake.h"
 #include "session/preamble.h"
 #include "session/session_edge.h"
+#include "session/session_front.h"
 #include "session/session_limits.h"
 #include "session/steps.h"
 #include "session/worker.h"
@@ -66,6 +67,8 @@ static void tls_established(struct cv_session *session)
 				  cv_tls_server_take_layer(handshake->tls_server));
 	if (error)
 		cv_session_close(session, error);
+	else if (session->inbound->protocol != CV_INBOUND_VLESS)
+		cv_front_begin(session);
 	else
 		cv_step_request_begin(session);
 }

@@ -2,11 +2,12 @@
 /*
  * session_socks5.c - the SOCKS5 inbound: CONNECT with or without password.
  *
- * The codec consumes bytes and appends replies; bytes behind the request stay in client.in and are
- * relayed first. "Succeeded" is said when the upstream connection exists (a VLESS upstream has no
- * answer of its own, so there it means: the server accepted our handshake).
+ * The codec consumes bytes and appends replies; bytes behind the request are relayed first
+ * (session_front.c). "Succeeded" is said when the upstream connection exists (a VLESS upstream has
+ * no answer of its own, so there it means: the server accepted our handshake).
  */
 #include "session/handshake.h"
+#include "session/session_front.h"
 #include "session/session_limits.h"
 #include "session/steps.h"
 #include "session/worker.h"
@@ -40,22 +41,29 @@ static int check_credentials(struct cv_session *session)
 		cv_log(CV_LOG_WARNING, "inbound=%s user=%s: %s (%s)", session->inbound->tag,
 		       user->email[0] ? user->email : user->name, cv_reason_label(reason),
 		       cv_reason_text(reason));
-	result = cv_socks5_server_verdict(socks5, session->user != NULL, &session->client.out);
+	result = cv_socks5_server_verdict(socks5, session->user != NULL,
+					  &session->handshake->answer);
 	return result == CV_PEER_CREDENTIALS ? reason : result;
 }
 
 static int read_once(struct cv_session *session)
 {
-	struct cv_buffer *in = &session->client.in;
+	struct cv_handshake *handshake = session->handshake;
+	struct cv_buffer *in = cv_front_input(session);
 	size_t used = 0;
-	int result;
+	int result, error;
 
-	result = cv_socks5_server_read(&session->handshake->socks5, cv_buffer_span(in),
-				       &session->client.out, &used);
+	result = cv_socks5_server_read(&handshake->socks5, cv_buffer_span(in), &handshake->answer,
+				       &used);
 	cv_buffer_consume(in, used);
-	if (result == 0 && session->handshake->socks5.state == CV_SOCKS5_EXPECT_VERDICT)
+	if (result == 0 && handshake->socks5.state == CV_SOCKS5_EXPECT_VERDICT)
 		result = check_credentials(session);
-	return result;
+	error = cv_front_say(session);
+	if (result == -EAGAIN && !error)
+		error = cv_front_fill(session);
+	else if (!error)
+		return result;
+	return error;
 }
 
 void cv_step_socks(struct cv_session *session)
@@ -69,6 +77,7 @@ void cv_step_socks(struct cv_session *session)
 		 socks5->state != CV_SOCKS5_FAILED);
 	if (result == 0 && socks5->state == CV_SOCKS5_EXPECT_CONNECT) {
 		session->handshake->destination = socks5->destination;
+		cv_front_keep_early(session);
 		cv_step_route(session);
 	} else if (result == 0) {
 		cv_session_finish(session, CV_PEER_CREDENTIALS);
@@ -79,10 +88,4 @@ void cv_step_socks(struct cv_session *session)
 	} else {
 		cv_leg_recv(&session->client);
 	}
-}
-
-void cv_socks_refuse(struct cv_session *session, int reason)
-{
-	(void)cv_socks5_server_reply(cv_socks5_reply_of(reason), &session->client.out);
-	cv_session_finish(session, reason);
 }

@@ -9,6 +9,7 @@
  *        site closes, the spider has no more to ask and QUIET_MS passed, or CAP_MS -> end
  */
 #include "session/handshake.h"
+#include "session/session_front.h"
 #include "session/steps.h"
 #include "session/worker.h"
 
@@ -49,11 +50,8 @@ static uint64_t next_due_ms(struct cv_session *session)
 /* The client gets its refusal; the session lives on for the site. */
 static void report_to_client(struct cv_session *session)
 {
-	if (session->inbound->protocol == CV_INBOUND_SOCKS)
-		(void)cv_socks5_server_reply(cv_socks5_reply_of(CV_UPSTREAM_REAL_CERTIFICATE),
-					     &session->client.out);
-	else
-		(void)cv_leg_encode_eof(&session->client);
+	(void)cv_front_answer_refusal(session, CV_UPSTREAM_REAL_CERTIFICATE);
+	(void)cv_leg_encode_eof(&session->client);
 	session->client.facts |= CV_LEG_FIN_WANTED;
 }
 

@@ -10,6 +10,7 @@
  */
 #include "session/handshake.h"
 #include "session/preamble.h"
+#include "session/session_front.h"
 #include "session/steps.h"
 #include "session/worker.h"
 
@@ -51,10 +52,7 @@ void cv_session_name_destination(struct cv_session *session,
 
 void cv_session_refuse(struct cv_session *session, int reason)
 {
-	if (session->inbound->protocol == CV_INBOUND_SOCKS)
-		cv_socks_refuse(session, reason);
-	else
-		cv_session_finish(session, reason);
+	cv_front_refuse(session, reason);
 }
 
 /* ---- dialling ----------------------------------------------------------------------------- */
@@ -97,13 +95,6 @@ void cv_session_connect(struct cv_session *session, const struct cv_destination 
 		cv_session_close(session, CV_INTERNAL_MEMORY);
 }
 
-static int begin_relay_to_client(struct cv_session *session)
-{
-	if (session->inbound->protocol != CV_INBOUND_SOCKS)
-		return 0;
-	return cv_socks5_server_reply(CV_SOCKS5_SUCCEEDED, &session->client.out);
-}
-
 static void freedom_connected(void *owner, int fd, int reason)
 {
 	struct cv_session *session = owner;
@@ -120,7 +111,7 @@ static void freedom_connected(void *owner, int fd, int reason)
 	session->upstream.fd = fd;
 	error = cv_session_proxy_header(session, session->outbound->proxy_protocol);
 	if (!error)
-		error = begin_relay_to_client(session);
+		error = cv_front_accepted(session);
 	if (error)
 		cv_session_close(session, error);
 	else
@@ -160,7 +151,7 @@ static void relay_vless(struct cv_session *session)
 	error = cv_leg_push_layer(&session->upstream,
 				  cv_vless_client_layer_new(&handshake->request, NULL));
 	if (!error)
-		error = begin_relay_to_client(session);
+		error = cv_front_accepted(session);
 	session->header_held = true;
 	if (error)
 		cv_session_close(session, error);

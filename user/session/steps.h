@@ -26,8 +26,6 @@ void cv_step_fallback_dial(struct cv_session *session);
 /* session_socks5.c */
 void cv_step_socks_begin(struct cv_session *session);
 void cv_step_socks(struct cv_session *session);
-/** cv_socks_refuse() - Answer the SOCKS5 request with the reply for @reason and finish. */
-void cv_socks_refuse(struct cv_session *session, int reason);
 
 /* session_upstream.c: route, connect, hello of a VLESS outbound */
 void cv_step_route(struct cv_session *session);

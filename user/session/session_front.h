@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * session_front.h - what the proxy protocols of inbounds have in common: the client's bytes, plain
+ * or out of TLS, answers to it, and what is said when the upstream is there or is not.
+ */
+#ifndef CV_SESSION_SESSION_FRONT_H
+#define CV_SESSION_SESSION_FRONT_H
+
+#include "session/session.h"
+
+struct cv_handshake;
+
+/** cv_front_begin() - The client's first byte may come now: choose by the inbound's protocol. */
+void cv_front_begin(struct cv_session *session);
+/** cv_front_input() - What the client said and nobody has used; consume from it. */
+struct cv_buffer *cv_front_input(struct cv_session *session);
+/** cv_front_fill() - More for cv_front_input() out of the client's layers. 0; -EAGAIN: nothing
+ * there; CV_PEER_CLOSED: the client said that it ends; a layer's reason. */
+int cv_front_fill(struct cv_session *session);
+/** cv_front_say() - Send what waits in handshake->answer. 0 or a layer's or buffer's reason. */
+int cv_front_say(struct cv_session *session);
+/** cv_front_keep_early() - The request is whole: what lies behind it is for the upstream. */
+void cv_front_keep_early(struct cv_session *session);
+/** cv_front_relay() - Called when relaying starts: early bytes go first. 0 or a reason. */
+int cv_front_relay(struct cv_session *session);
+
+/** cv_front_accepted() - Tell the client that its upstream is there. 0 or a reason. */
+int cv_front_accepted(struct cv_session *session);
+/** cv_front_answer_refusal() - Only the words; false: the protocol has none. */
+bool cv_front_answer_refusal(struct cv_session *session, int reason);
+/** cv_front_refuse() - Tell the client that it is not served, and finish. */
+void cv_front_refuse(struct cv_session *session, int reason);
+
+#endif
