@@ -22,6 +22,7 @@
 #include "sandbox/notify.h"
 #include "session/listeners.h"
 #include "session/target_learner.h"
+#include "session/verify.h"
 #include "session/worker.h"
 
 #include <errno.h>
@@ -47,6 +48,7 @@
 struct daemon {
 	struct cv_config *config;
 	struct cv_resolver *resolver;
+	struct cv_verifier *verifier;
 	struct cv_worker *workers;
 	unsigned worker_count;
 	struct cv_target_learner **learners;
@@ -107,6 +109,7 @@ static int start_workers(struct daemon *daemon)
 		worker->index = i;
 		worker->config = daemon->config;
 		worker->resolver = daemon->resolver;
+		worker->verifier = daemon->verifier;
 		worker->ktls = &daemon->ktls;
 		worker->engine = copies ? &cv_engine_copy : &cv_engine_splice;
 		worker->mode = mode;
@@ -135,6 +138,7 @@ static void stop_workers(struct daemon *daemon)
 	for (unsigned i = 0; i < daemon->worker_count; i++)
 		cv_worker_join(&daemon->workers[i]);
 	daemon->resolver = cv_resolver_free(daemon->resolver);
+	daemon->verifier = cv_verifier_free(daemon->verifier);
 	for (unsigned i = 0; i < daemon->worker_count; i++)
 		cv_worker_done(&daemon->workers[i]);
 }
@@ -322,6 +326,20 @@ static int test_sockmap(struct daemon *daemon)
 	return 0;
 }
 
+/* Two hashes at once: enough for dozens of new logins a second, and the workers keep the rest. */
+static int start_verifier(struct daemon *daemon)
+{
+	const struct cv_verifier_config config = {
+		.thread_count = 2,
+		.queue_limit = 1024,
+		.cache_entries = 4096,
+		.cache_ttl_ms = 60000,
+		.ban = daemon->config->daemon.ban,
+	};
+
+	return cv_verifier_new(&config, &daemon->verifier);
+}
+
 static int start(struct daemon *daemon)
 {
 	const struct cv_resolver_config resolver = {
@@ -338,6 +356,8 @@ static int start(struct daemon *daemon)
 	       daemon->ktls.why);
 	error = cv_resolver_new(&resolver, &daemon->resolver);
 
+	if (!error)
+		error = start_verifier(daemon);
 	if (!error)
 		error = open_kernel(daemon);
 	if (!error)

@@ -89,6 +89,7 @@
 	X(POLICY_USER_ADDRESSES, -2314, "user comes from too many addresses") \
 	X(POLICY_KICKED, -2315, "ended by the operator") \
 	X(POLICY_EDGE_DROP, -2316, "name, or what is no TLS, is dropped by the edge") \
+	X(POLICY_BANNED, -2317, "too many failed logins from this address") \
 	X(POLICY_KEY_LIMIT, -2309, \
 	  "TLS key served as long as it may, and this kernel cannot change it") \
 	X(INTERNAL_MEMORY, -2401, "out of memory") \

@@ -9,6 +9,7 @@
 #include "base/reason.h"
 #include "policy/router.h"
 #include "ring/listen.h"
+#include "session/verify.h"
 
 #include <errno.h>
 #include <linux/sockios.h>
@@ -77,13 +78,17 @@ void stage_start(struct session_stage *stage, const char *engine)
 {
 	const struct cv_resolver_config resolver = {
 		.thread_count = 1, .cache_entries = 16, .ttl_ms = 1000, .queue_limit = 16};
+	const struct cv_verifier_config verifier = {
+		.thread_count = 1, .queue_limit = 16, .cache_entries = 16, .cache_ttl_ms = 1000};
 	int fd;
 
 	stage->config.router = cv_router_new(CV_ROUTE_AS_IS);
 	assert_non_null(stage->config.router);
 	assert_int_equal(cv_resolver_new(&resolver, &stage->resolver), 0);
+	assert_int_equal(cv_verifier_new(&verifier, &stage->verifier), 0);
 	stage->worker.config = &stage->config;
 	stage->worker.resolver = stage->resolver;
+	stage->worker.verifier = stage->verifier;
 	stage->worker.engine = engine ? cv_engine_find(engine) : NULL;
 	assert_int_equal(cv_worker_start(&stage->worker), 0);
 	stage->started = true;
@@ -99,6 +104,7 @@ void stage_done(struct session_stage *stage)
 	}
 	cv_worker_join(&stage->worker);
 	cv_resolver_free(stage->resolver);
+	cv_verifier_free(stage->verifier);
 	cv_worker_done(&stage->worker);
 	cv_router_free(stage->config.router);
 	(void)close(stage->upstream_listener);

@@ -17,6 +17,7 @@ struct session_stage {
 	struct cv_outbound outbound;
 	struct cv_worker worker;
 	struct cv_resolver *resolver;
+	struct cv_verifier *verifier;
 	struct cv_sockaddr inbound_address, upstream_address;
 	int upstream_listener;
 	bool started, stopped;

@@ -13,6 +13,12 @@
 #define UUID_A "b831381d-6324-4d53-ad4f-8cda48b30811"
 #define UUID_B "b831381d-6324-4d53-ad4f-8cda48b30812"
 #define UUID_C "b831381d-6324-4d53-ad4f-8cda48b30813"
+/* "pw-a" and "pw-c" */
+#define HASH_A \
+	"$y$j75$Hp5QRRrj0GiGUO21Z2Y0W0$mj/XJDIVLCu6IfVXDk9ACzmMa.bmLQeBzRiAuaSBs40"
+#define HASH_C \
+	"$6$rounds=1000$saltsalt$7S6OZma2y1VlNlrtWtqNBfvJbuBpimUwa/4O6Bvw3a/oP3V6Y9XBCWkI" \
+	"O2TOriqwZ0OjvWGbvoD2ktR21buYa/"
 #define KEY "AgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4fICE"
 #define OUT "\"outbounds\": [{\"protocol\": \"freedom\"}]"
 
@@ -96,13 +102,14 @@ static struct cv_config *load_good(struct inbound_text inbound, const char *user
 static const char three_users[] =
 	"{\"users\": ["
 	"{\"username\": \"alice\", \"uuid\": \"" UUID_A "\", \"flow\": \"xtls-rprx-vision\","
-	" \"shortId\": \"0a0b\", \"socks_password\": \"pw-a\", \"proxy_password\": \"other\","
+	" \"shortId\": \"0a0b\", \"socks_password\": \"" HASH_A "\","
+	" \"proxy_password\": \"" HASH_C "\","
 	" \"colour\": \"blue\", \"external_proxy_id\": null},"
 	"{\"username\": \"bob\", \"uuid\": \"" UUID_B
 	"\", \"email\": \"bob@x\", \"enabled\": false,"
-	" \"connection_type\": \"vpn\", \"socks_password\": \"pw-b\"},"
+	" \"connection_type\": \"vpn\", \"socks_password\": \"" HASH_A "\"},"
 	"{\"username\": \"carol\", \"uuid\": \"" UUID_C "\", \"connection_type\": \"proxy\","
-	" \"proxy_password\": \"pw-c\"}],"
+	" \"proxy_password\": \"" HASH_C "\"}],"
 	" \"metadata\": {\"version\": 1}}";
 
 static struct cv_user *find(struct cv_config *config, const char *uuid_text)
@@ -134,6 +141,14 @@ static void test_vless_users(void **state)
 	cv_config_free(config);
 }
 
+static const char *password_of(struct cv_user_table *users, const char *name)
+{
+	bool is_known = false;
+	const struct cv_user *user = cv_user_find_login(users, name, strlen(name), &is_known);
+
+	return is_known ? user->password : NULL;
+}
+
 static void test_socks_users(void **state)
 {
 	struct cv_config *config = load_good(socks_settings, three_users);
@@ -141,10 +156,9 @@ static void test_socks_users(void **state)
 
 	(void)state;
 	assert_int_equal(cv_user_count(users), 2);
-	assert_non_null(cv_user_find_password(users, "alice", 5, "pw-a", 4));
-	assert_null(cv_user_find_password(users, "alice", 5, "other", 5));
-	assert_null(cv_user_find_password(users, "bob", 3, "pw-b", 4));
-	assert_non_null(cv_user_find_password(users, "carol", 5, "pw-c", 4));
+	assert_string_equal(password_of(users, "alice"), HASH_A);
+	assert_null(password_of(users, "bob"));
+	assert_string_equal(password_of(users, "carol"), HASH_C);
 	cv_config_free(config);
 }
 
@@ -208,8 +222,45 @@ static void test_hashed_password(void **state)
 			 "{\"users\": [{\"username\": \"alice\", \"uuid\": \"" UUID_A "\","
 			 " \"socks_password\": \"$y$j9T$secret\"}]}",
 			 0600, findings));
-	assert_non_null(strstr(findings->text, "hashed passwords are not supported"));
+	assert_non_null(strstr(findings->text,
+			       "users[0].socks_password: the hash is cut or damaged"));
 	assert_null(strstr(findings->text, "secret"));
+	free(findings);
+}
+
+#define ALICE(keys) "{\"users\": [{\"username\": \"alice\", \"uuid\": \"" UUID_A "\"" keys "}]}"
+
+static void test_plain_password(void **state)
+{
+	static const char alice[] = ALICE(", \"socks_password\": \"secret\"");
+	struct findings *findings = malloc(sizeof(*findings));
+	struct cv_config *config;
+
+	(void)state;
+	assert_null(load(socks_settings, "", alice, 0600, findings));
+	assert_non_null(strstr(findings->text, "user alice: the password is stored in clear"));
+	assert_null(strstr(findings->text, "secret"));
+	config = load(socks_settings, ", \"allowPlain\": true", alice, 0600, findings);
+	assert_string_equal(password_of(config->inbounds[0].users, "alice"), "secret");
+	assert_non_null(strstr(findings->text, "warning: "));
+	assert_null(strstr(findings->text, "secret"));
+	cv_config_free(config);
+	free(findings);
+}
+
+/* Without a password nobody comes in, unless the id shall be one. */
+static void test_uuid_as_password(void **state)
+{
+	static const char alice[] = ALICE(", \"http_password\": \"" HASH_A "\"");
+	struct findings *findings = malloc(sizeof(*findings));
+	struct cv_config *config = load(socks_settings, "", alice, 0600, findings);
+
+	(void)state;
+	assert_null(password_of(config->inbounds[0].users, "alice"));
+	cv_config_free(config);
+	config = load(socks_settings, ", \"uuidAsPassword\": true", alice, 0600, findings);
+	assert_string_equal(password_of(config->inbounds[0].users, "alice"), UUID_A);
+	cv_config_free(config);
 	free(findings);
 }
 
@@ -416,7 +467,7 @@ static void test_bad_tls_client(void **state)
 
 #define LIMITED(keys) \
 	"{\"users\": [{\"username\": \"alice\", \"uuid\": \"" UUID_A \
-	"\", \"socks_password\": \"p\"," keys "}]}"
+	"\", \"socks_password\": \"" HASH_A "\"," keys "}]}"
 
 static void test_limits(void **state)
 {
@@ -520,6 +571,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_vless_users),    cmocka_unit_test(test_socks_users),
 		cmocka_unit_test(test_bad_users),      cmocka_unit_test(test_hashed_password),
+		cmocka_unit_test(test_plain_password), cmocka_unit_test(test_uuid_as_password),
 		cmocka_unit_test(test_permissions),    cmocka_unit_test(test_missing_file),
 		cmocka_unit_test(test_tls_server),     cmocka_unit_test(test_bad_tls_server),
 		cmocka_unit_test(test_tls_client),     cmocka_unit_test(test_tls_client_insecure),

@@ -494,10 +494,13 @@ static void test_socks_accounts(void **state)
 		FREEDOM, ""));
 	struct cv_user_table *users = config->inbounds[0].users;
 
+	bool is_known = false;
+
 	(void)state;
 	assert_int_equal(config->inbounds[0].level, 4);
-	assert_non_null(cv_user_find_password(users, "bob", 3, "pw", 2));
-	assert_int_equal(cv_user_find_password(users, "bob", 3, "pw", 2)->level, 4);
+	assert_string_equal(cv_user_find_login(users, "bob", 3, &is_known)->password, "pw");
+	assert_true(is_known);
+	assert_int_equal(cv_user_find_login(users, "bob", 3, &is_known)->level, 4);
 	cv_config_free(config);
 }
 

@@ -76,13 +76,21 @@ static void test_copies(void **state)
 	assert_string_equal(copy->name, "alice");
 	assert_true(copy->vision && copy->enabled && copy->level == 3);
 	assert_int_equal(copy->vision_seed[3], 4);
-	assert_ptr_equal(cv_user_find_password(table, "alice", 5, "secret", 6), copy);
+	assert_string_equal(copy->password, "secret");
 	assert_int_equal(cv_user_count(table), 1);
 	assert_null(cv_user_at(table, 1));
 	cv_user_table_free(table);
 }
 
-static void test_passwords(void **state)
+static struct cv_user *known(struct cv_user_table *table, const char *name, size_t len)
+{
+	bool is_known = false;
+	struct cv_user *user = cv_user_find_login(table, name, len, &is_known);
+
+	return is_known ? user : NULL;
+}
+
+static void test_logins(void **state)
 {
 	struct cv_user users[] = {
 		{.name = "alice", .password = "pw"},
@@ -94,38 +102,62 @@ static void test_passwords(void **state)
 	char longest[300];
 
 	(void)state;
-	assert_ptr_equal(cv_user_find_password(table, "alice", 5, "pw", 2), cv_user_at(table, 0));
-	assert_null(cv_user_find_password(table, "alice", 5, "other", 5));
-	assert_null(cv_user_find_password(table, "bob", 3, "pw", 2));
-	assert_null(cv_user_find_password(table, "carol", 5, "pw", 2));
-	assert_null(cv_user_find_password(table, "alic", 4, "pw", 2));
-	assert_null(cv_user_find_password(table, "alice\0", 6, "pw", 2));
-	assert_null(cv_user_find_password(table, "alice", 5, "pw\0", 3));
-	assert_null(cv_user_find_password(table, "alice", 5, "p", 1));
-	assert_null(cv_user_find_password(table, "mute", 4, "", 0));
-	assert_null(cv_user_find_password(table, "", 0, "", 0));
+	assert_ptr_equal(known(table, "alice", 5), cv_user_at(table, 0));
+	assert_ptr_equal(known(table, "bob", 3), cv_user_at(table, 1));
+	assert_null(known(table, "carol", 5));
+	assert_null(known(table, "alic", 4));
+	assert_null(known(table, "Alice", 5));
+	assert_null(known(table, "alice\0", 6));
+	assert_null(known(table, "mute", 4));
 	memset(longest, 'a', sizeof(longest));
-	assert_null(cv_user_find_password(table, longest, sizeof(longest), "pw", 2));
-	assert_null(cv_user_find_password(table, "alice", 5, longest, sizeof(longest)));
+	assert_null(known(table, longest, sizeof(longest)));
+	assert_null(known(table, longest, CV_USER_TEXT_MAX));
 	cv_user_table_free(table);
 }
 
-static void test_longest_password(void **state)
+/* Somebody to compare with, always the same for one name, and never one without a password. */
+static void test_stand_ins(void **state)
 {
-	char name[CV_USER_TEXT_MAX + 1], password[CV_USER_TEXT_MAX + 1];
-	struct cv_user user = {.name = name, .password = password};
+	struct cv_user users[] = {
+		{.name = "alice", .password = "pw"},
+		{.name = "mute", .password = ""},
+		{.name = "bob", .password = "other"},
+	};
+	struct cv_user_table *table = table_of(users, 3), *mute = table_of(users + 1, 1);
+	bool is_known, seen[2] = {false};
+	char name[16];
+
+	(void)state;
+	for (unsigned i = 0; i < 64; i++) {
+		const size_t len = (size_t)snprintf(name, sizeof(name), "nobody%u", i);
+		struct cv_user *user;
+
+		is_known = true;
+		user = cv_user_find_login(table, name, len, &is_known);
+		assert_false(is_known);
+		assert_true(user == cv_user_at(table, 0) || user == cv_user_at(table, 2));
+		assert_ptr_equal(cv_user_find_login(table, name, len, &is_known), user);
+		seen[user == cv_user_at(table, 2)] = true;
+	}
+	assert_true(seen[0] && seen[1]); /* no name is compared with in particular */
+	assert_null(cv_user_find_login(mute, "mute", 4, &is_known));
+	cv_user_table_free(table);
+	cv_user_table_free(mute);
+}
+
+static void test_longest_name(void **state)
+{
+	char name[CV_USER_TEXT_MAX + 1];
+	struct cv_user user = {.name = name, .password = "pw"};
 	struct cv_user_table *table;
 
 	(void)state;
 	memset(name, 'n', CV_USER_TEXT_MAX);
-	memset(password, 'p', CV_USER_TEXT_MAX);
-	name[CV_USER_TEXT_MAX] = password[CV_USER_TEXT_MAX] = '\0';
+	name[CV_USER_TEXT_MAX] = '\0';
 	table = table_of(&user, 1);
-	assert_non_null(
-		cv_user_find_password(table, name, CV_USER_TEXT_MAX, password, CV_USER_TEXT_MAX));
-	password[CV_USER_TEXT_MAX - 1] = 'q';
-	assert_null(
-		cv_user_find_password(table, name, CV_USER_TEXT_MAX, password, CV_USER_TEXT_MAX));
+	assert_non_null(known(table, name, CV_USER_TEXT_MAX));
+	name[CV_USER_TEXT_MAX - 1] = 'm';
+	assert_null(known(table, name, CV_USER_TEXT_MAX));
 	cv_user_table_free(table);
 }
 
@@ -148,8 +180,7 @@ static void test_many(void **state)
 		const size_t len = strlen(names[i]);
 
 		assert_ptr_equal(cv_user_find_uuid(table, users[i].uuid), cv_user_at(table, i));
-		assert_ptr_equal(cv_user_find_password(table, names[i], len, names[i], len),
-				 cv_user_at(table, i));
+		assert_ptr_equal(known(table, names[i], len), cv_user_at(table, i));
 	}
 	assert_null(cv_user_find_uuid(table, unknown));
 	cv_user_table_free(table);
@@ -164,7 +195,7 @@ static void test_empty(void **state)
 
 	(void)state;
 	assert_null(cv_user_find_uuid(table, uuid));
-	assert_null(cv_user_find_password(table, "a", 1, "b", 1));
+	assert_null(known(table, "a", 1));
 	assert_null(cv_user_table_free(table));
 	assert_null(cv_user_table_free(NULL));
 }
@@ -175,8 +206,9 @@ int main(void)
 		cmocka_unit_test(test_uuid_mask),
 		cmocka_unit_test(test_later_of_two_wins),
 		cmocka_unit_test(test_copies),
-		cmocka_unit_test(test_passwords),
-		cmocka_unit_test(test_longest_password),
+		cmocka_unit_test(test_logins),
+		cmocka_unit_test(test_stand_ins),
+		cmocka_unit_test(test_longest_name),
 		cmocka_unit_test(test_many),
 		cmocka_unit_test(test_empty),
 	};

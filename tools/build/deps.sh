@@ -15,11 +15,11 @@ cd "$(dirname "$0")/../.."
 
 build_packages="build-essential pkg-config clang llvm libclang-rt-dev bpftool
 	libbpf-dev liburing-dev libjson-c-dev libqrencode-dev libbrotli-dev
-	libzstd-dev zlib1g-dev libcrypt-dev"
+	libzstd-dev zlib1g-dev libcrypt-dev libargon2-dev"
 run_packages="nginx-light curl openssl iproute2 procps ca-certificates python3"
 check_packages="libcmocka-dev"
 test_packages="ethtool haproxy netcat-openbsd proxychains4 socat stunnel4 strace tcpdump
-	python3-pytest python3-cryptography util-linux git"
+	python3-pytest python3-cryptography util-linux git whois argon2 fail2ban"
 optional_packages="v2ray" # another implementation to talk to; not every distribution has it
 services="nginx haproxy stunnel4 v2ray"
 policy=/usr/sbin/policy-rc.d

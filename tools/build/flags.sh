@@ -18,7 +18,7 @@ write_if_changed()
 
 flags()
 {
-	local libraries="liburing libbpf json-c libqrencode libbrotlidec libzstd zlib libcrypt"
+	local libraries="liburing libbpf json-c libqrencode libbrotlidec libzstd zlib libcrypt libargon2"
 	local ssl_cflags ssl_libs
 	if [ -e build/deps/openssl.stamp ]; then
 		ssl_cflags="-isystem build/deps/include"

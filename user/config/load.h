@@ -54,9 +54,29 @@ void cv_user_list_done(struct cv_user_list *list);
 void cv_load_clients(struct cv_user_list *list, const struct cv_node *clients, bool vision);
 /** cv_load_accounts() - SOCKS: settings.accounts. */
 void cv_load_accounts(struct cv_user_list *list, const struct cv_node *accounts, uint32_t level);
-/** cv_load_users_file() - users.json at @path, for the inbound's protocol. */
-void cv_load_users_file(struct cv_user_list *list, const struct cv_node *node, const char *path,
-			bool is_strict, enum cv_inbound_protocol protocol);
+enum cv_login { CV_LOGIN_ID, CV_LOGIN_SOCKS, CV_LOGIN_HTTP }; /* how users show who they are */
+
+struct cv_users_file {
+	const char *path;
+	enum cv_login login;
+	bool strict_permissions; /* that others can read it is an error, no warning */
+	bool allow_plain;	 /* passwords that are no hashes */
+	bool uuid_as_password;	 /* of users who have none */
+};
+
+/* The fields of a struct @raw_ with a member users of type struct cv_users_file. */
+#define CV_USERS_FILE_FIELDS(raw_) \
+	{"usersFile", .type = CV_FIELD_TEXT, CV_FIELD(raw_, users.path)}, \
+		{"strictPermissions", .type = CV_FIELD_BOOL, \
+		 CV_FIELD(raw_, users.strict_permissions)}
+#define CV_LOGIN_FIELDS(raw_) \
+	{"allowPlain", .type = CV_FIELD_BOOL, CV_FIELD(raw_, users.allow_plain)}, \
+		{"uuidAsPassword", .type = CV_FIELD_BOOL, CV_FIELD(raw_, users.uuid_as_password)}
+
+/** cv_load_users_file() - users.json, for an inbound that asks for @file->login; @node is the key
+ * that names it. */
+void cv_load_users_file(struct cv_user_list *list, const struct cv_node *node,
+			const struct cv_users_file *file);
 
 /* streamSettings of either direction. */
 struct cv_stream {

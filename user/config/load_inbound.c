@@ -222,8 +222,8 @@ void cv_load_fallbacks(const struct cv_node *list, struct cv_inbound *inbound)
 }
 
 struct raw_vless {
-	const char *decryption, *flow, *users_file;
-	bool strict_permissions;
+	const char *decryption, *flow;
+	struct cv_users_file users;
 	struct cv_node clients, fallbacks;
 };
 
@@ -235,9 +235,7 @@ static const struct cv_field vless_fields[] = {
 	{"fallbacks", .type = CV_FIELD_ARRAY, CV_FIELD(struct raw_vless, fallbacks)},
 	{"testseed", .type = CV_FIELD_WARNED, .why = "give it to each user"},
 	/* our own */
-	{"usersFile", .type = CV_FIELD_TEXT, CV_FIELD(struct raw_vless, users_file)},
-	{"strictPermissions", .type = CV_FIELD_BOOL,
-	 CV_FIELD(struct raw_vless, strict_permissions)},
+	CV_USERS_FILE_FIELDS(struct raw_vless),
 	{.type = CV_FIELD_END},
 };
 
@@ -256,9 +254,8 @@ static void load_vless(const struct cv_node *node, struct cv_user_list *users,
 			      "VLESS encryption is " CV_NOT_SUPPORTED ", expected \"none\"");
 	(void)cv_value_flow(&flow, raw.flow, &vision);
 	cv_load_clients(users, &raw.clients, vision);
-	if (*raw.users_file)
-		cv_load_users_file(users, &file, raw.users_file, raw.strict_permissions,
-				   CV_INBOUND_VLESS);
+	if (*raw.users.path)
+		cv_load_users_file(users, &file, &raw.users);
 	cv_load_fallbacks(&raw.fallbacks, inbound);
 	if (users->count == 0 && users->load->error_count == 0)
 		cv_node_warning(node, "no users: nobody can come in");
@@ -296,8 +293,7 @@ enum socks_auth { SOCKS_OPEN, SOCKS_PASSWORD };
 
 struct raw_socks {
 	int auth;
-	const char *users_file;
-	bool strict_permissions;
+	struct cv_users_file users;
 	uint32_t level;
 	struct cv_node accounts;
 };
@@ -314,9 +310,8 @@ static const struct cv_field socks_fields[] = {
 	{"userLevel", .type = CV_FIELD_U32, .max = CV_LEVELS - 1,
 	 CV_FIELD(struct raw_socks, level)},
 	/* our own */
-	{"usersFile", .type = CV_FIELD_TEXT, CV_FIELD(struct raw_socks, users_file)},
-	{"strictPermissions", .type = CV_FIELD_BOOL,
-	 CV_FIELD(struct raw_socks, strict_permissions)},
+	CV_USERS_FILE_FIELDS(struct raw_socks),
+	CV_LOGIN_FIELDS(struct raw_socks),
 	{.type = CV_FIELD_END},
 };
 
@@ -330,13 +325,13 @@ static void load_socks(const struct cv_node *node, struct cv_user_list *users,
 	inbound->level = raw.level;
 	*ret_open = raw.auth == SOCKS_OPEN;
 	cv_load_accounts(users, &raw.accounts, raw.level);
-	if (*raw.users_file)
-		cv_load_users_file(users, &file, raw.users_file, raw.strict_permissions,
-				   CV_INBOUND_SOCKS);
-	if (*ret_open && (raw.accounts.json || *raw.users_file))
+	raw.users.login = CV_LOGIN_SOCKS;
+	if (*raw.users.path)
+		cv_load_users_file(users, &file, &raw.users);
+	if (*ret_open && (raw.accounts.json || *raw.users.path))
 		cv_node_error(node, "users are listed, but auth is \"noauth\": anybody could come "
 				    "in; expected auth \"password\"");
-	if (!*ret_open && users->count == 0 && !*raw.users_file)
+	if (!*ret_open && users->count == 0 && !*raw.users.path)
 		cv_node_error(&raw.accounts, "expected at least one account, found none");
 }
 

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define DAY_S 86400u
+#define BAN_SOURCES 16384 /* 640 KiB */
 #define STATE_DIRECTORY "/var/lib/culvert"
 #define CONTROL_PATH "/run/culvert/control.sock"
 #define PIN_DIRECTORY "/sys/fs/bpf/culvert"
@@ -156,6 +157,12 @@ static const struct cv_field culvert_fields[] = {
 	 CV_FIELD(struct raw_culvert, settings.drain_s)},
 	{"maxPipes", .type = CV_FIELD_U32, .min = 1, .max = 1u << 20, .number = 4096,
 	 CV_FIELD(struct raw_culvert, settings.max_pipes)},
+	{"loginFailures", .type = CV_FIELD_U32, .max = 1000000, .number = 5,
+	 CV_FIELD(struct raw_culvert, settings.ban.failures)},
+	{"loginFailureSeconds", .type = CV_FIELD_U32, .min = 1, .max = DAY_S, .number = 600,
+	 .unit = "seconds", CV_FIELD(struct raw_culvert, settings.ban.window_s)},
+	{"loginBanSeconds", .type = CV_FIELD_U32, .min = 1, .max = 30 * DAY_S, .number = 3600,
+	 .unit = "seconds", CV_FIELD(struct raw_culvert, settings.ban.ban_s)},
 	{"bpf", .type = CV_FIELD_WORD, .words = bpf_words, .text = "auto",
 	 CV_FIELD(struct raw_culvert, bpf)},
 	{"pinDirectory", .type = CV_FIELD_TEXT, .text = PIN_DIRECTORY,
@@ -182,6 +189,7 @@ void cv_load_culvert(const struct cv_node *node)
 	if (*raw.state && raw.state[0] != '/')
 		cv_node_error(node, "stateDirectory: expected an absolute path or \"\"");
 	load->config->daemon = raw.settings;
+	load->config->daemon.ban.max_sources = BAN_SOURCES;
 	load->config->daemon.bpf = (enum cv_bpf)raw.bpf;
 	load->config->daemon.pin_directory = cv_load_strdup(load, raw.pins);
 	load->config->daemon.engine = cv_load_strdup(load, engines[raw.engine].text);

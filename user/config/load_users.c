@@ -10,6 +10,7 @@
 
 #include "crypto/crypto.h"
 #include "crypto/uuid.h"
+#include "policy/password.h"
 #include "wire/base64.h"
 
 #include <ctype.h>
@@ -39,6 +40,7 @@ void cv_user_list_done(struct cv_user_list *list)
 		if (list->users[i].password)
 			cv_cleanse(list->users[i].password, strlen(list->users[i].password));
 		free(list->users[i].password);
+		free(list->users[i].external_proxy_id);
 	}
 	free(list->users);
 	json_object_put(list->seen);
@@ -93,6 +95,8 @@ static void add_user(struct cv_user_list *list, const struct cv_user *user)
 	users[list->count] = *user;
 	users[list->count].name = cv_load_strdup(list->load, user->name);
 	users[list->count].email = cv_load_strdup(list->load, user->email);
+	users[list->count].external_proxy_id = cv_load_strdup(
+		list->load, user->external_proxy_id ? user->external_proxy_id : "");
 	users[list->count++].password = cv_load_strdup(list->load, user->password);
 }
 
@@ -189,15 +193,11 @@ static const struct cv_field account_fields[] = {
 
 static bool password_fits(const struct cv_node *node, const char *password)
 {
-	if (password[0] == '$') {
-		cv_node_error(node, "hashed passwords are " CV_NOT_SUPPORTED);
-		return false;
-	}
-	if (!*password || strlen(password) > CV_USER_TEXT_MAX) {
-		cv_node_expected_secret(node, "a password of 1 to %d bytes", CV_USER_TEXT_MAX);
-		return false;
-	}
-	return true;
+	const char *flaw = cv_password_flaw(password);
+
+	if (flaw)
+		cv_node_error(node, "%s", flaw); /* without the password itself */
+	return !flaw;
 }
 
 static void load_account(struct cv_user_list *list, const struct cv_node *node, uint32_t level)
@@ -234,7 +234,8 @@ void cv_load_accounts(struct cv_user_list *list, const struct cv_node *accounts,
 enum connection_type { CONNECTION_BOTH, CONNECTION_VPN, CONNECTION_PROXY };
 
 struct raw_user {
-	const char *name, *uuid, *email, *flow, *socks_password, *proxy_password, *short_id;
+	const char *name, *uuid, *email, *flow, *short_id, *proxy_id;
+	const char *socks_password, *http_password, *proxy_password;
 	int connection_type;
 	bool enabled;
 	struct cv_raw_limits limits;
@@ -251,6 +252,8 @@ static const struct cv_field user_fields[] = {
 	{"flow", .type = CV_FIELD_TEXT, CV_FIELD(struct raw_user, flow)},
 	{"socks_password", .type = CV_FIELD_TEXT, .is_secret = true,
 	 CV_FIELD(struct raw_user, socks_password)},
+	{"http_password", .type = CV_FIELD_TEXT, .is_secret = true,
+	 CV_FIELD(struct raw_user, http_password)},
 	{"proxy_password", .type = CV_FIELD_TEXT, .is_secret = true,
 	 CV_FIELD(struct raw_user, proxy_password)},
 	{"shortId", .type = CV_FIELD_TEXT, CV_FIELD(struct raw_user, short_id)},
@@ -258,7 +261,7 @@ static const struct cv_field user_fields[] = {
 	 CV_FIELD(struct raw_user, connection_type)},
 	{"enabled", .type = CV_FIELD_BOOL, .number = true, CV_FIELD(struct raw_user, enabled)},
 	CV_LIMIT_FIELDS(struct raw_user),
-	{"external_proxy_id", .type = CV_FIELD_REFUSED, .why = "this user would go out directly"},
+	{"external_proxy_id", .type = CV_FIELD_TEXT, CV_FIELD(struct raw_user, proxy_id)},
 	{.type = CV_FIELD_END, .name = "*"},
 };
 
@@ -292,16 +295,72 @@ static bool set_user_uuid(struct cv_user_list *list, const struct cv_node *node,
 	return false;
 }
 
+/* The password's key for this way in, "" if the user has none. */
+static const char *password_key(const struct raw_user *raw, enum cv_login login)
+{
+	if (login == CV_LOGIN_HTTP && *raw->http_password)
+		return "http_password";
+	if (login == CV_LOGIN_SOCKS && *raw->socks_password)
+		return "socks_password";
+	if (*raw->proxy_password)
+		return "proxy_password";
+	return login == CV_LOGIN_HTTP && *raw->socks_password ? "socks_password" : "";
+}
+
+/* False after an error. */
+static bool set_user_password(const struct cv_node *node, const struct raw_user *raw,
+			      const struct cv_users_file *file, struct cv_user *user)
+{
+	const char *key = password_key(raw, file->login);
+	const struct cv_node place = cv_node_member(node, key);
+
+	if (file->login == CV_LOGIN_ID)
+		return true;
+	if (!*key) {
+		user->password = (char *)(file->uuid_as_password ? raw->uuid : "");
+		return true;
+	}
+	user->password = (char *)json_object_get_string(place.json);
+	if (!password_fits(&place, user->password))
+		return false;
+	if (!cv_password_is_plain(user->password))
+		return true;
+	if (file->allow_plain)
+		cv_node_warning(&place, "user %.32s: the password is stored in clear", raw->name);
+	else
+		cv_node_error(&place,
+			      "user %.32s: the password is stored in clear; expected a hash, as "
+			      "\"culvert user set-password\" writes it, or allowPlain",
+			      raw->name);
+	return file->allow_plain;
+}
+
+/* Who has an upstream of its own must not go out some other way. */
+static bool set_user_proxy(const struct cv_node *node, const struct raw_user *raw)
+{
+	const struct cv_node place = cv_node_member(node, "external_proxy_id");
+
+	if (!*raw->proxy_id)
+		return true;
+	cv_node_error(&place, CV_NOT_SUPPORTED ": this user would go out directly");
+	return false;
+}
+
 static bool add_file_user(struct cv_user_list *list, const struct cv_node *node,
-			  const struct raw_user *raw, enum cv_inbound_protocol protocol)
+			  const struct raw_user *raw, const struct cv_users_file *file)
 {
 	const struct cv_node flow_node = cv_node_member(node, "flow");
 	const struct cv_node email_node = cv_node_member(node, "email");
 	const struct cv_node name_node = cv_node_member(node, "username");
-	const bool in_vless = raw->connection_type != CONNECTION_PROXY;
-	const bool in_socks = raw->connection_type != CONNECTION_VPN;
-	const char *password = *raw->socks_password ? raw->socks_password : raw->proxy_password;
-	struct cv_user user = {.enabled = raw->enabled, .name = (char *)raw->name};
+	const bool is_vless = file->login == CV_LOGIN_ID;
+	const bool comes_here = raw->connection_type != (is_vless ? CONNECTION_PROXY
+								  : CONNECTION_VPN);
+	struct cv_user user = {
+		.enabled = raw->enabled,
+		.name = (char *)raw->name,
+		.password = "",
+		.external_proxy_id = (char *)raw->proxy_id,
+	};
 	char email[80];
 
 	if (!name_is_valid(raw->name)) {
@@ -310,22 +369,21 @@ static bool add_file_user(struct cv_user_list *list, const struct cv_node *node,
 	}
 	snprintf(email, sizeof(email), "%s@vless.local", raw->name);
 	user.email = *raw->email ? (char *)raw->email : email;
-	user.password = protocol == CV_INBOUND_SOCKS ? (char *)password : (char *)"";
 	set_user_short_id(node, raw->short_id, &user);
 	cv_load_limits(node, &raw->limits, &user.limits);
 	if (!cv_value_flow(&flow_node, raw->flow, &user.vision) ||
-	    (*user.password && !password_fits(node, user.password)) ||
+	    !set_user_password(node, raw, file, &user) || !set_user_proxy(node, raw) ||
 	    !claim(list, &name_node, "name", raw->name, &user) ||
 	    !claim(list, &email_node, "email", user.email, &user) ||
-	    !set_user_uuid(list, node, raw, in_vless && protocol == CV_INBOUND_VLESS, &user))
+	    !set_user_uuid(list, node, raw, comes_here && is_vless, &user))
 		return false;
-	if (protocol == CV_INBOUND_VLESS ? in_vless : in_socks && *password)
+	if (comes_here && (is_vless || *user.password))
 		add_user(list, &user);
 	return true;
 }
 
 static void load_file_users(struct cv_user_list *list, const struct cv_document *document,
-			    enum cv_inbound_protocol protocol)
+			    const struct cv_users_file *file)
 {
 	const struct cv_node root = cv_node_root(document);
 	const struct cv_node users = cv_node_member(&root, "users");
@@ -341,7 +399,7 @@ static void load_file_users(struct cv_user_list *list, const struct cv_document 
 
 		cv_schema_read(user_fields, &node, &raw);
 		if (list->load->error_count == errors)
-			(void)add_file_user(list, &node, &raw, protocol);
+			(void)add_file_user(list, &node, &raw, file);
 	}
 }
 
@@ -359,8 +417,8 @@ static void check_permissions(const struct cv_node *node, const char *path, bool
 				status.st_mode & 07777u);
 }
 
-void cv_load_users_file(struct cv_user_list *list, const struct cv_node *node, const char *path,
-			bool is_strict, enum cv_inbound_protocol protocol)
+void cv_load_users_file(struct cv_user_list *list, const struct cv_node *node,
+			const struct cv_users_file *file)
 {
 	struct cv_document document;
 	char *text, whole_path[4096];
@@ -368,15 +426,15 @@ void cv_load_users_file(struct cv_user_list *list, const struct cv_node *node, c
 	int error;
 
 	snprintf(whole_path, sizeof(whole_path), "%s%s",
-		 path[0] == '/' ? "" : list->load->directory, path);
+		 file->path[0] == '/' ? "" : list->load->directory, file->path);
 	error = cv_document_read_file(whole_path, &text, &len);
 	if (error) {
 		cv_node_error(node, "cannot read %.255s: %s", whole_path, strerror(-error));
 		return;
 	}
-	check_permissions(node, whole_path, is_strict);
+	check_permissions(node, whole_path, file->strict_permissions);
 	if (cv_document_open(list->load, whole_path, text, len, &document) == 0) {
-		load_file_users(list, &document, protocol);
+		load_file_users(list, &document, file);
 		cv_document_close(&document);
 	}
 	cv_cleanse(text, len);

@@ -11,6 +11,7 @@
 
 #include "base/address.h"
 #include "base/log.h"
+#include "policy/ban.h"
 #include "policy/edge.h"
 #include "policy/router.h"
 #include "policy/usage.h"
@@ -129,6 +130,7 @@ struct cv_daemon_settings {    /* our own top-level object "culvert" */
 	char *control_path;    /* unix socket, "" = none; default /run/culvert/control.sock */
 	uint32_t max_sessions; /* per worker, default 65536 */
 	uint32_t drain_s;      /* after SIGTERM, default 30 */
+	struct cv_ban_policy ban; /* of addresses where logins fail: 5 in 600 s, for 3600 s */
 	uint32_t max_pipes;    /* per worker, default 4096 */
 	enum cv_bpf bpf;       /* may BPF be used, must it? default CV_BPF_AUTO */
 	char *pin_directory;   /* default /sys/fs/bpf/culvert */

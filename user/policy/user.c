@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 /*
- * user.c - the users of an inbound, found by id or by name and password.
+ * user.c - the users of an inbound, found by id or by name.
  *
  * Two open-addressing indexes over one array of users; the hash is keyed, so that bucket and probe
  * length say nothing about the ids (VLESS 5.3). An id is looked up with bytes 6 and 7 cleared
- * (VLESS 5.2). Names and passwords are compared as padded blocks of one size, in constant time, and
- * an unknown name is compared with a random block: how long a refusal takes does not tell a wrong
- * password from a name that does not exist.
+ * (VLESS 5.2). Names are compared as padded blocks of one size, in constant time, and an unknown
+ * name is compared with a random block and answered by a stand-in: how long a refusal takes does
+ * not tell a wrong password from a name that does not exist.
  */
 #include "policy/user.h"
 
@@ -28,16 +28,14 @@ struct user_text {
 	uint8_t bytes[CV_USER_TEXT_MAX];
 };
 
-struct user_secret {
-	struct user_text name, password;
-};
-
 struct cv_user_table {
 	struct cv_siphash_key key;
 	struct cv_user *users;
-	struct user_secret *secrets; /* beside users */
-	struct user_secret nobody;   /* random: no name equals it */
+	struct user_text *names; /* beside users */
+	struct user_text nobody; /* random: no name equals it */
 	size_t user_count;
+	uint32_t *logins; /* users with a password */
+	size_t login_count;
 	uint32_t *by_uuid, *by_name; /* slot_count each; NO_USER = free */
 	size_t slot_count;           /* power of two, at least twice user_count */
 };
@@ -74,7 +72,8 @@ static bool copy_user(struct cv_user *to, const struct cv_user *from)
 	to->name = strdup(from->name ? from->name : "");
 	to->email = strdup(from->email ? from->email : "");
 	to->password = strdup(from->password ? from->password : "");
-	return to->name && to->email && to->password;
+	to->external_proxy_id = strdup(from->external_proxy_id ? from->external_proxy_id : "");
+	return to->name && to->email && to->password && to->external_proxy_id;
 }
 
 static void index_uuid(struct cv_user_table *table, uint32_t user)
@@ -96,11 +95,11 @@ static void index_uuid(struct cv_user_table *table, uint32_t user)
 static void index_name(struct cv_user_table *table, uint32_t user)
 {
 	const size_t mask = table->slot_count - 1;
-	const struct user_text *name = &table->secrets[user].name;
+	const struct user_text *name = &table->names[user];
 	size_t slot = cv_siphash(&table->key, name, sizeof(*name)) & mask;
 
 	while (table->by_name[slot] != NO_USER &&
-	       memcmp(&table->secrets[table->by_name[slot]].name, name, sizeof(*name)) != 0)
+	       memcmp(&table->names[table->by_name[slot]], name, sizeof(*name)) != 0)
 		slot = (slot + 1) & mask;
 	table->by_name[slot] = user;
 }
@@ -108,15 +107,16 @@ static void index_name(struct cv_user_table *table, uint32_t user)
 static bool fill(struct cv_user_table *table, const struct cv_user *users)
 {
 	for (uint32_t i = 0; i < table->user_count; i++) {
-		struct user_secret *secret = &table->secrets[i];
 		struct cv_user *user = &table->users[i];
 
 		if (!copy_user(user, &users[i]))
 			return false;
 		index_uuid(table, i);
-		if (user->password[0] && text_set(&secret->name, user->name, strlen(user->name)) &&
-		    text_set(&secret->password, user->password, strlen(user->password)))
-			index_name(table, i);
+		if (!user->password[0] ||
+		    !text_set(&table->names[i], user->name, strlen(user->name)))
+			continue;
+		index_name(table, i);
+		table->logins[table->login_count++] = i;
 	}
 	return true;
 }
@@ -142,8 +142,9 @@ struct cv_user_table *cv_user_table_new(const struct cv_user *users, size_t user
 	if (!table || user_count >= NO_USER)
 		return cv_user_table_free(table);
 	table->users = calloc(user_count + 1, sizeof(*table->users));
-	table->secrets = calloc(user_count + 1, sizeof(*table->secrets));
-	if (!table->users || !table->secrets)
+	table->names = calloc(user_count + 1, sizeof(*table->names));
+	table->logins = calloc(user_count + 1, sizeof(*table->logins));
+	if (!table->users || !table->names || !table->logins)
 		return cv_user_table_free(table);
 	table->user_count = user_count;
 	if (cv_siphash_key_random(&table->key) != 0 ||
@@ -163,11 +164,11 @@ struct cv_user_table *cv_user_table_free(struct cv_user_table *table)
 		if (table->users[i].password)
 			cv_cleanse(table->users[i].password, strlen(table->users[i].password));
 		free(table->users[i].password);
+		free(table->users[i].external_proxy_id);
 	}
-	if (table->secrets)
-		cv_cleanse(table->secrets, table->user_count * sizeof(*table->secrets));
 	free(table->users);
-	free(table->secrets);
+	free(table->names);
+	free(table->logins);
 	free(table->by_uuid);
 	free(table->by_name);
 	free(table);
@@ -200,31 +201,30 @@ static uint32_t find_name(const struct cv_user_table *table, const struct user_t
 
 	do {
 		const uint32_t user = table->by_name[slot];
-		const struct user_secret *there =
-			user == NO_USER ? &table->nobody : &table->secrets[user];
+		const struct user_text *there =
+			user == NO_USER ? &table->nobody : &table->names[user];
 
-		if (cv_equal_constant_time(&there->name, name, sizeof(*name)))
+		if (cv_equal_constant_time(there, name, sizeof(*name)))
 			return user;
 		slot = (slot + 1) & mask;
 	} while (table->by_name[slot] != NO_USER);
 	return NO_USER;
 }
 
-struct cv_user *cv_user_find_password(struct cv_user_table *table, const char *name,
-				      size_t name_len, const char *password, size_t password_len)
+struct cv_user *cv_user_find_login(struct cv_user_table *table, const char *name, size_t name_len,
+				   bool *ret_is_known)
 {
-	struct user_secret given;
-	bool fits = text_set(&given.name, name, name_len);
-	const struct user_secret *known;
-	uint32_t user;
-	bool same;
+	struct user_text given;
+	const bool fits = text_set(&given, name, name_len);
+	uint32_t user = find_name(table, &given);
+	const bool is_known = fits && user != NO_USER;
 
-	fits &= text_set(&given.password, password, password_len);
-	user = find_name(table, &given.name);
-	known = user == NO_USER ? &table->nobody : &table->secrets[user];
-	same = cv_equal_constant_time(&known->password, &given.password, sizeof(given.password));
-	cv_cleanse(&given, sizeof(given));
-	return fits && same && user != NO_USER ? &table->users[user] : NULL;
+	if (table->login_count == 0)
+		return NULL;
+	if (!is_known)
+		user = table->logins[cv_siphash(&table->key, name, name_len) % table->login_count];
+	*ret_is_known = is_known;
+	return &table->users[user];
 }
 
 bool cv_user_is_called(const struct cv_user *user, const char *who)

@@ -20,7 +20,8 @@ struct cv_user {
 	uint8_t uuid[16]; /* as configured */
 	char *name;       /* username, or "" */
 	char *email;      /* routing identity, or "" */
-	char *password;   /* socks, or "" = no login */
+	char *password;   /* as stored (policy/password.h), or "" = no login */
+	char *external_proxy_id; /* of the upstream it goes out through, or "" */
 	bool vision;      /* flow xtls-rprx-vision demanded */
 	bool enabled;
 	bool has_short_id;
@@ -46,12 +47,13 @@ struct cv_user_table *cv_user_table_free(struct cv_user_table *table);
 /** cv_user_find_uuid() - Bytes 6 and 7 ignored (VLESS 5.2); keyed hash. NULL if unknown. */
 struct cv_user *cv_user_find_uuid(struct cv_user_table *table, const uint8_t uuid[16]);
 /**
- * cv_user_find_password() - By name and password, NULL = refused.
- * Names and passwords are compared in constant time; an unknown name costs what a wrong password
- * costs. A user without a password is never found.
+ * cv_user_find_login() - Who logs in by this name. Names are compared in constant time. If nobody
+ * does, @ret_is_known is false and some user who has a password is returned, always the same for
+ * one name: to compare with for as long as with a real one, and to refuse whatever comes out. NULL:
+ * no user has a password.
  */
-struct cv_user *cv_user_find_password(struct cv_user_table *table, const char *name,
-				      size_t name_len, const char *password, size_t password_len);
+struct cv_user *cv_user_find_login(struct cv_user_table *table, const char *name, size_t name_len,
+				   bool *ret_is_known);
 /** cv_user_is_called() - Is @who the user's e-mail, name, id or identity (usage.h)? Case does not
  * matter; "" is nobody. */
 bool cv_user_is_called(const struct cv_user *user, const char *who);

@@ -32,6 +32,7 @@ struct cv_handshake *cv_handshake_free(struct cv_handshake *handshake)
 		cv_connect_cancel(handshake->connector);
 	if (handshake->resolving)
 		cv_resolve_cancel(&handshake->resolve);
+	cv_verify_cancel(&handshake->verify);
 	cv_reality_server_free(handshake->reality);
 	if (handshake->assembler_used)
 		cv_hello_assembler_done(&handshake->assembler);
@@ -60,6 +61,7 @@ void cv_step_deadline(struct cv_session *session)
 		cv_session_refuse(session, CV_UPSTREAM_TIMEOUT);
 		break;
 	case CV_SESSION_EXPECT_SOCKS:
+	case CV_SESSION_VERIFY:
 	case CV_SESSION_EXPECT_TLS:
 	case CV_SESSION_EXPECT_REQUEST:
 		cv_session_finish(session, CV_PEER_TIMEOUT);

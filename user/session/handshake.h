@@ -11,6 +11,7 @@
 #include "protocol/tls_server.h"
 #include "ring/connect.h"
 #include "session/session.h"
+#include "session/verify.h"
 #include "wire/socks5.h"
 #include "wire/vless.h"
 
@@ -33,6 +34,8 @@ struct cv_handshake {
 	struct cv_buffer early;	 /* came behind the request, out of the client's layers */
 	/* front door */
 	struct cv_socks5_server socks5;
+	struct cv_verify_query verify;
+	void (*judged)(struct cv_session *session, int reason);
 	/* request */
 	struct cv_vless_request request; /* as received (server) or to be sent (client) */
 	struct cv_destination destination;

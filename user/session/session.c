@@ -46,6 +46,7 @@ static const char *const state_names[] = {
 	[CV_SESSION_EXPECT_TLS] = "expect-tls",
 	[CV_SESSION_EXPECT_REQUEST] = "expect-request",
 	[CV_SESSION_EXPECT_SOCKS] = "expect-socks",
+	[CV_SESSION_VERIFY] = "verify",
 	[CV_SESSION_ROUTE] = "route",
 	[CV_SESSION_CONNECT_UPSTREAM] = "connect-upstream",
 	[CV_SESSION_EXPECT_UPSTREAM_HELLO] = "expect-upstream-hello",
@@ -363,7 +364,7 @@ static void run(struct cv_session *session)
 	case CV_SESSION_FINISH:
 		run_finish(session);
 		break;
-	default: /* CONNECT_*, ROUTE: a callback goes on; CLOSED: waiting for operations to end */
+	default: /* CONNECT_*, VERIFY, ROUTE: a callback goes on; CLOSED: operations end */
 		break;
 	}
 }

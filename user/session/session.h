@@ -9,7 +9,7 @@
  *   server  EXPECT_SNI? -> CONNECT_TARGET -> EXPECT_HELLO -> EXPECT_FINISHED -> RETIRE_TARGET
  *                                 not ours \-> RELAY (fallback to the target)      |
  *           EXPECT_TLS ------------------------------------------> EXPECT_REQUEST <-/
- *   client  EXPECT_SOCKS --------------------------------------------------\  |
+ *   client  EXPECT_SOCKS <-> VERIFY ---------------------------------------\  |
  *                                                                 ROUTE <-- --/
  *           RELAY <- (EXPECT_UPSTREAM_HELLO) <- CONNECT_UPSTREAM <--/
  *   end     any -> FINISH (flush what is queued, FIN, linger) -> CLOSED
@@ -30,6 +30,7 @@ enum cv_session_state {
 	CV_SESSION_EXPECT_TLS,
 	CV_SESSION_EXPECT_REQUEST,
 	CV_SESSION_EXPECT_SOCKS,
+	CV_SESSION_VERIFY,
 	CV_SESSION_ROUTE,
 	CV_SESSION_CONNECT_UPSTREAM,
 	CV_SESSION_EXPECT_UPSTREAM_HELLO,

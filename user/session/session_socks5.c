@@ -8,12 +8,10 @@
  */
 #include "session/handshake.h"
 #include "session/session_front.h"
-#include "session/session_limits.h"
 #include "session/steps.h"
-#include "session/worker.h"
+#include "session/verify.h"
 
-#include "base/log.h"
-#include "base/reason.h"
+#include <culvert/reason.h>
 
 #include <errno.h>
 
@@ -25,25 +23,16 @@ void cv_step_socks_begin(struct cv_session *session)
 	cv_leg_recv(&session->client);
 }
 
-static int check_credentials(struct cv_session *session)
+static void judged(struct cv_session *session, int reason)
 {
-	struct cv_socks5_server *socks5 = &session->handshake->socks5;
-	struct cv_user *user;
-	int result, reason = CV_PEER_CREDENTIALS;
+	int result, error;
 
-	user = cv_user_find_password(session->inbound->users, socks5->user, socks5->user_len,
-				     socks5->password, socks5->password_len);
-	if (user && !user->enabled)
-		reason = CV_POLICY_USER_DISABLED;
-	else if (user)
-		reason = cv_limits_admit(session, user);
-	if (user && reason)
-		cv_log(CV_LOG_WARNING, "inbound=%s user=%s: %s (%s)", session->inbound->tag,
-		       user->email[0] ? user->email : user->name, cv_reason_label(reason),
-		       cv_reason_text(reason));
-	result = cv_socks5_server_verdict(socks5, session->user != NULL,
+	session->state = CV_SESSION_EXPECT_SOCKS;
+	result = cv_socks5_server_verdict(&session->handshake->socks5, reason == 0,
 					  &session->handshake->answer);
-	return result == CV_PEER_CREDENTIALS ? reason : result;
+	error = cv_front_say(session);
+	if (result || error)
+		cv_session_finish(session, reason ? reason : result ? result : error);
 }
 
 static int read_once(struct cv_session *session)
@@ -56,8 +45,6 @@ static int read_once(struct cv_session *session)
 	result = cv_socks5_server_read(&handshake->socks5, cv_buffer_span(in), &handshake->answer,
 				       &used);
 	cv_buffer_consume(in, used);
-	if (result == 0 && handshake->socks5.state == CV_SOCKS5_EXPECT_VERDICT)
-		result = check_credentials(session);
 	error = cv_front_say(session);
 	if (result == -EAGAIN && !error)
 		error = cv_front_fill(session);
@@ -74,13 +61,14 @@ void cv_step_socks(struct cv_session *session)
 	do {
 		result = read_once(session);
 	} while (result == 0 && socks5->state != CV_SOCKS5_EXPECT_CONNECT &&
-		 socks5->state != CV_SOCKS5_FAILED);
+		 socks5->state != CV_SOCKS5_EXPECT_VERDICT);
 	if (result == 0 && socks5->state == CV_SOCKS5_EXPECT_CONNECT) {
 		session->handshake->destination = socks5->destination;
 		cv_front_keep_early(session);
 		cv_step_route(session);
 	} else if (result == 0) {
-		cv_session_finish(session, CV_PEER_CREDENTIALS);
+		cv_session_verify(session, socks5->user, socks5->user_len, socks5->password,
+				  socks5->password_len, judged);
 	} else if (result != -EAGAIN) {
 		cv_session_finish(session, result);
 	} else if (session->client.facts & CV_LEG_FIN_RECEIVED) {

@@ -26,6 +26,7 @@ struct cv_limited;
 struct cv_session;
 struct cv_sockmap_selftest;
 struct cv_spider_paths;
+struct cv_verifier;
 
 struct cv_listener {
 	struct cv_worker *worker;
@@ -52,6 +53,7 @@ struct cv_worker {
 	unsigned index;
 	const struct cv_config *config;
 	struct cv_resolver *resolver; /* borrowed, shared by the process */
+	struct cv_verifier *verifier; /* the same */
 	const struct cv_ktls_support *ktls; /* borrowed; NULL = records stay in user space */
 	const struct cv_engine *engine; /* what CLEAR <-> CLEAR directions are handed to first */
 	enum cv_choice_mode mode;	/* and where they may go from there */
