@@ -116,12 +116,12 @@ fuzz()
 	[ -n "$names" ] || { fail "no fuzz targets found"; return; }
 	export -f fuzz_one
 	export results
-	rm -f "$results"/fuzz_failed.*
+	rm -f "$results"/fuzz_good.*
 	# shellcheck disable=SC2016
-	xargs -P "$fuzz_in_parallel" -I FILE bash -c \
-		'fuzz_one @ "$0" || : >"$results/fuzz_failed.@"' "$seconds" <<<"$names"
+	xargs -P "$fuzz_in_parallel" -I NAME bash -c \
+		'fuzz_one NAME "$0" && : >"$results/fuzz_good.NAME"' "$seconds" <<<"$names"
 	for name in $names; do
-		if [ -e "$results/fuzz_failed.$name" ]; then fail "fuzz_$name"; else pass; fi
+		if [ -e "$results/fuzz_good.$name" ]; then pass; else fail "fuzz_$name"; fi
 	done
 }
 
