@@ -1,0 +1,379 @@
+# SPDX-License-Identifier: MIT
+"""People: users.json, passwords, bans, ways in, and the commands that change them."""
+
+import json
+import os
+import re
+import statistics
+import subprocess
+import threading
+import time
+import uuid
+
+import pytest
+import rig
+
+PORT = 1095
+OTHER_CLIENT_IP = "10.77.1.77"
+HASH_COST = "10"  # yescrypt's factor: slow enough to be measured on any machine
+
+
+def mkpasswd(method, password, *options):
+    return subprocess.run(["mkpasswd", "-m", method, *options, password], check=True,
+                          capture_output=True, text=True).stdout.strip()
+
+
+def argon2id(password):
+    return subprocess.run(["argon2", "salt-and-salt", "-id", "-e", "-t", "2", "-k", "19456"],
+                          input=password, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def openssl_sha512(password):
+    return subprocess.run(["openssl", "passwd", "-6", password], check=True, capture_output=True,
+                          text=True).stdout.strip()
+
+
+def user(name, **more):
+    return dict({"username": name, "uuid": str(uuid.uuid5(uuid.NAMESPACE_DNS, name))}, **more)
+
+
+def write_users(net, path, *users, mode=0o600, **more):
+    with open(path, "w") as file:
+        json.dump(dict({"users": list(users)}, **more), file)
+    os.chmod(path, mode)
+    if net.server.pins:
+        os.chown(path, rig.NOBODY, rig.NOBODY)
+    return path
+
+
+def socks_inbound(path, port=PORT, tag="socks-in", **settings):
+    return {"tag": tag, "listen": rig.SERVER_IP, "port": port, "protocol": "socks",
+            "settings": dict({"auth": "password", "usersFile": path}, **settings)}
+
+
+def vless_inbound(path, port):
+    return {"tag": "vless-in", "listen": rig.SERVER_IP, "port": port, "protocol": "vless",
+            "settings": {"decryption": "none", "usersFile": path}}
+
+
+def config_of(*inbounds):
+    return {"inbounds": list(inbounds), "outbounds": [
+        {"tag": "direct", "protocol": "freedom",
+         "settings": {"finalRules": [{"action": "allow"}]}}]}
+
+
+def start(net, tmp, *inbounds, **culvert):
+    return rig.Culvert(net.server, tmp, config_of(*inbounds), "users",
+                       wait=[(i["listen"], i["port"]) for i in inbounds], **culvert)
+
+
+def log_in(net, name, password, port=PORT, source=None):
+    """The status byte of RFC 1929, and how the connection goes on."""
+    with net.client:
+        connection = rig.socket.create_connection(
+            (rig.SERVER_IP, port), 30, source_address=(source, 0) if source else None)
+    with connection:
+        name, password = name.encode(), password.encode()
+        connection.sendall(b"\5\1\2\1" + bytes([len(name)]) + name +
+                           bytes([len(password)]) + password)
+        answer = rig.exactly(connection, 4)
+        assert answer[:3] == b"\5\2\1", answer
+        if answer[3]:
+            assert rig.read_all(connection, 5) == (b"", "fin")
+        return answer[3]
+
+
+def check(tmp, config, name="check"):
+    """culvertd -t: (status, text)."""
+    path = os.path.join(tmp, "%s.json" % name)
+    with open(path, "w") as file:
+        json.dump(config, file)
+    done = subprocess.run([os.path.join(rig.build_dir(), "culvertd"), "-t", "-c", path],
+                          capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stdout + done.stderr
+
+
+# ---- users.json --------------------------------------------------------------------------------
+
+
+GOOD_HASH = "$6$abc$iQFHHWJOI40scu4Gylo.RUX5qq2J0kAQ9qk8M8JCig3MKOyGfg6xrt2X0zi9IVWqPDD3hf2iC" \
+            "/X.tKtPW3NS60"
+
+BAD_USERS = [
+    ("invalid uuid", [user("alice", uuid="12345678-1234-1234-1234-1234567890zz")],
+     'users[0].uuid: user alice: expected a UUID, found "12345678-1234-1234-1234-1234567890zz"'),
+    ("no uuid", [{"username": "alice"}], "user alice: expected a UUID"),
+    ("bad name", [user("Alice")], "users[0].username: expected a name like"),
+    ("twice the name", [user("alice"), user("alice", uuid=rig.USER)], "same name as"),
+    ("twice the uuid", [user("alice"), user("bobby", uuid=user("alice")["uuid"])], "same id as"),
+    ("twice the e-mail", [user("alice", email="a@x"), user("bobby", email="A@x")], "same email as"),
+    ("flow", [user("alice", flow="xtls-rprx-direct")], "users[0].flow: expected"),
+    ("type", [user("alice", connection_type="all")], "connection_type: expected one of"),
+    ("enabled", [user("alice", enabled="yes")], "users[0].enabled"),
+]
+
+
+@pytest.mark.parametrize("what, users, finding", BAD_USERS, ids=[b[0] for b in BAD_USERS])
+def test_row_021_bad_users_are_named(net, tmp, what, users, finding):
+    path = write_users(net, os.path.join(tmp, "bad-users.json"), *users)
+    status, text = check(tmp, config_of(vless_inbound(path, 4001)))
+    assert status == 2 and finding in text, text
+    assert "bad-users.json:1" in text
+
+
+def test_row_021_good_users_and_unknown_keys(net, tmp):
+    path = write_users(net, os.path.join(tmp, "good-users.json"), user(
+        "alice", email="alice@x", flow=rig.VISION, shortId="0a", colour="blue", mtproxy={"x": [1]},
+        socks_password=GOOD_HASH, connection_type="both"), metadata={"version": 5})
+    assert check(tmp, config_of(vless_inbound(path, 4001), socks_inbound(path)))[0] == 0
+    os.chmod(path, 0o644)
+    status, text = check(tmp, config_of(socks_inbound(path)))
+    assert status == 0 and "can be read by others" in text
+    status, text = check(tmp, config_of(socks_inbound(path, strictPermissions=True)))
+    assert status == 2 and "can be read by others" in text
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"users": {}}', '{"users": [1]}', "\0", "{}"])
+def test_row_021_damaged_file(net, tmp, text):
+    path = os.path.join(tmp, "damaged-users.json")
+    with open(path, "w") as file:
+        file.write(text)
+    os.chmod(path, 0o600)
+    status, found = check(tmp, config_of(socks_inbound(path)))
+    assert status == 2 and "damaged-users.json" in found, found
+
+
+# ---- passwords ---------------------------------------------------------------------------------
+
+
+MADE = {
+    "yescrypt": lambda password: mkpasswd("yescrypt", password),
+    "gost-yescrypt": lambda password: mkpasswd("gost-yescrypt", password),
+    "scrypt": lambda password: mkpasswd("scrypt", password),
+    "sha512-crypt": lambda password: mkpasswd("sha512crypt", password, "-R", "500000"),
+    "openssl-sha512": openssl_sha512,
+    "sha256-crypt": lambda password: mkpasswd("sha256crypt", password),
+    "bcrypt": lambda password: mkpasswd("bcrypt", password, "-R", "12"),
+    "argon2id": argon2id,
+}
+
+
+def test_row_053_hashes_of_other_programs(net, tmp, internet):
+    passwords = {"u-%s" % kind: "wonder %s land" % kind for kind in MADE}
+    users = [user(name, socks_password=MADE[name[2:]](password))
+             for name, password in passwords.items()]
+    users[0]["proxy_password"] = GOOD_HASH  # second to socks_password
+    users[1]["proxy_password"] = users[1].pop("socks_password")
+    path = write_users(net, os.path.join(tmp, "hashes.json"), *users)
+    with rig.running(start(net, tmp, socks_inbound(path), loginFailures=0)):
+        for name, password in passwords.items():
+            status, body, error = rig.curl(
+                net.client, "-x", "socks5h://%s:%s@%s:%d" % (
+                    name, password.replace(" ", "%20"), rig.SERVER_IP, PORT),
+                "http://%s/" % rig.INTERNET_IP)
+            assert (status, body) == (0, b"the internet\n"), (name, error)
+            for wrong in (password + "x", password[:-1], password.upper(), ""):
+                assert log_in(net, name, wrong) == 1, (name, wrong)
+            assert log_in(net, name + "x", password) == 1
+        # a stored form opens nothing
+        assert log_in(net, users[2]["username"], users[2]["socks_password"]) == 1
+
+
+def test_row_053_damaged_hashes_are_told(net, tmp):
+    for kind, damage in (("$1$abc$O7SbpwjRTRrbJ3UzeXgZK/", "expected a hash that begins with"),
+                         (GOOD_HASH[:-1], "the hash is cut or damaged"),
+                         ("clear-word", "stored in clear")):
+        path = write_users(net, os.path.join(tmp, "damaged-hash.json"),
+                           user("alice", socks_password=kind))
+        status, text = check(tmp, config_of(socks_inbound(path)))
+        assert status == 2 and damage in text, text
+        assert kind not in text and "users[0].socks_password" in text
+    path = write_users(net, os.path.join(tmp, "clear.json"), user("alice", socks_password="clear"))
+    status, text = check(tmp, config_of(socks_inbound(path, allowPlain=True)))
+    assert status == 0 and "stored in clear" in text
+
+
+def cpu_seconds(daemon):
+    with open("/proc/%d/stat" % daemon.pid) as file:
+        fields = file.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.fixture
+def slow_user(net, tmp, internet):
+    """alice, whose hash takes a while; no bans."""
+    path = write_users(net, os.path.join(tmp, "slow.json"), user(
+        "alice", socks_password=mkpasswd("yescrypt", "pw", "-R", HASH_COST)))
+    daemon = start(net, tmp, socks_inbound(path), loginFailures=0, loglevel="warning")
+    with rig.running(daemon):
+        yield daemon
+
+
+def test_row_054_a_thousand_logins_cost_a_hash(net, slow_user):
+    before = cpu_seconds(slow_user)
+    assert log_in(net, "alice", "pw") == 0
+    one_hash = cpu_seconds(slow_user) - before
+    assert one_hash > 0.3, "a hash took %g s: nothing can be seen by it" % one_hash
+    before = cpu_seconds(slow_user)
+    since = time.monotonic()
+    for _ in range(1000):
+        assert log_in(net, "alice", "pw") == 0
+    seconds = max(1, time.monotonic() - since)
+    hashes = (cpu_seconds(slow_user) - before) / one_hash
+    assert hashes < seconds, "%g hashes in %g s" % (hashes, seconds)
+
+
+def test_row_054_unknown_users_take_as_long(net, slow_user):
+    def took(name, password):
+        since = time.monotonic()
+        assert log_in(net, name, password) == 1
+        return time.monotonic() - since
+
+    wrong, unknown = [], []
+    for i in range(9):
+        wrong.append(took("alice", "wrong%d" % i))
+        unknown.append(took("nobody%d" % i, "pw"))
+    wrong, unknown = statistics.median(wrong), statistics.median(unknown)
+    assert wrong > 0.2 and 0.7 < unknown / wrong < 1.4, (wrong, unknown)
+
+
+def test_row_054_the_loop_goes_on_while_hashes_are_computed(net, slow_user, internet):
+    """A flood of wrong passwords delays no session, and each of them waits its turn."""
+    connection = rig.tcp(net.client, rig.SERVER_IP, PORT)
+    assert rig.socks_handshake(connection, rig.INTERNET_IP, 80, ("alice", "pw")) == 0
+    guesses = [threading.Thread(target=log_in, args=(net, "alice", "guess%d" % i))
+               for i in range(10)]
+    for guess in guesses:
+        guess.start()
+    time.sleep(0.2)
+    slowest = 0
+    while any(guess.is_alive() for guess in guesses):
+        since = time.monotonic()
+        connection.sendall(b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n")
+        text = b""
+        while b"\r\n\r\n" not in text:
+            text += connection.recv(4096)
+        slowest = max(slowest, time.monotonic() - since)
+        time.sleep(0.02)
+    assert slowest < 0.25, slowest
+
+
+# ---- bans --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_sources(net):
+    net.client.ip("addr", "add", OTHER_CLIENT_IP + "/24", "dev", net.client.links[net.server.name])
+    yield
+    net.client.ip("addr", "del", OTHER_CLIENT_IP + "/24", "dev", net.client.links[net.server.name])
+
+
+def fail2ban_matches(tmp, log):
+    """Addresses that fail2ban-regex finds with the filter we ship."""
+    done = subprocess.run(
+        ["fail2ban-regex", "--out", "ip", log,
+         os.path.abspath(os.path.join(os.path.dirname(__file__), "../../conf/fail2ban/culvert.conf"))],
+        capture_output=True, text=True, timeout=60, cwd=tmp)
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    return [line for line in done.stdout.splitlines() if re.fullmatch(r"[0-9.:a-f]+", line)]
+
+
+def test_row_055_the_sixth_login_is_refused(net, tmp, internet, two_sources):
+    path = write_users(net, os.path.join(tmp, "bans.json"), user(
+        "alice", socks_password=mkpasswd("yescrypt", "pw", "-R", "1")))
+    daemon = start(net, tmp, socks_inbound(path), loglevel="info", loginBanSeconds=2)
+    with rig.running(daemon):
+        for i in range(4):
+            assert log_in(net, "alice" if i % 2 else "nobody", "guess") == 1
+        assert log_in(net, "alice", "pw") == 0
+        assert log_in(net, "alice", "guess") == 1
+        assert log_in(net, "alice", "pw") == 1  # the address is banned
+        assert log_in(net, "alice", "pw", source=OTHER_CLIENT_IP) == 0
+        daemon.wait_reason("policy_banned")
+        rig.wait_for(lambda: log_in(net, "alice", "pw") == 0, 10, "the ban ends", pause=0.3)
+        log = daemon.log()
+        assert log.count("warning login failed: client=%s " % rig.CLIENT_IP) == 5
+        assert log.count("login banned: client=%s failures=5 seconds=2" % rig.CLIENT_IP) == 1
+        assert OTHER_CLIENT_IP not in re.findall(r"login failed: client=(\S+)", log)
+        assert fail2ban_matches(tmp, daemon.log_path) == [rig.CLIENT_IP] * 5
+
+
+def test_row_055_a_flood_from_one_address(net, tmp, internet, two_sources):
+    """Guesses that come all at once are no way around the limit, and cost no more hashes."""
+    path = write_users(net, os.path.join(tmp, "flood.json"), user(
+        "alice", socks_password=mkpasswd("yescrypt", "pw", "-R", "5")))
+    daemon = start(net, tmp, socks_inbound(path), loglevel="info")
+    with rig.running(daemon):
+        guesses = [threading.Thread(target=log_in, args=(net, "alice", "guess%d" % i))
+                   for i in range(60)]
+        for guess in guesses:
+            guess.start()
+        for guess in guesses:
+            guess.join()
+        assert daemon.log().count("warning login failed") <= 6  # one hash may be under way
+        assert log_in(net, "alice", "pw", source=OTHER_CLIENT_IP) == 0
+
+
+# ---- ways in -----------------------------------------------------------------------------------
+
+
+def vless_client(net, tmp, server_port, user_id, socks_port):
+    return rig.Culvert(net.client, tmp, rig.client_config(
+        socks_port, server_port, {"network": "raw", "security": "none"}, user=user_id, flow=""),
+        "way-in", wait=(("127.0.0.1", socks_port),))
+
+
+def test_row_113_ways_in_and_disabled(net, tmp, internet):
+    hashed = mkpasswd("yescrypt", "pw", "-R", "1")
+    kinds = [user("both-ways", socks_password=hashed),
+             user("only-vpn", socks_password=hashed, connection_type="vpn"),
+             user("only-proxy", socks_password=hashed, connection_type="proxy"),
+             user("disabled", socks_password=hashed, enabled=False)]
+    path = write_users(net, os.path.join(tmp, "ways.json"), *kinds)
+    daemon = start(net, tmp, socks_inbound(path), vless_inbound(path, PORT + 1), loginFailures=0)
+    with rig.running(daemon):
+        for who, socks, vless in zip(kinds, (True, False, True, False),
+                                     (True, True, False, False)):
+            assert (log_in(net, who["username"], "pw") == 0) == socks, who
+            client = vless_client(net, tmp, PORT + 1, who["uuid"], PORT + 2)
+            with rig.running(client):
+                status, body, _ = rig.curl(net.client, "-x", "socks5h://127.0.0.1:%d" % (PORT + 2),
+                                           "http://%s/" % rig.INTERNET_IP)
+                assert (status == 0 and body == b"the internet\n") == vless, (who, status)
+        assert daemon.reason_count("policy_user_disabled") >= 1
+        names = [u["name"] or u["email"] for u in daemon.ask("users")["users"]]
+        assert any("only-vpn" in name for name in names)
+
+
+# ---- the log -----------------------------------------------------------------------------------
+
+
+def test_row_114_no_secret_in_the_log(net, tmp, internet):
+    """Passwords and ids are nowhere in the log, whatever its level; failures are one stable line."""
+    password, wrong, strange = "pw-4f1c92", "wrong-93ac1f", "name-or-password-77"
+    hashed = mkpasswd("yescrypt", password, "-R", "1")
+    alice = user("alice", socks_password=hashed)
+    path = write_users(net, os.path.join(tmp, "secrets.json"), alice)
+    daemon = start(net, tmp, socks_inbound(path), vless_inbound(path, PORT + 1))
+    with rig.running(daemon):
+        assert log_in(net, "alice", password) == 0
+        assert log_in(net, "alice", wrong) == 1
+        assert log_in(net, strange, wrong) == 1
+        # bytes that would make a line of their own
+        assert log_in(net, "x\r\n2026-01-01 warning login failed: client=192.0.2.9", "y") == 1
+        client = vless_client(net, tmp, PORT + 1, alice["uuid"], PORT + 2)
+        with rig.running(client):
+            assert rig.curl(net.client, "-x", "socks5h://127.0.0.1:%d" % (PORT + 2),
+                            "http://%s/" % rig.INTERNET_IP)[0] == 0
+        daemon.wait_idle()
+        log = daemon.log()
+        for secret in (password, wrong, strange, hashed, alice["uuid"],
+                       alice["uuid"].replace("-", ""), "192.0.2.9"):
+            assert secret not in log, secret
+        lines = [line for line in log.splitlines() if "login failed" in line]
+        assert len(lines) == 3
+        for line in lines:
+            assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z warning login failed: "
+                                r"client=10\.77\.1\.2 inbound=socks-in reason=peer_credentials",
+                                line), line
+        assert fail2ban_matches(tmp, daemon.log_path) == [rig.CLIENT_IP] * 3
