@@ -34,6 +34,8 @@ static const struct command {
 	{"unload", cv_cmd_unload, "[--directory D] [--force]", "remove them again (root)"},
 	{"status", cv_cmd_status, "[--directory D] [--json]",
 	 "what is pinned, and who listens through it"},
+	{"reload", cv_cmd_reload, "[--control PATH] [--json]",
+	 "let a running culvertd read its configuration again; a bad one changes nothing"},
 	{"restart", cv_cmd_restart, "[--control PATH] [--json]",
 	 "replace a running culvertd without losing a connection"},
 	{"probe-kernel", cv_cmd_probe_kernel, "[--json]",

@@ -15,6 +15,7 @@ int cv_cmd_check(int argc, char **argv);
 int cv_cmd_load(int argc, char **argv);
 int cv_cmd_unload(int argc, char **argv);
 int cv_cmd_status(int argc, char **argv);
+int cv_cmd_reload(int argc, char **argv);
 int cv_cmd_restart(int argc, char **argv);
 int cv_cmd_probe_kernel(int argc, char **argv);
 int cv_cmd_show(int argc, char **argv);

@@ -3,6 +3,7 @@
  * main.c - culvertd: configuration, workers, learners, listeners, signals.
  *
  *   load config (all findings, exit 2) -> workers -> learn the targets -> listen -> READY
+ *   SIGHUP, culvert reload -> another snapshot for sessions to come; a bad one changes nothing
  *   SIGTERM/SIGINT -> stop accepting, drain -> exit 0          (a second one cuts at once)
  *   culvert restart -> a successor does all of this with --takeover, tells us to retire: drain
  *
@@ -19,9 +20,11 @@
 #include "engine/kernel.h"
 #include "engine/ktls.h"
 #include "engine/sockmap_selftest.h"
+#include "policy/reload.h"
 #include "sandbox/notify.h"
 #include "session/listeners.h"
-#include "session/target_learner.h"
+#include "session/session_limits.h"
+#include "session/target_set.h"
 #include "session/verify.h"
 #include "session/worker.h"
 
@@ -35,8 +38,7 @@
 #include <unistd.h>
 
 #define EXIT_CONFIG 2
-#define LEARN_WAIT_MS 60000 /* for all targets together */
-#define LEARN_LOOK_MS 200   /* how often that wait looks for a signal */
+#define ANSWER_TEXT 4096
 #define MAX_WORKERS 256
 #define RUN_DIRECTORY "/run/culvert"
 #define SELFTEST_WAIT_MS 60000
@@ -45,14 +47,22 @@
 #define CULVERT_VERSION "0.1.0"
 #endif
 
-struct daemon {
+struct former { /* configuration: sessions that began with it go on */
 	struct cv_config *config;
+	struct cv_target_set *targets;
+	struct former *next;
+};
+
+struct daemon {
+	const char *path; /* of the configuration */
+	struct cv_config *config;
+	struct cv_target_set *targets;
+	struct former *former;
+	_Atomic int reload_fd; /* client of the control socket who asked for a reload, or -1 */
 	struct cv_resolver *resolver;
 	struct cv_verifier *verifier;
 	struct cv_worker *workers;
 	unsigned worker_count;
-	struct cv_target_learner **learners;
-	size_t learner_count;
 	struct cv_control *control;
 	struct cv_kernel *kernel;
 	struct cv_sockmap_selftest *selftest;
@@ -145,37 +155,6 @@ static void stop_workers(struct daemon *daemon)
 
 /* ---- targets ------------------------------------------------------------------------------ */
 
-static size_t count_targets(const struct cv_config *config)
-{
-	size_t count = 0;
-
-	for (size_t i = 0; i < config->inbound_count; i++)
-		if (config->inbounds[i].reality)
-			count += config->inbounds[i].reality->target_count;
-	return count;
-}
-
-static int learn_target(struct daemon *daemon, const struct cv_reality_inbound *inbound,
-			struct cv_reality_target *target)
-{
-	struct cv_target_learner_config learner = {
-		.target_text = target->address_text,
-		.destination = target->destination,
-		.unix_address = target->unix_address,
-		.xver = target->xver,
-		.server_names = target->server_names,
-		.server_name_count = target->server_name_count,
-		.interval_s = inbound->learn_interval_s,
-	};
-	int error = cv_target_learner_start(&learner, &daemon->learners[daemon->learner_count]);
-
-	if (error)
-		return error;
-	target->reality.profile = cv_target_learner_profile;
-	target->reality.profile_context = daemon->learners[daemon->learner_count++];
-	return 0;
-}
-
 /* The signals are blocked, in every thread, until wait_for_stop(). */
 static bool stop_is_pending(void)
 {
@@ -185,43 +164,180 @@ static bool stop_is_pending(void)
 	       (sigismember(&pending, SIGTERM) || sigismember(&pending, SIGINT));
 }
 
-/* 0 also when the time is over; -EINTR when the daemon is to stop. */
-static int wait_for_learners(struct daemon *daemon)
+static int learn_targets(struct daemon *daemon)
 {
-	uint64_t until_ms = cv_clock_ms() + LEARN_WAIT_MS;
+	int error = cv_target_set_new(daemon->config, NULL, &daemon->targets);
 
-	for (size_t i = 0; i < daemon->learner_count; i++) {
-		struct cv_target_learner *learner = daemon->learners[i];
+	if (error)
+		return error;
+	if (cv_target_set_count(daemon->targets))
+		cv_log(CV_LOG_INFO, "learning %zu targets before listening",
+		       cv_target_set_count(daemon->targets));
+	return cv_target_set_wait(daemon->targets, stop_is_pending);
+}
 
-		while (cv_target_learner_wait_ready(learner, LEARN_LOOK_MS) != 0) {
-			if (stop_is_pending())
-				return -EINTR;
-			if (cv_clock_ms() < until_ms)
-				continue;
-			cv_log(CV_LOG_WARNING, "a target is not learned yet; it will be, later");
-			break;
-		}
+/* ---- another configuration ---------------------------------------------------------------- */
+
+struct findings { /* for the log, and for who asked */
+	char text[ANSWER_TEXT];
+	size_t len;
+};
+
+static void note(struct findings *findings, const char *text)
+{
+	int put = snprintf(findings->text + findings->len, sizeof(findings->text) - findings->len,
+			   "%s%s", findings->len ? "\n" : "", text);
+
+	if (put > 0 && findings->len + (size_t)put < sizeof(findings->text))
+		findings->len += (size_t)put;
+}
+
+static void note_finding(void *context, bool is_error, const char *text)
+{
+	cv_log(is_error ? CV_LOG_ERROR : CV_LOG_WARNING, "%s", text);
+	if (is_error)
+		note(context, text);
+}
+
+static int load_next(struct daemon *daemon, struct findings *findings, struct cv_config **ret_next)
+{
+	const struct cv_config_report report = {.line = note_finding, .context = findings};
+	char obstacle[CV_RELOAD_TEXT], text[CV_RELOAD_TEXT + 64];
+	struct cv_config *next;
+	int error = cv_config_reload(daemon->path, daemon->config, &report, &next);
+
+	if (error) {
+		if (findings->len == 0)
+			note(findings, cv_reason_text(error));
+		return error;
 	}
+	error = cv_reload_obstacle(daemon->config, next, obstacle);
+	if (error) {
+		(void)snprintf(text, sizeof(text), "%s: changes with \"culvert restart\" only",
+			       obstacle);
+		note_finding(findings, true, text);
+		cv_config_free(next);
+		return error;
+	}
+	*ret_next = next;
 	return 0;
 }
 
-static int learn_targets(struct daemon *daemon)
+static int learn_next(struct daemon *daemon, struct cv_config *next,
+		      struct cv_target_set **ret_targets)
 {
-	struct cv_config *config = daemon->config;
-	int error = 0;
+	struct cv_target_set *targets = NULL;
+	int error = cv_target_set_new(next, daemon->targets, &targets);
 
-	daemon->learners = calloc(count_targets(config) + 1, sizeof(*daemon->learners));
-	if (!daemon->learners)
+	if (!error)
+		error = cv_target_set_wait(targets, stop_is_pending);
+	if (error)
+		cv_target_set_free(targets);
+	else
+		*ret_targets = targets;
+	return error;
+}
+
+/* Sessions that began with it may go on for days. */
+static int keep_former(struct daemon *daemon)
+{
+	struct former *former = calloc(1, sizeof(*former));
+
+	if (!former)
 		return -ENOMEM;
-	for (size_t i = 0; i < config->inbound_count && !error; i++) {
-		struct cv_reality_inbound *reality = config->inbounds[i].reality;
+	former->config = daemon->config;
+	former->targets = daemon->targets;
+	former->next = daemon->former;
+	daemon->former = former;
+	return 0;
+}
 
-		for (size_t t = 0; reality && t < reality->target_count && !error; t++)
-			error = learn_target(daemon, reality, &reality->targets[t]);
+static void free_former(struct daemon *daemon, bool all)
+{
+	struct former **at = &daemon->former;
+
+	while (*at) {
+		struct former *former = *at;
+
+		if (!all && atomic_load(&former->config->session_count) > 0) {
+			at = &former->next;
+			continue;
+		}
+		*at = former->next;
+		cv_target_set_free(former->targets);
+		cv_config_free(former->config);
+		free(former);
 	}
-	if (!error && daemon->learner_count)
-		cv_log(CV_LOG_INFO, "learning %zu targets before listening", daemon->learner_count);
-	return error ? error : wait_for_learners(daemon);
+}
+
+static unsigned use_next(struct daemon *daemon, struct cv_config *next,
+			 struct cv_target_set *targets)
+{
+	cv_reload_inherit(next, daemon->config);
+	cv_usage_table_commit(next->usages);
+	if (daemon->usage_file)
+		cv_usage_file_reread(daemon->usage_file);
+	else
+		(void)cv_usage_file_start(next->daemon.state_directory, next->usages,
+					  &daemon->usage_file);
+	cv_control_use(daemon->control, next);
+	for (unsigned i = 0; i < daemon->worker_count; i++)
+		cv_worker_use(&daemon->workers[i], next);
+	daemon->config = next;
+	daemon->targets = targets;
+	return cv_limits_end_removed(daemon->workers, daemon->worker_count, next);
+}
+
+static int reload(struct daemon *daemon, struct findings *findings)
+{
+	struct cv_target_set *targets = NULL;
+	struct cv_config *next = NULL;
+	unsigned ended;
+	int error = load_next(daemon, findings, &next);
+
+	if (error)
+		return error;
+	error = learn_next(daemon, next, &targets);
+	if (!error)
+		error = keep_former(daemon);
+	if (error) {
+		note(findings, cv_reason_text(error));
+		cv_target_set_free(targets);
+		cv_config_free(next);
+		return error;
+	}
+	ended = use_next(daemon, next, targets);
+	(void)open_log(next); /* a path that is no good any more is said on stderr */
+	cv_log(CV_LOG_WARNING, "configuration read again: %zu inbounds, %zu outbounds; %u sessions "
+	       "of removed users ended", next->inbound_count, next->outbound_count, ended);
+	return 0;
+}
+
+/* Asked by SIGHUP, which a client of the control socket is the reason of, or not. */
+static void reload_now(struct daemon *daemon)
+{
+	struct findings findings = {.len = 0};
+	int fd = atomic_exchange(&daemon->reload_fd, -1);
+	uint64_t start_ms = cv_clock_ms();
+	int error = reload(daemon, &findings);
+
+	if (error)
+		cv_log(CV_LOG_ERROR, "configuration not read again, the old one goes on: %s",
+		       cv_reason_text(error));
+	if (fd >= 0)
+		cv_control_reply(fd, error ? findings.text : NULL, "took_ms",
+				 cv_clock_ms() - start_ms);
+}
+
+static void ask_for_reload(struct daemon *daemon, int fd)
+{
+	int none = -1;
+
+	if (atomic_compare_exchange_strong(&daemon->reload_fd, &none, fd)) {
+		(void)kill(getpid(), SIGHUP); /* wait_for_stop() gets it */
+		return;
+	}
+	cv_control_reply(fd, "another reload is under way", "", 0);
 }
 
 /* ---- restart ------------------------------------------------------------------------------ */
@@ -252,6 +368,8 @@ static bool take_command(void *context, const char *command, int fd)
 		retire(daemon, fd);
 	else if (strcmp(command, "restart") == 0)
 		cv_successor_start(daemon->successor, fd);
+	else if (strcmp(command, "reload") == 0)
+		ask_for_reload(daemon, fd);
 	else
 		return false;
 	return true;
@@ -385,24 +503,28 @@ static void stop(struct daemon *daemon)
 		cv_successor_cancel(daemon->successor);
 	stop_workers(daemon);
 	daemon->usage_file = cv_usage_file_stop(daemon->usage_file);
-	for (size_t i = 0; i < daemon->learner_count; i++)
-		cv_target_learner_stop(daemon->learners[i]);
+	daemon->targets = cv_target_set_free(daemon->targets);
+	free_former(daemon, true);
 	daemon->successor = cv_successor_free(daemon->successor);
 	daemon->listeners = cv_listeners_free(daemon->listeners);
 	daemon->selftest = cv_sockmap_selftest_free(daemon->selftest);
 	daemon->kernel = cv_kernel_close(daemon->kernel);
-	free(daemon->learners);
 	free(daemon->workers);
 	cv_config_free(daemon->config);
 }
 
-static void wait_for_stop(const struct daemon *daemon, const sigset_t *signals)
+static void wait_for_stop(struct daemon *daemon, const sigset_t *signals)
 {
+	const struct timespec look = {.tv_sec = 1};
 	int number = 0;
 
-	while (number != SIGTERM && number != SIGINT)
-		if (sigwait(signals, &number) != 0)
-			break;
+	while (number != SIGTERM && number != SIGINT) {
+		number = daemon->former ? sigtimedwait(signals, NULL, &look)
+					: sigwaitinfo(signals, NULL);
+		if (number == SIGHUP)
+			reload_now(daemon);
+		free_former(daemon, false);
+	}
 	if (!atomic_load(&daemon->retiring))
 		cv_log(CV_LOG_WARNING, "signal %d: stopping", number);
 }
@@ -456,7 +578,7 @@ int main(int argc, char **argv)
 		{"takeover", no_argument, NULL, 'T'},	  {NULL, 0, NULL, 0},
 	};
 	const struct cv_config_report report = {.line = print_finding};
-	struct daemon daemon = {0};
+	struct daemon daemon = {.reload_fd = -1};
 	const char *path = NULL;
 	bool only_test = false;
 	int option, error;
@@ -488,6 +610,7 @@ int main(int argc, char **argv)
 		return EXIT_CONFIG;
 	}
 	cv_report_open();
+	daemon.path = path;
 	error = cv_config_load(path, &report, &daemon.config);
 	if (error < 0 && error > -2000) {
 		fprintf(stderr, "error: %s: %s\n", path, strerror(-error));

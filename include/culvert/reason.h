@@ -88,6 +88,7 @@
 	X(POLICY_USER_SESSIONS, -2313, "user has too many sessions") \
 	X(POLICY_USER_ADDRESSES, -2314, "user comes from too many addresses") \
 	X(POLICY_KICKED, -2315, "ended by the operator") \
+	X(POLICY_NEEDS_RESTART, -2330, "cannot change while the daemon runs") \
 	X(POLICY_EDGE_DROP, -2316, "name, or what is no TLS, is dropped by the edge") \
 	X(POLICY_BANNED, -2317, "too many failed logins from this address") \
 	X(POLICY_KEY_LIMIT, -2309, \

@@ -493,7 +493,9 @@ static void test_limits(void **state)
 			load_good(i / 2 ? vless_settings : socks_settings, texts[i % 2]);
 		struct cv_user *user = cv_user_at(config->inbounds[0].users, 0);
 
-		assert_true(cv_limits_equal(&user->usage->limits, &wanted));
+		const struct cv_limits counting = cv_usage_limits(user->usage);
+
+		assert_true(cv_limits_equal(&counting, &wanted));
 		assert_string_equal(user->usage->key, "alice@vless.local");
 		assert_ptr_equal(cv_usage_find(config->usages, user->usage->key), user->usage);
 		cv_config_free(config);
@@ -506,7 +508,8 @@ static void test_no_limits(void **state)
 
 	(void)state;
 	assert_int_equal(cv_usage_count(config->usages), 2);
-	assert_false(cv_limits_any(&find(config, UUID_A)->usage->limits));
+	const struct cv_limits counting = cv_usage_limits(find(config, UUID_A)->usage);
+	assert_false(cv_limits_any(&counting));
 	cv_config_free(config);
 }
 

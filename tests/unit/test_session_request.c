@@ -73,7 +73,8 @@ static void play_done(struct play *play)
 {
 	stage_wait_sessions(&play->stage, 0);
 	for (size_t i = 0; i < 2; i++)
-		assert_int_equal(cv_user_at(play->stage.inbound.users, i)->session_count, 0);
+		assert_int_equal(cv_user_at(play->stage.inbound.users, i)->counters->session_count,
+				 0);
 	(void)close(play->client);
 	if (play->upstream)
 		(void)close(play->upstream);

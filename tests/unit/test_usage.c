@@ -73,10 +73,72 @@ static void test_one_person(void **state)
 	}
 	assert_ptr_equal(cv_usage_join(table, "alice", &tight, &differ), alice);
 	assert_true(differ);
-	assert_int_equal(alice->limits.max_sessions, 2);
+	assert_int_equal(cv_usage_limits(alice).max_sessions, 2);
 	assert_null(cv_usage_at(table, MANY + 1));
 	assert_ptr_equal(cv_usage_find(table, "user-77"), usages[77]);
 	assert_null(cv_usage_find(table, "user--1"));
+	cv_usage_table_free(table);
+}
+
+/* Limits of another configuration wait, and those of one that came to nothing are forgotten. */
+static void test_next_configuration(void **state)
+{
+	const struct cv_limits five = {.max_sessions = 5}, two = {.max_sessions = 2}, none = {0};
+	struct cv_usage_table *table = new_table();
+	struct cv_usage *alice, *bob;
+	bool differ;
+
+	(void)state;
+	alice = cv_usage_join(table, "alice", &two, &differ);
+	atomic_fetch_add(&alice->moved_bytes[0], 100);
+	cv_usage_table_begin(table);
+	assert_ptr_equal(cv_usage_join(table, "alice", &none, &differ), alice);
+	assert_int_equal(cv_usage_limits(alice).max_sessions, 2);
+	cv_usage_table_begin(table); /* that one was bad */
+	assert_ptr_equal(cv_usage_join(table, "alice", &five, &differ), alice);
+	assert_false(differ);
+	bob = cv_usage_join(table, "bob", &two, &differ);
+	assert_int_equal(cv_usage_limits(bob).max_sessions, 2); /* nobody uses it yet */
+	assert_int_equal(cv_usage_limits(alice).max_sessions, 2);
+	cv_usage_table_commit(table);
+	assert_int_equal(cv_usage_limits(alice).max_sessions, 5);
+	assert_int_equal(cv_usage_used(alice, 0), 100);
+	cv_usage_table_begin(table);
+	(void)cv_usage_join(table, "alice", &five, &differ);
+	(void)cv_usage_join(table, "alice", &two, &differ);
+	assert_true(differ);
+	cv_usage_table_commit(table);
+	assert_int_equal(cv_usage_limits(alice).max_sessions, 2);
+	assert_ptr_equal(cv_usage_table_share(table), table);
+	assert_null(cv_usage_table_free(table));
+	assert_ptr_equal(cv_usage_find(table, "bob"), bob);
+	cv_usage_table_free(table);
+}
+
+/* More addresses than there was room for under the limits before. */
+static void test_room_grows(void **state)
+{
+	struct cv_limits limits = {.max_source_addresses = 1};
+	struct cv_usage_table *table = new_table();
+	struct cv_sockaddr from = {.in.sin_family = AF_INET, .len_bytes = sizeof(from.in)};
+	struct cv_usage *usage;
+	bool differ, holds;
+
+	(void)state;
+	usage = cv_usage_join(table, "alice", &limits, &differ);
+	assert_int_equal(cv_usage_enter(usage, &from, 1, &holds), 0);
+	from.in.sin_addr.s_addr++;
+	assert_int_equal(cv_usage_enter(usage, &from, 1, &holds), CV_POLICY_USER_ADDRESSES);
+	limits.max_source_addresses = 50;
+	cv_usage_table_begin(table);
+	(void)cv_usage_join(table, "alice", &limits, &differ);
+	cv_usage_table_commit(table);
+	for (int i = 0; i < 49; i++) {
+		assert_int_equal(cv_usage_enter(usage, &from, 1, &holds), 0);
+		assert_true(holds);
+		from.in.sin_addr.s_addr++;
+	}
+	assert_int_equal(cv_usage_enter(usage, &from, 1, &holds), CV_POLICY_USER_ADDRESSES);
 	cv_usage_table_free(table);
 }
 
@@ -220,6 +282,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_identities),       cmocka_unit_test(test_one_person),
+		cmocka_unit_test(test_next_configuration), cmocka_unit_test(test_room_grows),
 		cmocka_unit_test(test_sessions),	 cmocka_unit_test(test_source_addresses),
 		cmocka_unit_test(test_many_workers),
 	};

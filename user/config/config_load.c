@@ -70,6 +70,15 @@ static void make_certificate_key(struct cv_load *load)
 	}
 }
 
+static void join_usages(struct cv_load *load)
+{
+	load->config->usages =
+		load->usages ? cv_usage_table_share(load->usages) : cv_usage_table_new();
+	load->out_of_memory |= !load->config->usages;
+	if (load->config->usages)
+		cv_usage_table_begin(load->config->usages);
+}
+
 static void load_document(const struct cv_document *document)
 {
 	const struct cv_node root = cv_node_root(document);
@@ -79,8 +88,7 @@ static void load_document(const struct cv_document *document)
 	cv_load_log(&raw.log);
 	cv_load_policy(&raw.policy);
 	cv_load_culvert(&raw.culvert);
-	document->load->config->usages = cv_usage_table_new();
-	document->load->out_of_memory |= !document->load->config->usages;
+	join_usages(document->load);
 	cv_load_inbounds(&raw.inbounds);
 	cv_load_edge(&raw.edge);
 	cv_load_outbounds(&raw.outbounds);
@@ -96,11 +104,13 @@ static char *directory_of(const char *name)
 	return strndup(name, slash ? (size_t)(slash - name) + 1 : 0);
 }
 
-int cv_config_load_text(const char *name, const char *text, size_t len,
-			const struct cv_config_report *report, struct cv_config **ret_config)
+static int load_text(const char *name, const char *text, size_t len,
+		     const struct cv_config *former, const struct cv_config_report *report,
+		     struct cv_config **ret_config)
 {
 	static const struct cv_config_report silent;
-	struct cv_load load = {.report = report ? report : &silent};
+	struct cv_load load = {.report = report ? report : &silent,
+			       .usages = former ? former->usages : NULL};
 	char *directory = directory_of(name);
 	struct cv_document document;
 
@@ -121,8 +131,14 @@ int cv_config_load_text(const char *name, const char *text, size_t len,
 	return 0;
 }
 
-int cv_config_load(const char *path, const struct cv_config_report *report,
-		   struct cv_config **ret_config)
+int cv_config_load_text(const char *name, const char *text, size_t len,
+			const struct cv_config_report *report, struct cv_config **ret_config)
+{
+	return load_text(name, text, len, NULL, report, ret_config);
+}
+
+int cv_config_reload(const char *path, const struct cv_config *former,
+		     const struct cv_config_report *report, struct cv_config **ret_config)
 {
 	char *text;
 	size_t len;
@@ -130,8 +146,14 @@ int cv_config_load(const char *path, const struct cv_config_report *report,
 
 	if (error)
 		return error;
-	error = cv_config_load_text(path, text, len, report, ret_config);
+	error = load_text(path, text, len, former, report, ret_config);
 	cv_cleanse(text, len);
 	free(text);
 	return error;
+}
+
+int cv_config_load(const char *path, const struct cv_config_report *report,
+		   struct cv_config **ret_config)
+{
+	return cv_config_reload(path, NULL, report, ret_config);
 }

@@ -24,6 +24,12 @@ int cv_config_load(const char *path, const struct cv_config_report *report,
  */
 int cv_config_load_text(const char *name, const char *text, size_t len,
 			const struct cv_config_report *report, struct cv_config **ret_config);
+/**
+ * cv_config_reload() - As cv_config_load(), for a process that lives by @former: its people's usage
+ * is shared, and their new limits wait for cv_usage_table_commit().
+ */
+int cv_config_reload(const char *path, const struct cv_config *former,
+		     const struct cv_config_report *report, struct cv_config **ret_config);
 /** cv_config_free() - NULL-safe; cleanses keys and passwords; returns NULL. */
 struct cv_config *cv_config_free(struct cv_config *config);
 

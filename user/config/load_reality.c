@@ -312,7 +312,8 @@ static void load_shared(const struct cv_node *node, const struct raw_server *raw
 	load_versions(node, raw, &common);
 	load_mldsa(node, raw, inbound);
 	common.mldsa = inbound->mldsa;
-	inbound->replay = cv_replay_cache_new(2 * raw->max_time_diff_ms, CV_REPLAY_ENTRIES);
+	inbound->replay_window_ms = 2 * raw->max_time_diff_ms;
+	inbound->replay = cv_replay_cache_new(inbound->replay_window_ms, CV_REPLAY_ENTRIES);
 	if (!inbound->replay)
 		cv_node_load(node)->out_of_memory = true;
 	common.seen_context = inbound->replay;

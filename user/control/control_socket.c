@@ -45,6 +45,7 @@ struct cv_control {
 	char *path;
 	int listen_fd, wake_fd;
 	struct cv_control_view view;
+	pthread_mutex_t view_lock; /* an answer is made under it */
 	struct cv_control_hook hook;
 	pthread_t thread;
 	struct client clients[CLIENTS_MAX];
@@ -88,10 +89,15 @@ static bool client_answer(struct client *client, struct json_object *answer)
 
 static bool client_run(struct cv_control *control, struct client *client)
 {
+	struct json_object *answer;
+
 	client->command[strcspn(client->command, "\r\n")] = '\0';
 	if (control->hook.take(control->hook.context, client->command, client->fd))
 		return false;
-	return client_answer(client, cv_control_answer(&control->view, client->command));
+	pthread_mutex_lock(&control->view_lock);
+	answer = cv_control_answer(&control->view, client->command);
+	pthread_mutex_unlock(&control->view_lock);
+	return client_answer(client, answer);
 }
 
 static bool client_read(struct cv_control *control, struct client *client)
@@ -233,6 +239,7 @@ static void control_free(struct cv_control *control)
 		(void)close(control->listen_fd);
 	if (control->wake_fd >= 0)
 		(void)close(control->wake_fd);
+	pthread_mutex_destroy(&control->view_lock);
 	free(control->path);
 	free(control);
 }
@@ -247,6 +254,7 @@ int cv_control_start(const char *path, const struct cv_control_view *view,
 	if (!control)
 		return -ENOMEM;
 	control->view = *view;
+	pthread_mutex_init(&control->view_lock, NULL);
 	control->hook = *hook;
 	control->listen_fd = control->wake_fd = -1;
 	error = open_socket(control, path, takeover);
@@ -257,6 +265,26 @@ int cv_control_start(const char *path, const struct cv_control_view *view,
 	else
 		*ret_control = control;
 	return error;
+}
+
+void cv_control_use(struct cv_control *control, const struct cv_config *config)
+{
+	if (!control)
+		return;
+	pthread_mutex_lock(&control->view_lock);
+	control->view.config = config;
+	pthread_mutex_unlock(&control->view_lock);
+}
+
+void cv_control_reply(int fd, const char *error, const char *key, uint64_t value)
+{
+	struct json_object *answer = error ? cv_control_error(error) : json_object_new_object();
+
+	if (!error)
+		cv_json_u64(answer, key, value);
+	(void)dprintf(fd, "%s", json_object_to_json_string_ext(answer, JSON_C_TO_STRING_PLAIN));
+	json_object_put(answer);
+	(void)close(fd);
 }
 
 struct cv_control *cv_control_stop(struct cv_control *control, bool leave_path)

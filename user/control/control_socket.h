@@ -23,6 +23,12 @@ struct cv_control_hook {
 int cv_control_start(const char *path, const struct cv_control_view *view,
 		     const struct cv_control_hook *hook, bool takeover,
 		     struct cv_control **ret_control);
+/** cv_control_reply() - {"error": @error}, or without one {@key: @value}, to a client that a hook
+ * has taken; closes @fd. */
+void cv_control_reply(int fd, const char *error, const char *key, uint64_t value);
+/** cv_control_use() - Answers are about @config from now on; when this returns, nobody looks at the
+ * one before. NULL-safe. */
+void cv_control_use(struct cv_control *control, const struct cv_config *config);
 /** cv_control_stop() - Before the workers are stopped. NULL-safe; removes the socket, but not with
  * @leave_path, when a successor is about to replace it. */
 struct cv_control *cv_control_stop(struct cv_control *control, bool leave_path);

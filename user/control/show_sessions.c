@@ -74,7 +74,7 @@ static bool fill_row(struct row *row, struct cv_session *session)
 		.outbound = session->is_fallback ? "fallback"
 			    : session->outbound	 ? session->outbound->tag
 						 : "",
-		.sni_class = session->sni_class ? cv_show_class(session->worker->config,
+		.sni_class = session->sni_class ? cv_show_class(session->config,
 								session->sni_class)
 						: "",
 		.client.len_bytes = sizeof(row->client.un),

@@ -59,10 +59,14 @@ static void add_time(struct json_object *object, const char *key, uint64_t unix_
 /* What the person may still use; a person with several entries has one of these. */
 static void add_limits(struct json_object *object, struct cv_usage *usage)
 {
-	const struct cv_limits *limits = &usage->limits;
+	const struct cv_limits counting = cv_usage_limits(usage);
+	const struct cv_limits *limits = &counting;
 	uint64_t used = cv_usage_used(usage, CV_UPLINK) + cv_usage_used(usage, CV_DOWNLINK);
-	struct json_object *member = json_object_new_object();
+	struct json_object *member;
 
+	if (!cv_limits_any(limits))
+		return;
+	member = json_object_new_object();
 	cv_json_u64(member, "used_bytes", used);
 	if (limits->quota_bytes) {
 		cv_json_u64(member, "quota_bytes", limits->quota_bytes);
@@ -95,11 +99,12 @@ static struct json_object *user_json(const struct cv_inbound *inbound, struct cv
 	cv_json_text(object, "name", user->name);
 	cv_json_text(object, "email", user->email);
 	cv_json_text(object, "state", state_of(user));
-	cv_json_u64(object, "uplink_bytes", cv_counter(&user->uplink_bytes));
-	cv_json_u64(object, "downlink_bytes", cv_counter(&user->downlink_bytes));
+	cv_json_u64(object, "uplink_bytes", cv_counter(&user->counters->moved_bytes[CV_UPLINK]));
+	cv_json_u64(object, "downlink_bytes",
+		    cv_counter(&user->counters->moved_bytes[CV_DOWNLINK]));
 	cv_json_u64(object, "sessions",
-		    atomic_load_explicit(&user->session_count, memory_order_relaxed));
-	if (user->usage && cv_limits_any(&user->usage->limits))
+		    atomic_load_explicit(&user->counters->session_count, memory_order_relaxed));
+	if (user->usage)
 		add_limits(object, user->usage);
 	return object;
 }

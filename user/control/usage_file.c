@@ -39,7 +39,8 @@ struct entry { /* beside usages[i] */
 
 struct cv_usage_file {
 	struct cv_usage_table *usages;
-	struct entry *entries; /* as many as usages */
+	struct entry *entries; /* beside the usages that there were when it was made */
+	size_t entry_count;
 	char *directory, *path, *new_path;
 	int directory_fd, lock_fd; /* -1 = nothing is kept */
 	struct timespec seen_time; /* of the file as last read or written */
@@ -195,6 +196,7 @@ static struct json_object *read_root(struct cv_usage_file *file, int *ret_error)
 struct sums {
 	uint64_t moved_bytes[2], used_bytes[2];
 	uint64_t period_ms;
+	bool counts; /* has a quota, at the time it was added up */
 };
 
 /* @base: the file's entry, NULL = it has none; @is_lost: there is no file to ask. */
@@ -202,7 +204,8 @@ static struct sums add_up(const struct cv_usage *usage, const struct entry *entr
 			  struct json_object *base, bool is_lost, uint64_t wall_ms)
 {
 	static const char *const keys[] = {"uplinkBytes", "downlinkBytes"};
-	struct sums sums = {.period_ms = cv_limits_period_ms(usage->limits.quota_resets, wall_ms)};
+	struct sums sums = {
+		.period_ms = cv_limits_period_ms(cv_usage_limits(usage).quota_resets, wall_ms)};
 	const bool same_period = entry->period_ms == sums.period_ms;
 	const bool counts = base && count_of(base, "periodStart") >= sums.period_ms / 1000;
 
@@ -330,15 +333,16 @@ static bool merge(struct cv_usage_file *file, struct json_object *users, bool is
 {
 	bool is_new = is_lost;
 
-	for (size_t i = 0; i < cv_usage_count(file->usages); i++) {
+	for (size_t i = 0; i < file->entry_count; i++) {
 		const struct cv_usage *usage = cv_usage_at(file->usages, i);
 		const struct entry *entry = &file->entries[i];
 		struct json_object *base = NULL;
 
-		if (usage->limits.quota_bytes == 0)
+		if (cv_usage_limits(usage).quota_bytes == 0)
 			continue;
 		(void)json_object_object_get_ex(users, usage->key, &base);
 		sums[i] = add_up(usage, entry, base, is_lost, wall_ms);
+		sums[i].counts = true;
 		if (base && count_of(base, "uplinkBytes") == sums[i].used_bytes[0] &&
 		    count_of(base, "downlinkBytes") == sums[i].used_bytes[1] &&
 		    count_of(base, "periodStart") == sums[i].period_ms / 1000)
@@ -353,8 +357,8 @@ static bool merge(struct cv_usage_file *file, struct json_object *users, bool is
 
 static void settle_all(struct cv_usage_file *file, const struct sums *sums)
 {
-	for (size_t i = 0; i < cv_usage_count(file->usages); i++)
-		if (cv_usage_at(file->usages, i)->limits.quota_bytes)
+	for (size_t i = 0; i < file->entry_count; i++)
+		if (sums[i].counts)
 			settle(cv_usage_at(file->usages, i), &file->entries[i], &sums[i]);
 	remember(file);
 }
@@ -362,12 +366,12 @@ static void settle_all(struct cv_usage_file *file, const struct sums *sums)
 /* Periods end also while nothing can be read or written. */
 static void end_periods(struct cv_usage_file *file, uint64_t wall_ms)
 {
-	for (size_t i = 0; i < cv_usage_count(file->usages); i++) {
+	for (size_t i = 0; i < file->entry_count; i++) {
 		struct cv_usage *usage = cv_usage_at(file->usages, i);
 		struct entry *entry = &file->entries[i];
 		struct sums sums;
 
-		if (entry->period_ms == cv_limits_period_ms(usage->limits.quota_resets, wall_ms))
+		if (entry->period_ms == cv_limits_period_ms(cv_usage_limits(usage).quota_resets, wall_ms))
 			continue;
 		sums = add_up(usage, entry, NULL, true, wall_ms);
 		settle(usage, entry, &sums);
@@ -376,7 +380,7 @@ static void end_periods(struct cv_usage_file *file, uint64_t wall_ms)
 
 static void exchange(struct cv_usage_file *file, uint64_t wall_ms)
 {
-	struct sums *sums = calloc(cv_usage_count(file->usages), sizeof(*sums));
+	struct sums *sums = calloc(file->entry_count, sizeof(*sums));
 	int error = 0;
 	struct json_object *root = sums ? read_root(file, &error) : NULL;
 	const bool is_lost = !root;
@@ -422,18 +426,41 @@ static bool lock(struct cv_usage_file *file)
 
 static bool has_moved(const struct cv_usage_file *file)
 {
-	for (size_t i = 0; i < cv_usage_count(file->usages); i++) {
+	for (size_t i = 0; i < file->entry_count; i++) {
 		const struct cv_usage *usage = cv_usage_at(file->usages, i);
 
-		for (int d = 0; d < 2 && usage->limits.quota_bytes; d++)
+		for (int d = 0; d < 2 && cv_usage_limits(usage).quota_bytes; d++)
 			if (atomic_load(&usage->moved_bytes[d]) != file->entries[i].saved_bytes[d])
 				return true;
 	}
 	return false;
 }
 
+/* Another configuration knows more people; what the file says of them counts, too. */
+static bool make_entries(struct cv_usage_file *file, uint64_t wall_ms)
+{
+	const size_t count = cv_usage_count(file->usages);
+	struct entry *entries = file->entries;
+
+	if (count > file->entry_count)
+		entries = realloc(entries, count * sizeof(*entries));
+	if (!entries && count > 0)
+		return false;
+	file->entries = entries;
+	for (size_t i = file->entry_count; i < count; i++)
+		entries[i] = (struct entry){
+			.period_ms = cv_limits_period_ms(
+				cv_usage_limits(cv_usage_at(file->usages, i)).quota_resets,
+				wall_ms)};
+	file->was_read &= count == file->entry_count;
+	file->entry_count = count;
+	return true;
+}
+
 void cv_usage_file_sync(struct cv_usage_file *file, uint64_t wall_ms)
 {
+	if (!make_entries(file, wall_ms))
+		return;
 	if (file->lock_fd >= 0 && !file->is_foreign &&
 	    (!file->was_read || has_moved(file) || has_changed(file)) && lock(file)) {
 		exchange(file, wall_ms);
@@ -513,15 +540,11 @@ static struct cv_usage_file *file_new(const char *directory, struct cv_usage_tab
 	pthread_cond_init(&file->wake, NULL);
 	file->directory_fd = file->lock_fd = -1;
 	file->usages = usages;
-	file->entries = calloc(cv_usage_count(usages) + 1, sizeof(*file->entries));
 	file->directory = strdup(directory);
 	file->path = join(directory, "usage.json");
 	file->new_path = join(directory, "usage.json.new");
-	if (!file->entries || !file->directory || !file->path || !file->new_path)
+	if (!file->directory || !file->path || !file->new_path)
 		return file_free(file);
-	for (size_t i = 0; i < cv_usage_count(usages); i++)
-		file->entries[i].period_ms = cv_limits_period_ms(
-			cv_usage_at(usages, i)->limits.quota_resets, cv_clock_wall_ms());
 	return file;
 }
 
@@ -537,10 +560,10 @@ static void open_directory(struct cv_usage_file *file)
 		complain(file, "no place in stateDirectory", errno);
 }
 
-static bool any_quota(const struct cv_usage_table *usages)
+static bool any_quota(struct cv_usage_table *usages)
 {
 	for (size_t i = 0; i < cv_usage_count(usages); i++)
-		if (cv_usage_at(usages, i)->limits.quota_bytes)
+		if (cv_usage_limits(cv_usage_at(usages, i)).quota_bytes)
 			return true;
 	return false;
 }
@@ -565,6 +588,14 @@ int cv_usage_file_start(const char *directory, struct cv_usage_table *usages,
 	else
 		*ret_file = file;
 	return -error;
+}
+
+void cv_usage_file_reread(struct cv_usage_file *file)
+{
+	pthread_mutex_lock(&file->lock);
+	file->was_read = false;
+	cv_usage_file_sync(file, cv_clock_wall_ms());
+	pthread_mutex_unlock(&file->lock);
 }
 
 struct cv_usage_file *cv_usage_file_stop(struct cv_usage_file *file)

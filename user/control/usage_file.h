@@ -27,6 +27,8 @@ struct cv_usage_file;
  */
 int cv_usage_file_start(const char *directory, struct cv_usage_table *usages,
 			struct cv_usage_file **ret_file);
+/** cv_usage_file_reread() - One round, now, from another thread: quotas or people are new. */
+void cv_usage_file_reread(struct cv_usage_file *file);
 /** cv_usage_file_stop() - After the workers ended: write a last time. NULL-safe, returns NULL. */
 struct cv_usage_file *cv_usage_file_stop(struct cv_usage_file *file);
 

@@ -56,6 +56,7 @@ struct cv_reality_inbound {
 	size_t short_id_count;
 	struct cv_mldsa65 *mldsa;
 	struct cv_replay_cache *replay;
+	uint64_t replay_window_ms;
 };
 
 struct cv_fallback { /* VLESS 7, inheritance already resolved by policy/fallback.c */
@@ -140,6 +141,7 @@ struct cv_daemon_settings {    /* our own top-level object "culvert" */
 };
 
 struct cv_config {
+	_Atomic uint64_t session_count; /* sessions that began with it and have not ended */
 	enum cv_log_level log_level;
 	char *log_error_path, *log_access_path; /* "" = stderr/stdout, "none" = off */
 	struct cv_inbound *inbounds;
@@ -147,7 +149,7 @@ struct cv_config {
 	struct cv_outbound *outbounds; /* [0] is the default */
 	size_t outbound_count;
 	struct cv_router *router;
-	struct cv_usage_table *usages; /* of all inbounds' users */
+	struct cv_usage_table *usages; /* of all inbounds' users; shared with later ones */
 	char **sni_classes; /* what people call class CV_SNI_CLASS_FIRST + i */
 	size_t sni_class_count;
 	struct cv_level levels[CV_LEVELS];

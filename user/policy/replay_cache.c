@@ -15,6 +15,7 @@
 #include "policy/siphash.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,8 +34,9 @@ struct shard {
 };
 
 struct cv_replay_cache {
+	_Atomic uint32_t owner_count;
 	struct cv_siphash_key key;
-	uint64_t window_ms;
+	_Atomic uint64_t window_ms; /* never shorter than it was */
 	uint32_t slot_count; /* per shard and generation, power of two; half of it is used */
 	struct shard shards[SHARD_COUNT];
 };
@@ -56,7 +58,8 @@ struct cv_replay_cache *cv_replay_cache_new(uint64_t window_ms, uint32_t entry_c
 
 	if (!cache)
 		return NULL;
-	cache->window_ms = window_ms ? window_ms : CV_REPLAY_WINDOW_MS;
+	atomic_init(&cache->owner_count, 1);
+	atomic_init(&cache->window_ms, window_ms ? window_ms : CV_REPLAY_WINDOW_MS);
 	cache->slot_count = slots_for(entry_count);
 	complete = cv_siphash_key_random(&cache->key) == 0;
 	for (size_t i = 0; i < SHARD_COUNT; i++) {
@@ -71,9 +74,17 @@ struct cv_replay_cache *cv_replay_cache_new(uint64_t window_ms, uint32_t entry_c
 	return complete ? cache : cv_replay_cache_free(cache);
 }
 
+struct cv_replay_cache *cv_replay_cache_share(struct cv_replay_cache *cache, uint64_t window_ms)
+{
+	atomic_fetch_add(&cache->owner_count, 1);
+	if (window_ms > atomic_load(&cache->window_ms))
+		atomic_store(&cache->window_ms, window_ms);
+	return cache;
+}
+
 struct cv_replay_cache *cv_replay_cache_free(struct cv_replay_cache *cache)
 {
-	if (!cache)
+	if (!cache || atomic_fetch_sub(&cache->owner_count, 1) > 1)
 		return NULL;
 	for (size_t i = 0; i < SHARD_COUNT; i++) {
 		pthread_mutex_destroy(&cache->shards[i].lock);

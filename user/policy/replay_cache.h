@@ -22,6 +22,9 @@ struct cv_replay_cache; /* thread safe */
  * when memory or randomness is missing.
  */
 struct cv_replay_cache *cv_replay_cache_new(uint64_t window_ms, uint32_t entry_count);
+/** cv_replay_cache_share() - One more owner, who wants @window_ms at least; what is in it stays. */
+struct cv_replay_cache *cv_replay_cache_share(struct cv_replay_cache *cache, uint64_t window_ms);
+/** cv_replay_cache_free() - One owner less; the last one frees it. NULL-safe, returns NULL. */
 struct cv_replay_cache *cv_replay_cache_free(struct cv_replay_cache *cache);
 
 /**

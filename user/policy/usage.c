@@ -3,7 +3,8 @@
  * usage.c - people found by identity; sessions and source addresses counted in and out.
  *
  * An open-addressing index over an array of records, which never move: users and sessions point at
- * them. The index is only changed while a configuration is loaded.
+ * them, and read their limits without a lock. The index is changed while a configuration is loaded,
+ * when others may look something up.
  */
 #include "policy/usage.h"
 
@@ -21,6 +22,8 @@
 #define SLOTS_MIN 16
 
 struct cv_usage_table {
+	pthread_mutex_t lock; /* of the rest */
+	uint32_t owner_count;
 	struct cv_siphash_key key;
 	struct cv_usage **usages; /* slot_count / 2 */
 	size_t usage_count;
@@ -82,8 +85,20 @@ struct cv_usage_table *cv_usage_table_new(void)
 {
 	struct cv_usage_table *table = calloc(1, sizeof(*table));
 
-	if (!table || cv_siphash_key_random(&table->key) != 0 || !resize(table, SLOTS_MIN))
+	if (!table)
+		return NULL;
+	table->owner_count = 1;
+	pthread_mutex_init(&table->lock, NULL);
+	if (cv_siphash_key_random(&table->key) != 0 || !resize(table, SLOTS_MIN))
 		return cv_usage_table_free(table);
+	return table;
+}
+
+struct cv_usage_table *cv_usage_table_share(struct cv_usage_table *table)
+{
+	pthread_mutex_lock(&table->lock);
+	table->owner_count++;
+	pthread_mutex_unlock(&table->lock);
 	return table;
 }
 
@@ -100,14 +115,58 @@ static struct cv_usage *usage_free(struct cv_usage *usage)
 
 struct cv_usage_table *cv_usage_table_free(struct cv_usage_table *table)
 {
+	uint32_t owners;
+
 	if (!table)
 		return NULL;
+	pthread_mutex_lock(&table->lock);
+	owners = --table->owner_count;
+	pthread_mutex_unlock(&table->lock);
+	if (owners > 0)
+		return NULL;
+	pthread_mutex_destroy(&table->lock);
 	for (size_t i = 0; i < table->usage_count; i++)
 		usage_free(table->usages[i]);
 	free(table->usages);
 	free(table->slots);
 	free(table);
 	return NULL;
+}
+
+struct cv_limits cv_usage_limits(const struct cv_usage *usage)
+{
+	return (struct cv_limits){
+		.quota_bytes = atomic_load_explicit(&usage->limits.quota_bytes,
+						    memory_order_relaxed),
+		.expires_ms = atomic_load_explicit(&usage->limits.expires_ms,
+						   memory_order_relaxed),
+		.bytes_per_s = {atomic_load_explicit(&usage->limits.bytes_per_s[0],
+						     memory_order_relaxed),
+				atomic_load_explicit(&usage->limits.bytes_per_s[1],
+						     memory_order_relaxed)},
+		.max_sessions = atomic_load_explicit(&usage->limits.max_sessions,
+						     memory_order_relaxed),
+		.max_source_addresses = atomic_load_explicit(&usage->limits.max_source_addresses,
+							     memory_order_relaxed),
+		.quota_resets = (enum cv_quota_reset)atomic_load_explicit(
+			&usage->limits.quota_resets, memory_order_relaxed),
+	};
+}
+
+static void set_limits(struct cv_usage *usage, const struct cv_limits *limits)
+{
+	atomic_store_explicit(&usage->limits.quota_bytes, limits->quota_bytes,
+			      memory_order_relaxed);
+	atomic_store_explicit(&usage->limits.expires_ms, limits->expires_ms, memory_order_relaxed);
+	for (int d = 0; d < 2; d++)
+		atomic_store_explicit(&usage->limits.bytes_per_s[d], limits->bytes_per_s[d],
+				      memory_order_relaxed);
+	atomic_store_explicit(&usage->limits.max_sessions, limits->max_sessions,
+			      memory_order_relaxed);
+	atomic_store_explicit(&usage->limits.max_source_addresses, limits->max_source_addresses,
+			      memory_order_relaxed);
+	atomic_store_explicit(&usage->limits.quota_resets, (int)limits->quota_resets,
+			      memory_order_relaxed);
 }
 
 static struct cv_usage *usage_new(const char *key, const struct cv_limits *limits)
@@ -117,21 +176,56 @@ static struct cv_usage *usage_new(const char *key, const struct cv_limits *limit
 	if (!usage)
 		return NULL;
 	pthread_mutex_init(&usage->lock, NULL);
-	usage->limits = *limits;
+	set_limits(usage, limits);
 	usage->key = strdup(key);
 	return usage->key ? usage : usage_free(usage);
 }
 
-struct cv_usage *cv_usage_join(struct cv_usage_table *table, const char *key,
-			       const struct cv_limits *limits, bool *ret_differ)
+void cv_usage_table_begin(struct cv_usage_table *table)
+{
+	for (size_t i = 0; i < table->usage_count; i++) {
+		table->usages[i]->is_settled = true;
+		table->usages[i]->has_next = false;
+	}
+}
+
+void cv_usage_table_commit(struct cv_usage_table *table)
+{
+	for (size_t i = 0; i < table->usage_count; i++) {
+		struct cv_usage *usage = table->usages[i];
+
+		if (usage->has_next)
+			set_limits(usage, &usage->next);
+		usage->has_next = false;
+		usage->is_settled = true;
+	}
+}
+
+/* One more entry for somebody who is known, from this configuration or from an earlier one. */
+static void join_again(struct cv_usage *usage, const struct cv_limits *limits, bool *ret_differ)
+{
+	struct cv_limits stricter = usage->is_settled ? usage->next : cv_usage_limits(usage);
+
+	if (usage->is_settled && !usage->has_next)
+		stricter = *limits;
+	*ret_differ = !cv_limits_equal(&stricter, limits);
+	cv_limits_tighten(&stricter, limits);
+	if (usage->is_settled)
+		usage->next = stricter;
+	else
+		set_limits(usage, &stricter);
+	usage->has_next = usage->is_settled;
+}
+
+static struct cv_usage *join(struct cv_usage_table *table, const char *key,
+			     const struct cv_limits *limits, bool *ret_differ)
 {
 	size_t slot = find_slot(table, key);
 	struct cv_usage *usage;
 
 	if (table->slots[slot]) {
 		usage = table->usages[table->slots[slot] - 1];
-		*ret_differ = !cv_limits_equal(&usage->limits, limits);
-		cv_limits_tighten(&usage->limits, limits);
+		join_again(usage, limits, ret_differ);
 		return usage;
 	}
 	if (2 * (table->usage_count + 1) > table->slot_count) {
@@ -148,21 +242,48 @@ struct cv_usage *cv_usage_join(struct cv_usage_table *table, const char *key,
 	return usage;
 }
 
-struct cv_usage *cv_usage_find(const struct cv_usage_table *table, const char *key)
+struct cv_usage *cv_usage_join(struct cv_usage_table *table, const char *key,
+			       const struct cv_limits *limits, bool *ret_differ)
 {
-	const uint32_t index = table->slots[find_slot(table, key)];
+	struct cv_usage *usage;
 
-	return index ? table->usages[index - 1] : NULL;
+	pthread_mutex_lock(&table->lock);
+	usage = join(table, key, limits, ret_differ);
+	pthread_mutex_unlock(&table->lock);
+	return usage;
 }
 
-size_t cv_usage_count(const struct cv_usage_table *table)
+struct cv_usage *cv_usage_find(struct cv_usage_table *table, const char *key)
 {
-	return table->usage_count;
+	struct cv_usage *usage = NULL;
+	uint32_t index;
+
+	pthread_mutex_lock(&table->lock);
+	index = table->slots[find_slot(table, key)];
+	if (index)
+		usage = table->usages[index - 1];
+	pthread_mutex_unlock(&table->lock);
+	return usage;
 }
 
-struct cv_usage *cv_usage_at(const struct cv_usage_table *table, size_t index)
+size_t cv_usage_count(struct cv_usage_table *table)
 {
-	return index < table->usage_count ? table->usages[index] : NULL;
+	size_t count;
+
+	pthread_mutex_lock(&table->lock);
+	count = table->usage_count;
+	pthread_mutex_unlock(&table->lock);
+	return count;
+}
+
+struct cv_usage *cv_usage_at(struct cv_usage_table *table, size_t index)
+{
+	struct cv_usage *usage;
+
+	pthread_mutex_lock(&table->lock);
+	usage = index < table->usage_count ? table->usages[index] : NULL;
+	pthread_mutex_unlock(&table->lock);
+	return usage;
 }
 
 /* ---- use ---------------------------------------------------------------------------------- */
@@ -175,8 +296,9 @@ uint64_t cv_usage_used(const struct cv_usage *usage, int direction)
 
 int cv_usage_check(const struct cv_usage *usage, uint64_t wall_ms)
 {
-	return cv_limits_check(&usage->limits, cv_usage_used(usage, 0) + cv_usage_used(usage, 1),
-			       wall_ms);
+	const struct cv_limits limits = cv_usage_limits(usage);
+
+	return cv_limits_check(&limits, cv_usage_used(usage, 0) + cv_usage_used(usage, 1), wall_ms);
 }
 
 /* ---- source addresses --------------------------------------------------------------------- */
@@ -208,10 +330,24 @@ static struct cv_source *find_source(struct cv_usage *usage, const struct cv_sou
 	return NULL;
 }
 
-static int add_source(struct cv_usage *usage, const struct cv_source *source)
+/* Another configuration may allow more than there was room for. */
+static bool make_room(struct cv_usage *usage, uint32_t max)
+{
+	struct cv_source *sources;
+
+	if (usage->source_count < usage->source_room)
+		return true;
+	sources = realloc(usage->sources, max * sizeof(*sources));
+	if (!sources)
+		return false;
+	usage->sources = sources;
+	usage->source_room = max;
+	return true;
+}
+
+static int add_source(struct cv_usage *usage, const struct cv_source *source, uint32_t max)
 {
 	struct cv_source *known = find_source(usage, source);
-	const uint32_t max = usage->limits.max_source_addresses;
 
 	if (known) {
 		known->session_count++;
@@ -219,9 +355,7 @@ static int add_source(struct cv_usage *usage, const struct cv_source *source)
 	}
 	if (usage->source_count >= max)
 		return CV_POLICY_USER_ADDRESSES;
-	if (!usage->sources)
-		usage->sources = calloc(max, sizeof(*usage->sources));
-	if (!usage->sources)
+	if (!make_room(usage, max))
 		return CV_INTERNAL_MEMORY;
 	usage->sources[usage->source_count++] = *source;
 	return 0;
@@ -240,7 +374,8 @@ static void forget_source(struct cv_usage *usage, const struct cv_source *source
 int cv_usage_enter(struct cv_usage *usage, const struct cv_sockaddr *from, uint64_t wall_ms,
 		   bool *ret_holds_source)
 {
-	const uint32_t max = usage->limits.max_sessions;
+	const struct cv_limits limits = cv_usage_limits(usage);
+	const uint32_t max = limits.max_sessions;
 	struct cv_source source;
 	int reason = cv_usage_check(usage, wall_ms);
 
@@ -248,9 +383,9 @@ int cv_usage_enter(struct cv_usage *usage, const struct cv_sockaddr *from, uint6
 		return reason;
 	if (atomic_fetch_add(&usage->session_count, 1) >= max && max)
 		reason = CV_POLICY_USER_SESSIONS;
-	if (!reason && usage->limits.max_source_addresses && source_of(from, &source)) {
+	if (!reason && limits.max_source_addresses && source_of(from, &source)) {
 		pthread_mutex_lock(&usage->lock);
-		reason = add_source(usage, &source);
+		reason = add_source(usage, &source, limits.max_source_addresses);
 		pthread_mutex_unlock(&usage->lock);
 		*ret_holds_source = reason == 0;
 	} else {

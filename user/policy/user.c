@@ -73,7 +73,17 @@ static bool copy_user(struct cv_user *to, const struct cv_user *from)
 	to->email = strdup(from->email ? from->email : "");
 	to->password = strdup(from->password ? from->password : "");
 	to->external_proxy_id = strdup(from->external_proxy_id ? from->external_proxy_id : "");
+	to->counters = calloc(1, sizeof(*to->counters));
+	if (!to->counters)
+		return false;
+	to->counters->owner_count = 1;
 	return to->name && to->email && to->password && to->external_proxy_id;
+}
+
+static void counters_leave(struct cv_user_counters *counters)
+{
+	if (counters && atomic_fetch_sub(&counters->owner_count, 1) == 1)
+		free(counters);
 }
 
 static void index_uuid(struct cv_user_table *table, uint32_t user)
@@ -159,6 +169,7 @@ struct cv_user_table *cv_user_table_free(struct cv_user_table *table)
 	if (!table)
 		return NULL;
 	for (size_t i = 0; i < table->user_count; i++) {
+		counters_leave(table->users[i].counters);
 		free(table->users[i].name);
 		free(table->users[i].email);
 		if (table->users[i].password)
@@ -209,6 +220,36 @@ static uint32_t find_name(const struct cv_user_table *table, const struct user_t
 		slot = (slot + 1) & mask;
 	} while (table->by_name[slot] != NO_USER);
 	return NO_USER;
+}
+
+struct cv_user *cv_user_find_same(struct cv_user_table *table, const struct cv_user *user)
+{
+	static const uint8_t none[UUID_LEN];
+	struct cv_user *same = NULL;
+	struct user_text name;
+	uint32_t index;
+
+	if (memcmp(user->uuid, none, UUID_LEN) != 0) {
+		same = cv_user_find_uuid(table, user->uuid);
+	} else if (text_set(&name, user->name, strlen(user->name))) {
+		index = find_name(table, &name);
+		same = index == NO_USER ? NULL : &table->users[index];
+	}
+	return same;
+}
+
+void cv_user_table_inherit(struct cv_user_table *table, struct cv_user_table *former)
+{
+	for (size_t i = 0; i < table->user_count; i++) {
+		struct cv_user *user = &table->users[i];
+		struct cv_user *same = cv_user_find_same(former, user);
+
+		if (!same)
+			continue;
+		counters_leave(user->counters);
+		user->counters = same->counters;
+		atomic_fetch_add(&user->counters->owner_count, 1);
+	}
 }
 
 struct cv_user *cv_user_find_login(struct cv_user_table *table, const char *name, size_t name_len,

@@ -28,10 +28,16 @@ struct cv_user {
 	uint8_t short_id[8]; /* the user's own REALITY short id, for its share link */
 	uint32_t level;
 	uint32_t vision_seed[4];                       /* {0} = default */
-	struct cv_limits limits; /* of this entry; those that count are usage->limits */
+	struct cv_limits limits; /* of this entry; those that count are the usage's */
 	struct cv_usage *usage;  /* of the person, who may have further entries; NULL = no limits */
-	_Atomic uint64_t uplink_bytes, downlink_bytes; /* live: added by workers */
+	struct cv_user_counters *counters;
+};
+
+/* Live: added by workers. They stay the same over changes of the configuration. */
+struct cv_user_counters {
+	_Atomic uint64_t moved_bytes[2]; /* uplink, downlink */
 	_Atomic uint32_t session_count;
+	_Atomic uint32_t owner_count;
 };
 
 struct cv_user_table; /* owns its users */
@@ -46,6 +52,10 @@ struct cv_user_table *cv_user_table_new(const struct cv_user *users, size_t user
 struct cv_user_table *cv_user_table_free(struct cv_user_table *table);
 /** cv_user_find_uuid() - Bytes 6 and 7 ignored (VLESS 5.2); keyed hash. NULL if unknown. */
 struct cv_user *cv_user_find_uuid(struct cv_user_table *table, const uint8_t uuid[16]);
+/** cv_user_find_same() - Who in @table is @user of another one: by id, else by name; or NULL. */
+struct cv_user *cv_user_find_same(struct cv_user_table *table, const struct cv_user *user);
+/** cv_user_table_inherit() - Those in @table who are also in @former go on with their counters. */
+void cv_user_table_inherit(struct cv_user_table *table, struct cv_user_table *former);
 /**
  * cv_user_find_login() - Who logs in by this name. Names are compared in constant time. If nobody
  * does, @ret_is_known is false and some user who has a password is returned, always the same for

@@ -72,7 +72,7 @@ const struct cv_level *cv_session_level(const struct cv_session *session)
 {
 	uint32_t level = session->user ? session->user->level : session->inbound->level;
 
-	return &session->worker->config->levels[level < CV_LEVELS ? level : 0];
+	return &session->config->levels[level < CV_LEVELS ? level : 0];
 }
 
 struct cv_leg *cv_session_source(struct cv_session *session, enum cv_direction direction)
@@ -124,7 +124,7 @@ static void account_direction(struct cv_session *session, enum cv_direction dire
 	add(&counters->class_bytes[session->sni_class][direction], by_user + by_flow);
 	if (!user)
 		return;
-	add(is_uplink ? &user->uplink_bytes : &user->downlink_bytes, by_user + by_flow);
+	add(&user->counters->moved_bytes[is_uplink ? CV_UPLINK : CV_DOWNLINK], by_user + by_flow);
 	if (user->usage)
 		add(&user->usage->moved_bytes[direction], by_user + by_flow);
 }

@@ -50,6 +50,7 @@ struct cv_session {
 	struct cv_worker *worker;
 	struct cv_session *next, *previous; /* the worker's list */
 	uint64_t id;
+	struct cv_config *config; /* it began with, and counts in */
 	const struct cv_inbound *inbound;
 	const struct cv_outbound *outbound; /* NULL = fallback or not yet routed */
 	struct cv_user *user;		    /* NULL = unauthenticated */

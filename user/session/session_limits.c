@@ -20,6 +20,7 @@
 #include "base/mutation.h"
 #include "base/reason.h"
 #include "crypto/uuid.h"
+#include "policy/reload.h"
 #include "session/session.h"
 #include "wire/vless.h"
 
@@ -53,6 +54,7 @@ struct cv_limited {
 	struct cv_sockaddr from;            /* while holds_source */
 	struct pace pace[2];
 	bool holds_source, relaying;
+	bool paced[2]; /* a rate that is new to a session of before is not applied to it */
 };
 
 /* ---- rates -------------------------------------------------------------------------------- */
@@ -149,7 +151,7 @@ static uint64_t share_of(const struct cv_usage *usage, int direction, const stru
 						     memory_order_relaxed);
 	const uint32_t hungry =
 		atomic_load_explicit(&usage->hungry_count[direction], memory_order_relaxed);
-	const uint64_t rate = usage->limits.bytes_per_s[direction];
+	const uint64_t rate = cv_usage_limits(usage).bytes_per_s[direction];
 
 	if (pace->hungry)
 		return cv_limits_share(rate, modest, hungry);
@@ -213,7 +215,7 @@ static void for_each_rate(struct cv_limited *limited, uint64_t now_ms,
 	if (!limited->relaying || session->state == CV_SESSION_CLOSED)
 		return;
 	for (int d = CV_UPLINK; d <= CV_DOWNLINK; d++)
-		if (session->user->usage->limits.bytes_per_s[d])
+		if (limited->paced[d] && cv_usage_limits(session->user->usage).bytes_per_s[d])
 			visit(session, d, &limited->pace[d], now_ms);
 }
 
@@ -313,17 +315,22 @@ static int enter(struct cv_session *session, struct cv_usage *usage)
 int cv_limits_admit(struct cv_session *session, struct cv_user *user)
 {
 	struct cv_usage *usage = user->usage;
+	const struct cv_limits limits = usage ? cv_usage_limits(usage) : (struct cv_limits){0};
 	bool holds_source;
 	int reason = 0;
 
-	if (usage && cv_limits_any(&usage->limits))
+	/* it began before a reload, and shows who it is after that */
+	if (session->config != session->worker->config &&
+	    cv_reload_removes(session->worker->config, session->inbound, user))
+		return CV_POLICY_USER_DISABLED;
+	if (cv_limits_any(&limits))
 		reason = enter(session, usage);
 	else if (usage)
 		reason = cv_usage_enter(usage, NULL, 0, &holds_source);
 	if (reason)
 		return reason;
 	session->user = user;
-	atomic_fetch_add_explicit(&user->session_count, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&user->counters->session_count, 1, memory_order_relaxed);
 	return 0;
 }
 
@@ -334,7 +341,7 @@ void cv_limits_leave(struct cv_session *session)
 
 	if (!user)
 		return;
-	atomic_fetch_sub_explicit(&user->session_count, 1, memory_order_relaxed);
+	atomic_fetch_sub_explicit(&user->counters->session_count, 1, memory_order_relaxed);
 	if (user->usage)
 		cv_usage_leave(user->usage,
 			       limited && limited->holds_source ? &limited->from : NULL);
@@ -358,7 +365,8 @@ void cv_limits_relay(struct cv_session *session)
 		struct pace *pace = &limited->pace[d];
 
 		pace->looked_ms = now_ms;
-		if (session->user->usage->limits.bytes_per_s[d] == 0)
+		limited->paced[d] = cv_usage_limits(session->user->usage).bytes_per_s[d] > 0;
+		if (!limited->paced[d])
 			continue;
 		pace->now_bytes = sent_bytes(session, d, &pace->backlog); /* of the handshake */
 		start_window(pace, now_ms);
@@ -410,4 +418,32 @@ unsigned cv_limits_kick(struct cv_worker *workers, unsigned worker_count, const 
 	cv_log(CV_LOG_WARNING, "user=%s: %u sessions ended (%s)",
 	       cv_uuid_is_id(who) ? "(id)" : who, kick.count, cv_reason_label(reason));
 	return kick.count;
+}
+
+struct removal {
+	struct cv_worker_visit visit;
+	const struct cv_config *config;
+	unsigned count;
+};
+
+static void end_if_removed(struct cv_worker_visit *visit, struct cv_session *session)
+{
+	struct removal *removal = cv_container_of(visit, struct removal, visit);
+
+	if (!session->user || session->config == removal->config ||
+	    session->state == CV_SESSION_CLOSED ||
+	    !cv_reload_removes(removal->config, session->inbound, session->user))
+		return;
+	removal->count++;
+	cv_limits_end(session, CV_POLICY_USER_DISABLED);
+}
+
+unsigned cv_limits_end_removed(struct cv_worker *workers, unsigned worker_count,
+			       const struct cv_config *config)
+{
+	struct removal removal = {.visit.session = end_if_removed, .config = config};
+
+	for (unsigned i = 0; i < worker_count; i++)
+		cv_worker_visit_all(&workers[i], &removal.visit);
+	return removal.count;
 }

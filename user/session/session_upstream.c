@@ -333,13 +333,13 @@ static enum cv_route_result pick_route(struct cv_session *session, uint32_t *ret
 
 	if (getpeername(session->client.fd, &source.any, &source.len_bytes) < 0)
 		query.source = NULL;
-	return cv_router_pick(session->worker->config->router, &query, ret_outbound, &rule);
+	return cv_router_pick(session->config->router, &query, ret_outbound, &rule);
 }
 
 void cv_step_route(struct cv_session *session)
 {
 	struct cv_handshake *handshake = session->handshake;
-	const struct cv_config *config = session->worker->config;
+	const struct cv_config *config = session->config;
 	uint32_t outbound = 0;
 	enum cv_route_result result;
 

@@ -15,6 +15,7 @@
 #include "base/reason.h"
 #include "engine/pipe_pool.h"
 #include "engine/sockmap.h"
+#include "policy/reload.h"
 #include "protocol/spider.h"
 #include "session/handover.h"
 #include "session/session.h"
@@ -103,6 +104,8 @@ struct cv_session *cv_worker_adopt(struct cv_worker *worker)
 	if (!session)
 		return NULL;
 	session->worker = worker;
+	session->config = worker->config;
+	atomic_fetch_add(&session->config->session_count, 1);
 	session->id = ++worker->next_id;
 	session->next = worker->sessions;
 	if (worker->sessions)
@@ -122,6 +125,7 @@ void cv_worker_forget(struct cv_worker *worker, struct cv_session *session)
 		session->previous->next = session->next;
 	else
 		worker->sessions = session->next;
+	atomic_fetch_sub(&session->config->session_count, 1);
 	cv_slab_give(&worker->slab, session);
 	atomic_fetch_sub_explicit(&worker->counters.sessions, 1, memory_order_relaxed);
 }
@@ -217,6 +221,45 @@ int cv_worker_listen(struct cv_worker *worker, const struct cv_inbound *inbound,
 	message->fd = fd;
 	cv_ring_post(worker->ring, &message->post);
 	return 0;
+}
+
+/* ---- another configuration ---------------------------------------------------------------- */
+
+struct use {
+	struct cv_post post;
+	struct cv_worker *worker;
+	struct cv_config *config;
+	pthread_mutex_t lock;
+	pthread_cond_t done;
+	bool is_done;
+};
+
+static void use_posted(struct cv_post *post)
+{
+	struct use *use = cv_container_of(post, struct use, post);
+
+	for (struct cv_listener *l = use->worker->listeners; l; l = l->next)
+		l->inbound = cv_reload_successor(l->inbound, use->config);
+	use->worker->config = use->config;
+	pthread_mutex_lock(&use->lock);
+	use->is_done = true;
+	pthread_cond_signal(&use->done);
+	pthread_mutex_unlock(&use->lock);
+}
+
+void cv_worker_use(struct cv_worker *worker, struct cv_config *config)
+{
+	struct use use = {.post.run = use_posted, .worker = worker, .config = config};
+
+	pthread_mutex_init(&use.lock, NULL);
+	pthread_cond_init(&use.done, NULL);
+	cv_ring_post(worker->ring, &use.post);
+	pthread_mutex_lock(&use.lock);
+	while (!use.is_done)
+		pthread_cond_wait(&use.done, &use.lock);
+	pthread_mutex_unlock(&use.lock);
+	pthread_cond_destroy(&use.done);
+	pthread_mutex_destroy(&use.lock);
 }
 
 /* ---- stopping ----------------------------------------------------------------------------- */

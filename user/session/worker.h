@@ -51,7 +51,7 @@ struct cv_worker_counters { /* written by the worker, read by anyone */
 
 struct cv_worker {
 	unsigned index;
-	const struct cv_config *config;
+	struct cv_config *config; /* of sessions to come */
 	struct cv_resolver *resolver; /* borrowed, shared by the process */
 	struct cv_verifier *verifier; /* the same */
 	const struct cv_ktls_support *ktls; /* borrowed; NULL = records stay in user space */
@@ -98,6 +98,11 @@ struct cv_worker_listen_post {
 /** cv_worker_listen() - Thread safe: accept on @fd for @inbound from now on. Takes @fd over, except
  * when it returns CV_INTERNAL_MEMORY. */
 int cv_worker_listen(struct cv_worker *worker, const struct cv_inbound *inbound, int fd);
+/**
+ * cv_worker_use() - Sessions begin with @config from now on; waits until that is so. A listener
+ * goes on for the inbound in it that has its address; there must be one (cv_reload_obstacle()).
+ */
+void cv_worker_use(struct cv_worker *worker, struct cv_config *config);
 /** cv_worker_stop() - Thread safe: stop accepting, finish or cut at daemon.drain_s. */
 void cv_worker_stop(struct cv_worker *worker);
 /** cv_worker_retire() - Thread safe: as cv_worker_stop(), but accept for two more seconds and then
