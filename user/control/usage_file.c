@@ -371,7 +371,8 @@ static void end_periods(struct cv_usage_file *file, uint64_t wall_ms)
 		struct entry *entry = &file->entries[i];
 		struct sums sums;
 
-		if (entry->period_ms == cv_limits_period_ms(cv_usage_limits(usage).quota_resets, wall_ms))
+		if (entry->period_ms ==
+		    cv_limits_period_ms(cv_usage_limits(usage).quota_resets, wall_ms))
 			continue;
 		sums = add_up(usage, entry, NULL, true, wall_ms);
 		settle(usage, entry, &sums);
