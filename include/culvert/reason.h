@@ -75,6 +75,18 @@
 	X(UPSTREAM_KEY_UPDATE, -2219, \
 	  "upstream changed its TLS keys, which this kernel cannot follow") \
 	X(UPSTREAM_NO_CLOSE_NOTIFY, -2220, "upstream ended without close_notify") \
+	X(UPSTREAM_CREDENTIALS, -2221, "upstream proxy refuses our user name or password") \
+	X(UPSTREAM_SAYS_FAILURE, -2222, "upstream proxy reports a general failure") \
+	X(UPSTREAM_SAYS_FORBIDDEN, -2223, "upstream proxy's rules forbid the destination") \
+	X(UPSTREAM_SAYS_NO_ROUTE, -2224, "upstream proxy has no route to the destination") \
+	X(UPSTREAM_SAYS_UNREACHABLE, -2225, "upstream proxy cannot reach the destination") \
+	X(UPSTREAM_SAYS_REFUSED, -2226, "destination refused the upstream proxy") \
+	X(UPSTREAM_SAYS_TIMEOUT, -2227, "destination did not answer the upstream proxy") \
+	X(UPSTREAM_SAYS_COMMAND, -2228, "upstream proxy does not know the command") \
+	X(UPSTREAM_SAYS_ADDRESS_TYPE, -2229, "upstream proxy does not know the address type") \
+	X(UPSTREAM_SAYS_UNAVAILABLE, -2230, "upstream proxy is not available just now") \
+	X(UPSTREAM_FAILED, -2231, "upstream proxy failed and is not to be gone around") \
+	X(UPSTREAM_GONE_AROUND, -2232, "upstream proxy failed, sessions went out directly") \
 	X(POLICY_BLOCKED, -2301, "blocked by a routing rule") \
 	X(POLICY_NO_OUTBOUND, -2302, "rule names an outbound that does not exist") \
 	X(POLICY_NO_FALLBACK, -2303, "no fallback configured") \

@@ -281,6 +281,10 @@ static void test_realities(void **state)
 	}
 }
 
+#define PROXY(protocol, settings, more) \
+	"{\"protocol\": \"" protocol "\", \"settings\": {\"address\": \"10.0.0.1\", \"port\": 1," \
+	" \"fallback\": \"block\"" settings "}" more "}"
+
 static const struct {
 	bool is_error;
 	const char *outbound, *finding;
@@ -293,7 +297,55 @@ static const struct {
 	{true, "{\"protocol\": \"freedom\", \"sendThrough\": \"1.2.3.4\"}",
 	 "sendThrough: not supported"},
 	{true, "{\"protocol\": \"freedom\", \"proxySettings\": {\"tag\": \"x\"}}",
-	 "proxySettings: not supported"},
+	 " is not dialled through another outbound"},
+	{true, PROXY("socks", "", ", \"proxySettings\": {\"tag\": \"x\"}"),
+	 " is to be dialled through \"x\", an outbound that does not exist"},
+	{true, PROXY("socks", "", ", \"tag\": \"x\", \"proxySettings\": {\"tag\": \"x\"}"),
+	 " is dialled through more than 2 others, or through itself"},
+	{true, PROXY("http", "", ", \"proxySettings\": {}"), "proxySettings.tag: required"},
+	{true,
+	 PROXY("http", "",
+	       ", \"proxySettings\": {\"tag\": \"x\"},"
+	       " \"streamSettings\": {\"sockopt\": {\"dialerProxy\": \"x\"}}"),
+	 "proxySettings: sockopt.dialerProxy says the same"},
+	{false, "{\"protocol\": \"socks\", \"settings\": {\"address\": \"a\", \"port\": 1}}",
+	 " if this proxy fails, sessions go out directly"},
+	{true, "{\"protocol\": \"socks\"}", "settings.address: required"},
+	{true, "{\"protocol\": \"socks\", \"settings\": {\"servers\": []}}",
+	 "settings.servers: expected exactly one server, found 0"},
+	{true,
+	 "{\"protocol\": \"http\", \"settings\": {\"servers\": [{\"address\": \"a\", \"port\": 1,"
+	 " \"users\": [{}, {}]}]}}",
+	 "settings.servers[0].users: expected at most one user, found 2"},
+	{true, PROXY("socks", ", \"user\": \"a\"", ""),
+	 "settings: expected a user name and a password, or neither"},
+	{true, PROXY("http", ", \"user\": \"a:b\", \"pass\": \"c\"", ""),
+	 "settings: HTTP cannot express a colon in a user name"},
+	{true, PROXY("socks", ", \"headers\": {\"a\": \"b\"}", ""),
+	 "settings.headers: only http has headers"},
+	{true, PROXY("http", ", \"headers\": {\"a b\": \"c\"}", ""),
+	 "settings.headers.a b: expected a header field"},
+	{true, PROXY("http", ", \"headers\": {\"a\": \"b\\r\\nc: d\"}", ""),
+	 "settings.headers.a: expected a header field"},
+	{true, PROXY("http", ", \"headers\": {\"host\": \"b\"}", ""),
+	 "settings.headers.host: is not to be chosen"},
+	{true, PROXY("http", ", \"retry\": {\"maxAttempts\": 0}", ""),
+	 "settings.retry.maxAttempts: expected a number from 1 to 10"},
+	{true, PROXY("http", ", \"retry\": {\"backoffMs\": [1, -1]}", ""),
+	 "settings.retry.backoffMs[1]: expected a number of milliseconds"},
+	{true, PROXY("http", ", \"retry\": {\"backoffMs\": [1, 2, 3, 4, 5, 6, 7, 8, 9]}", ""),
+	 "settings.retry.backoffMs: expected at most 8 waits"},
+	{true, "{\"protocol\": \"socks\", \"settings\": {\"address\": \"a\", \"port\": 1,"
+	       " \"fallback\": \"x\"}}",
+	 "settings.fallback: expected one of direct, block"},
+	{true, PROXY("http", "", ", \"targetStrategy\": \"UseIP\""),
+	 "targetStrategy: not supported by this version of culvert for proxies"},
+	{true,
+	 PROXY("http", "", ", \"streamSettings\": {\"security\": \"tls\","
+			   " \"tlsSettings\": {\"alpn\": [\"h2\"]}}"),
+	 "streamSettings.tlsSettings: alpn: a proxy is spoken to in HTTP/1.1"},
+	{true, PROXY("http", "", ", \"streamSettings\": {\"security\": \"reality\"}"),
+	 "streamSettings.realitySettings: only vless is carried by REALITY"},
 	{true, "{\"protocol\": \"freedom\", \"targetStrategy\": \"x\"}",
 	 "targetStrategy: expected one of AsIs"},
 	{true, "{\"protocol\": \"freedom\", \"settings\": {\"redirect\": \"x\"}}",

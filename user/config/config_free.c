@@ -11,6 +11,7 @@
 #include "protocol/tls_server.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static void free_reality(struct cv_reality_inbound *reality)
 {
@@ -53,6 +54,14 @@ static void free_outbound(struct cv_outbound *outbound)
 	free(outbound->spider_x);
 	free(outbound->key_log_path);
 	free(outbound->user_email);
+	free(outbound->proxy_user);
+	if (outbound->proxy_password)
+		cv_cleanse(outbound->proxy_password, strlen(outbound->proxy_password));
+	free(outbound->proxy_password);
+	free(outbound->headers);
+	free(outbound->health);
+	free(outbound->external_id);
+	free(outbound->via_tag);
 	cv_cleanse(outbound, sizeof(*outbound));
 }
 

@@ -82,6 +82,7 @@ void cv_load_users_file(struct cv_user_list *list, const struct cv_node *node,
 struct cv_stream {
 	enum cv_security security;
 	int strategy; /* sockopt.domainStrategy, of cv_strategy_words */
+	const char *dialer_proxy; /* "" = none */
 	struct cv_node tls, reality;
 };
 
@@ -99,6 +100,27 @@ void cv_load_policy(const struct cv_node *node);
 void cv_load_culvert(const struct cv_node *node);
 void cv_load_inbounds(const struct cv_node *list);
 void cv_load_outbounds(const struct cv_node *list);
+/** cv_load_empty_texts() - "" where nothing will be configured. */
+void cv_load_empty_texts(struct cv_load *load, struct cv_outbound *outbound);
+/** cv_load_default_server_name() - The name we show and verify is the server's address unless one
+ * is configured. */
+void cv_load_default_server_name(struct cv_load *load, struct cv_outbound *outbound);
+
+extern const struct cv_word cv_fallback_words[]; /* 1 = direct */
+/** cv_load_proxy() - @settings of a socks or http outbound. */
+void cv_load_proxy(const struct cv_node *node, const struct cv_node *settings,
+		   const struct cv_stream *stream, struct cv_outbound *outbound);
+/** cv_load_proxy_alpn() - What a proxy may be offered in TLS; @node: of its TLS settings. */
+void cv_load_proxy_alpn(const struct cv_node *node, struct cv_outbound *outbound);
+/** cv_load_credentials() - For the proxy; both "" = none. */
+void cv_load_credentials(const struct cv_node *node, const char *user, const char *password,
+			 struct cv_outbound *outbound);
+/** cv_load_retry() - Attempts, waits, deadlines from @node, and health to go with them. */
+void cv_load_retry(const struct cv_node *node, bool goes_around, struct cv_outbound *outbound);
+/** cv_load_chains() - When all of @list is loaded: who is dialled through whom. */
+void cv_load_chains(const struct cv_node *list);
+/** cv_load_has_direct() - Sets config->direct, if an outbound can be that. */
+bool cv_load_has_direct(struct cv_config *config);
 void cv_load_routing(const struct cv_node *node);
 /** cv_load_edge() - After the inbounds: what names in hellos decide, on each of them. */
 void cv_load_edge(const struct cv_node *node);

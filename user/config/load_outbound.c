@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * load_outbound.c - where sessions go: freedom, blackhole, VLESS. The first outbound is the
- * default.
+ * load_outbound.c - where sessions go: freedom, blackhole, VLESS; load_proxy.c has socks and http.
+ * The first outbound is the default.
  */
 #include "config/load.h"
 #include "config/value.h"
@@ -19,8 +19,8 @@ static const struct cv_word protocols[] = {
 	{"direct", CV_OUTBOUND_FREEDOM},
 	{"blackhole", CV_OUTBOUND_BLACKHOLE},
 	{"block", CV_OUTBOUND_BLACKHOLE},
-	{"socks", CV_WORD_UNSUPPORTED},
-	{"http", CV_WORD_UNSUPPORTED},
+	{"socks", CV_OUTBOUND_SOCKS},
+	{"http", CV_OUTBOUND_HTTP},
 	{"dns", CV_WORD_UNSUPPORTED},
 	{"loopback", CV_WORD_UNSUPPORTED},
 	{"vmess", CV_WORD_UNSUPPORTED},
@@ -34,7 +34,7 @@ static const struct cv_word protocols[] = {
 struct raw_outbound {
 	const char *tag;
 	int protocol, strategy;
-	struct cv_node settings, stream, mux;
+	struct cv_node settings, stream, mux, proxy;
 };
 
 static const struct cv_field outbound_fields[] = {
@@ -48,7 +48,18 @@ static const struct cv_field outbound_fields[] = {
 	{"mux", .type = CV_FIELD_OBJECT, CV_FIELD(struct raw_outbound, mux)},
 	{"sendThrough", .type = CV_FIELD_REFUSED, .text = "0.0.0.0",
 	 .why = "upstreams would see another address"},
-	{"proxySettings", .type = CV_FIELD_REFUSED},
+	{"proxySettings", .type = CV_FIELD_OBJECT, CV_FIELD(struct raw_outbound, proxy)},
+	{.type = CV_FIELD_END},
+};
+
+struct raw_via {
+	const char *tag;
+};
+
+static const struct cv_field via_fields[] = {
+	{"tag", .type = CV_FIELD_TEXT, .is_required = true, CV_FIELD(struct raw_via, tag)},
+	/* all that we could leave out of the carrier without it is TLS, which stays as well */
+	{"transportLayer", .type = CV_FIELD_IGNORED},
 	{.type = CV_FIELD_END},
 };
 
@@ -330,7 +341,7 @@ static void load_flat(const struct cv_node *node, struct cv_outbound *outbound)
 }
 
 /* The name we show and verify is the server's address unless one is configured. */
-static void default_server_name(struct cv_load *load, struct cv_outbound *outbound)
+void cv_load_default_server_name(struct cv_load *load, struct cv_outbound *outbound)
 {
 	char text[CV_DESTINATION_TEXT];
 	size_t len;
@@ -383,25 +394,52 @@ static void load_vless(const struct cv_node *node, const struct raw_outbound *ra
 		cv_load_reality_client(&stream->reality, outbound);
 	else if (stream->security == CV_SECURITY_TLS)
 		cv_load_tls_client(&stream->tls, outbound);
-	default_server_name(load, outbound);
+	cv_load_default_server_name(load, outbound);
 	refuse_clear_text(node, outbound);
 	if (outbound->vision && outbound->security == CV_SECURITY_NONE)
 		cv_node_error(node, "flow xtls-rprx-vision needs TLS or REALITY");
 }
 
+/* ---- through another one ------------------------------------------------------------------ */
+
+static void load_via(const struct cv_node *node, const struct raw_outbound *raw,
+		     const struct cv_stream *stream, struct cv_outbound *outbound)
+{
+	const char *tag = stream->dialer_proxy;
+	struct raw_via via;
+
+	if (raw->proxy.json) {
+		cv_schema_read(via_fields, &raw->proxy, &via);
+		if (*tag)
+			cv_node_error(&raw->proxy, "sockopt.dialerProxy says the same: expected "
+						   "one of them");
+		tag = via.tag;
+	}
+	outbound->via_tag = cv_load_strdup(cv_node_load(node), tag);
+	if (*tag && (outbound->protocol == CV_OUTBOUND_FREEDOM ||
+		     outbound->protocol == CV_OUTBOUND_BLACKHOLE))
+		cv_node_error(node, "is not dialled through another outbound: only vless, socks "
+				    "and http are");
+}
+
 /* ---- the outbound ------------------------------------------------------------------------- */
 
-static void set_empty_texts(struct cv_load *load, struct cv_outbound *outbound)
+void cv_load_empty_texts(struct cv_load *load, struct cv_outbound *outbound)
 {
 	outbound->server_name = cv_load_strdup(load, "");
 	outbound->spider_x = cv_load_strdup(load, "/");
 	outbound->key_log_path = cv_load_strdup(load, "");
 	outbound->user_email = cv_load_strdup(load, "");
+	outbound->proxy_user = cv_load_strdup(load, "");
+	outbound->proxy_password = cv_load_strdup(load, "");
+	outbound->headers = cv_load_strdup(load, "");
+	outbound->external_id = cv_load_strdup(load, "");
 }
 
 static void load_outbound(const struct cv_node *node, struct cv_outbound *outbound)
 {
 	const struct cv_node protocol = cv_node_member(node, "protocol");
+	const struct cv_node strategy = cv_node_member(node, "targetStrategy");
 	struct cv_load *load = cv_node_load(node);
 	struct raw_outbound raw;
 	struct cv_stream stream;
@@ -411,7 +449,7 @@ static void load_outbound(const struct cv_node *node, struct cv_outbound *outbou
 		cv_schema_read(mux_fields, &raw.mux, NULL);
 	outbound->tag = cv_load_strdup(load, raw.tag);
 	outbound->protocol = (enum cv_outbound_protocol)raw.protocol;
-	set_empty_texts(load, outbound);
+	cv_load_empty_texts(load, outbound);
 	cv_load_stream(&raw.stream, false, &stream);
 	if (!cv_schema_has_word(protocols, &protocol))
 		return; /* its settings would only confuse */
@@ -425,7 +463,38 @@ static void load_outbound(const struct cv_node *node, struct cv_outbound *outbou
 	case CV_OUTBOUND_VLESS:
 		load_vless(node, &raw, &stream, outbound);
 		break;
+	case CV_OUTBOUND_SOCKS:
+	case CV_OUTBOUND_HTTP:
+		cv_load_proxy(node, &raw.settings, &stream, outbound);
+		set_strategy(outbound, stream.strategy);
+		cv_load_default_server_name(load, outbound);
+		if (!(raw.strategy & CV_STRATEGY_AS_IS))
+			cv_node_error(&strategy, CV_NOT_SUPPORTED
+				      " for proxies: names go to the proxy");
+		break;
 	}
+	load_via(node, &raw, &stream, outbound);
+}
+
+static bool has_proxies(const struct cv_config *config)
+{
+	for (size_t i = 0; i < config->outbound_count; i++)
+		if (config->outbounds[i].health)
+			return true;
+	return false;
+}
+
+static const struct cv_outbound *add_direct(struct cv_load *load)
+{
+	struct cv_outbound *direct = &load->config->outbounds[load->config->outbound_count++];
+
+	direct->tag = cv_load_strdup(load, "direct");
+	cv_load_empty_texts(load, direct);
+	direct->via_tag = cv_load_strdup(load, "");
+	direct->protocol = CV_OUTBOUND_FREEDOM;
+	direct->strategy = CV_RESOLVE_ANY;
+	direct->block_private = true;
+	return direct;
 }
 
 void cv_load_outbounds(const struct cv_node *list)
@@ -438,7 +507,8 @@ void cv_load_outbounds(const struct cv_node *list)
 		cv_node_expected(list, "a list of outbounds");
 	else if (count == 0)
 		cv_node_error(list, "expected at least one outbound, found none");
-	config->outbounds = cv_load_calloc(load, count, sizeof(*config->outbounds));
+	/* one more: the way around proxies, where none is configured */
+	config->outbounds = cv_load_calloc(load, count + 1, sizeof(*config->outbounds));
 	if (!config->outbounds)
 		return;
 	for (size_t i = 0; i < count; i++) {
@@ -453,4 +523,7 @@ void cv_load_outbounds(const struct cv_node *list)
 			    strcmp(config->outbounds[i].tag, config->outbounds[j].tag) == 0)
 				cv_node_error(&tag, "another outbound has this tag");
 	}
+	cv_load_chains(list);
+	if (!cv_load_has_direct(config) && has_proxies(config))
+		config->direct = add_direct(load);
 }

@@ -91,6 +91,7 @@ static const struct cv_field header_fields[] = {
 
 struct raw_sockopt {
 	int strategy;
+	const char *dialer_proxy;
 };
 
 static const struct cv_field sockopt_fields[] = {
@@ -100,7 +101,7 @@ static const struct cv_field sockopt_fields[] = {
 	{"mark", .type = CV_FIELD_REFUSED, .why = "routes by mark would not be taken"},
 	{"interface", .type = CV_FIELD_REFUSED},
 	{"tproxy", .type = CV_FIELD_REFUSED, .text = "off"},
-	{"dialerProxy", .type = CV_FIELD_REFUSED},
+	{"dialerProxy", .type = CV_FIELD_TEXT, CV_FIELD(struct raw_sockopt, dialer_proxy)},
 	{"addressPortStrategy", .type = CV_FIELD_REFUSED, .text = "none"},
 	{"customSockopt", .type = CV_FIELD_WARNED},
 	{"tcpFastOpen", .type = CV_FIELD_WARNED},
@@ -135,9 +136,12 @@ void cv_load_stream(const struct cv_node *node, bool is_inbound, struct cv_strea
 	*ret_stream = (struct cv_stream){
 		.security = (enum cv_security)raw.security,
 		.strategy = sockopt.strategy,
+		.dialer_proxy = sockopt.dialer_proxy,
 		.tls = raw.tls,
 		.reality = raw.reality,
 	};
+	if (is_inbound && *sockopt.dialer_proxy)
+		cv_node_error(&raw.sockopt, "dialerProxy has no meaning for an inbound");
 	if (raw.security != CV_SECURITY_REALITY && raw.reality.json)
 		cv_node_warning(&raw.reality, "has no effect: security is not \"reality\"");
 	if (raw.security != CV_SECURITY_TLS && raw.tls.json)

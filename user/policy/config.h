@@ -14,6 +14,7 @@
 #include "policy/ban.h"
 #include "policy/edge.h"
 #include "policy/router.h"
+#include "policy/upstream_health.h"
 #include "policy/usage.h"
 #include "policy/user.h"
 #include "protocol/fingerprint.h"
@@ -27,7 +28,13 @@ struct cv_trust_store;
 
 enum cv_security { CV_SECURITY_NONE, CV_SECURITY_TLS, CV_SECURITY_REALITY };
 enum cv_inbound_protocol { CV_INBOUND_VLESS, CV_INBOUND_SOCKS };
-enum cv_outbound_protocol { CV_OUTBOUND_FREEDOM, CV_OUTBOUND_BLACKHOLE, CV_OUTBOUND_VLESS };
+enum cv_outbound_protocol {
+	CV_OUTBOUND_FREEDOM,
+	CV_OUTBOUND_BLACKHOLE,
+	CV_OUTBOUND_VLESS,
+	CV_OUTBOUND_SOCKS,
+	CV_OUTBOUND_HTTP,
+};
 
 struct cv_rate_limit { /* REALITY 10; bytes_per_s 0 = off */
 	uint64_t after_bytes, bytes_per_s, burst_bytes_per_s;
@@ -111,6 +118,16 @@ struct cv_outbound {
 	bool allow_insecure;
 	uint32_t level;
 	char *user_email;
+	/* socks, http */
+	char *proxy_user, *proxy_password; /* "" = none */
+	char *headers;			   /* of CONNECT: whole lines, or "" */
+	struct cv_retry retry;
+	struct cv_upstream_health *health; /* NULL: one attempt, no way around */
+	char *external_id; /* of external_proxy.json; "" = not from there */
+	bool is_disabled;
+	/* vless, socks, http */
+	char *via_tag;		       /* "" = dialled by ourselves */
+	const struct cv_outbound *via; /* carries what this one says to its server, or NULL */
 };
 
 struct cv_level {                  /* policy.levels, milliseconds (VLESS 8: real defaults) */
@@ -148,6 +165,7 @@ struct cv_config {
 	size_t inbound_count;
 	struct cv_outbound *outbounds; /* [0] is the default */
 	size_t outbound_count;
+	const struct cv_outbound *direct; /* the way around failing proxies */
 	struct cv_router *router;
 	struct cv_usage_table *usages; /* of all inbounds' users; shared with later ones */
 	char **sni_classes; /* what people call class CV_SNI_CLASS_FIRST + i */

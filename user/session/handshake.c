@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #define REQUEST_LIMIT (64 * 1024)
+#define HOP_IN_LIMIT (256 * 1024)
 
 struct cv_handshake *cv_handshake_new(void)
 {
@@ -21,6 +22,8 @@ struct cv_handshake *cv_handshake_new(void)
 	cv_buffer_init(&handshake->app, REQUEST_LIMIT);
 	cv_buffer_init(&handshake->answer, REQUEST_LIMIT);
 	cv_buffer_init(&handshake->early, REQUEST_LIMIT);
+	cv_buffer_init(&handshake->hop_in, HOP_IN_LIMIT);
+	cv_buffer_init(&handshake->hop_out, REQUEST_LIMIT);
 	return handshake;
 }
 
@@ -39,9 +42,13 @@ struct cv_handshake *cv_handshake_free(struct cv_handshake *handshake)
 	cv_tls_server_free(handshake->tls_server);
 	cv_tls_client_free(handshake->tls_client);
 	cv_spider_free(handshake->spider);
+	if (handshake->health && handshake->is_probe)
+		cv_upstream_abandoned(handshake->health);
 	cv_buffer_done(&handshake->app);
 	cv_buffer_done(&handshake->answer);
 	cv_buffer_done(&handshake->early);
+	cv_buffer_done(&handshake->hop_in);
+	cv_buffer_done(&handshake->hop_out);
 	cv_cleanse(handshake, sizeof(*handshake));
 	free(handshake);
 	return NULL;
@@ -58,7 +65,11 @@ void cv_step_deadline(struct cv_session *session)
 		cv_session_refuse(session, CV_UPSTREAM_RESOLVE);
 		break;
 	case CV_SESSION_EXPECT_UPSTREAM_HELLO:
-		cv_session_refuse(session, CV_UPSTREAM_TIMEOUT);
+	case CV_SESSION_EXPECT_UPSTREAM_PROXY:
+		cv_upstream_lost(session, CV_UPSTREAM_TIMEOUT);
+		break;
+	case CV_SESSION_RETRY_UPSTREAM:
+		session->handshake->retry_due = true; /* the step follows */
 		break;
 	case CV_SESSION_EXPECT_SOCKS:
 	case CV_SESSION_VERIFY:

@@ -12,7 +12,9 @@
 #include "ring/connect.h"
 #include "session/session.h"
 #include "session/verify.h"
+#include "wire/http_connect.h"
 #include "wire/socks5.h"
+#include "wire/socks5_client.h"
 #include "wire/vless.h"
 
 struct cv_handshake {
@@ -47,8 +49,20 @@ struct cv_handshake {
 	size_t resolved_count;
 	bool was_resolved;
 	bool private_refused;
+	/* hops of the upstream: session_hops.c */
+	const struct cv_outbound *hop; /* whose handshake is under way */
+	struct cv_buffer hop_in;       /* for it, out of the layers of the hops before */
+	struct cv_buffer hop_out;      /* empty between events */
 	struct cv_tls_client *tls_client;
+	struct cv_socks5_client socks5_client;
+	struct cv_http_connect http_connect;
 	struct cv_spider *spider;
+	/* attempts: session_retry.c */
+	struct cv_upstream_health *health; /* NULL unless there may be several */
+	uint32_t attempts;
+	uint64_t attempts_end_ms;
+	bool is_probe;
+	bool retry_due, retry_around; /* RETRY_UPSTREAM: time has come; to go around */
 };
 
 /** cv_handshake_new() / _free() - _free() cancels connector and resolve query; NULL-safe. */

@@ -15,7 +15,7 @@
 #include "protocol/layer.h"
 #include "ring/ring.h"
 
-#define CV_LEG_LAYERS 3
+#define CV_LEG_LAYERS 6 /* three hops, each with TLS and a protocol that stays */
 #define CV_LEG_BATCH 65536
 #define CV_LEG_IN_LIMIT (96 * 1024)
 #define CV_LEG_OUT_LIMIT (512 * 1024)

@@ -50,6 +50,8 @@ static const char *const state_names[] = {
 	[CV_SESSION_ROUTE] = "route",
 	[CV_SESSION_CONNECT_UPSTREAM] = "connect-upstream",
 	[CV_SESSION_EXPECT_UPSTREAM_HELLO] = "expect-upstream-hello",
+	[CV_SESSION_EXPECT_UPSTREAM_PROXY] = "expect-upstream-proxy",
+	[CV_SESSION_RETRY_UPSTREAM] = "retry-upstream",
 	[CV_SESSION_RELAY] = "relay",
 	[CV_SESSION_SPIDER] = "spider",
 	[CV_SESSION_FINISH] = "finish",
@@ -353,7 +355,11 @@ static void run(struct cv_session *session)
 		cv_step_socks(session);
 		break;
 	case CV_SESSION_EXPECT_UPSTREAM_HELLO:
-		cv_step_upstream_hello(session);
+	case CV_SESSION_EXPECT_UPSTREAM_PROXY:
+		cv_step_hop(session);
+		break;
+	case CV_SESSION_RETRY_UPSTREAM:
+		cv_step_retry(session);
 		break;
 	case CV_SESSION_RELAY:
 		cv_step_relay(session);

@@ -11,7 +11,8 @@
  *           EXPECT_TLS ------------------------------------------> EXPECT_REQUEST <-/
  *   client  EXPECT_SOCKS <-> VERIFY ---------------------------------------\  |
  *                                                                 ROUTE <-- --/
- *           RELAY <- (EXPECT_UPSTREAM_HELLO) <- CONNECT_UPSTREAM <--/
+ *           RELAY <- (EXPECT_UPSTREAM_HELLO, _PROXY) <- CONNECT_UPSTREAM <--/
+ *                            proxy failed \-> RETRY_UPSTREAM --^
  *   end     any -> FINISH (flush what is queued, FIN, linger) -> CLOSED
  */
 #ifndef CV_SESSION_SESSION_H
@@ -34,6 +35,8 @@ enum cv_session_state {
 	CV_SESSION_ROUTE,
 	CV_SESSION_CONNECT_UPSTREAM,
 	CV_SESSION_EXPECT_UPSTREAM_HELLO,
+	CV_SESSION_EXPECT_UPSTREAM_PROXY,
+	CV_SESSION_RETRY_UPSTREAM,
 	CV_SESSION_RELAY,
 	CV_SESSION_SPIDER,
 	CV_SESSION_FINISH,

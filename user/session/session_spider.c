@@ -63,7 +63,7 @@ static void arm_spider(struct cv_session *session)
 void cv_step_spider_begin(struct cv_session *session)
 {
 	struct cv_handshake *handshake = session->handshake;
-	const struct cv_outbound *outbound = session->outbound;
+	const struct cv_outbound *outbound = handshake->hop;
 	struct cv_worker *worker = session->worker;
 	struct cv_spider_plan plan;
 	struct cv_spider_config config = {

@@ -27,20 +27,43 @@ void cv_step_fallback_dial(struct cv_session *session);
 void cv_step_socks_begin(struct cv_session *session);
 void cv_step_socks(struct cv_session *session);
 
-/* session_upstream.c: route, connect, hello of a VLESS outbound */
+/* session_upstream.c: route, connect */
 void cv_step_route(struct cv_session *session);
-void cv_step_upstream_hello(struct cv_session *session);
+/** cv_step_freedom() - Dial the destination as session->outbound, a freedom, says. */
+void cv_step_freedom(struct cv_session *session);
 /** cv_session_connect() - Dial @destination or @address for the upstream leg; @connected follows.
  */
 void cv_session_connect(struct cv_session *session, const struct cv_destination *destination,
 			const struct cv_sockaddr *address, enum cv_resolve_strategy strategy,
 			void (*connected)(void *owner, int fd, int reason));
+/** cv_session_connect_within() - Likewise with a time-out, 16 s otherwise. */
+void cv_session_connect_within(struct cv_session *session, uint32_t timeout_ms,
+			       const struct cv_destination *destination,
+			       const struct cv_sockaddr *address,
+			       enum cv_resolve_strategy strategy,
+			       void (*connected)(void *owner, int fd, int reason));
 /** cv_session_refuse() - The request cannot be served: tell the client as its protocol allows. */
 void cv_session_refuse(struct cv_session *session, int reason);
 /** cv_session_name_destination() - Remember what `show` and the log call the destination. */
 void cv_session_name_destination(struct cv_session *session,
 				 const struct cv_destination *destination,
 				 const struct cv_sockaddr *address);
+
+/* session_hops.c: servers between us and the destination, one behind the other */
+/** cv_hops_dial() - Dial the first hop of session->outbound and go on from there. */
+void cv_hops_dial(struct cv_session *session, uint32_t timeout_ms);
+void cv_step_hop(struct cv_session *session);
+
+/* session_retry.c: when a hop fails */
+/** cv_upstream_begin() - First attempt of session->outbound, or the way around it. */
+void cv_upstream_begin(struct cv_session *session);
+/** cv_upstream_lost() - The attempt failed for @reason: another, the way around, or refuse. */
+void cv_upstream_lost(struct cv_session *session, int reason);
+/** cv_upstream_found() - The attempt succeeded. */
+void cv_upstream_found(struct cv_session *session);
+/** cv_upstream_left_ms() - Of @wanted_ms what the attempts' common deadline leaves. */
+uint32_t cv_upstream_left_ms(struct cv_session *session, uint32_t wanted_ms);
+void cv_step_retry(struct cv_session *session);
 
 /* session_spider.c */
 void cv_step_spider_begin(struct cv_session *session);

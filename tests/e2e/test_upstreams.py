@@ -1,0 +1,590 @@
+# SPDX-License-Identifier: MIT
+"""Outbounds that ask a proxy: real proxies, plain and behind TLS, and what happens without them.
+
+The proxies live in the internet namespace, so that whoever comes through one has its address.
+"""
+
+import contextlib
+import hashlib
+import os
+import re
+import socket
+import socketserver
+import threading
+import time
+
+import pytest
+import rig
+
+PORT = 1094
+DIRECT_IP, PROXY_IP = rig.SERVER_INNER_IP, rig.INTERNET_IP
+MICROSOCKS, DANTE, TINYPROXY, SQUID, STUNNEL, SCRIPTED = 3001, 3002, 3003, 3004, 3005, 3006
+WHO_PORT, CLOSED_PORT = 8002, 8999
+NAME, WORD = "alice", "wonder land"
+FREEDOM = {"tag": "direct", "protocol": "freedom",
+           "settings": {"finalRules": [{"action": "allow"}]}}
+
+
+class Who:
+    """Says the address it is connected from, before it is asked anything; then echoes."""
+
+    def __init__(self, namespace, address):
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(self):
+                self.request.sendall(self.client_address[0].encode() + b"\n")
+                with contextlib.suppress(OSError):
+                    while True:
+                        block = self.request.recv(65536)
+                        if not block:
+                            break
+                        self.request.sendall(block)
+
+        class Server(socketserver.ThreadingTCPServer):
+            allow_reuse_address = daemon_threads = True
+            request_queue_size = 64
+
+        with namespace:
+            self.server = Server((address, WHO_PORT), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def stop(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def who(net, internet):
+    servers = [Who(net.internet, PROXY_IP), Who(net.internet, "127.0.0.1")]
+    yield
+    for server in servers:
+        server.stop()
+
+
+def program(name):
+    path = rig.find_program(name)
+    if not path:
+        pytest.skip("%s is not installed" % name)
+    return path
+
+
+@contextlib.contextmanager
+def peer(net, tmp, name, command, port):
+    process = rig.Process(net.internet, command, os.path.join(tmp, name + ".log"))
+    try:
+        rig.wait_for(lambda: rig.accepts(net.internet, PROXY_IP, port) or not process.alive(), 30,
+                     "%s listens; log:\n%s" % (name, process.log()))
+        assert process.alive(), process.log()
+        yield process
+    finally:
+        with contextlib.suppress(AssertionError):
+            process.stop()
+
+
+def written(tmp, name, text):
+    path = os.path.join(tmp, name)
+    with open(path, "w") as file:
+        file.write(text)
+    return path
+
+
+def microsocks(net, tmp, port=MICROSOCKS, address=PROXY_IP):
+    return peer(net, tmp, "microsocks", [program("microsocks"), "-i", address, "-p", str(port),
+                                         "-u", NAME, "-P", WORD], port)
+
+
+def dante(net, tmp):
+    return peer(net, tmp, "dante", [program("danted"), "-f", written(tmp, "danted.conf", """
+logoutput: stderr
+internal: %s port = %d
+external: %s
+socksmethod: none
+clientmethod: none
+user.privileged: root
+user.unprivileged: root
+client pass { from: 0.0.0.0/0 to: 0.0.0.0/0 }
+socks block { from: 0.0.0.0/0 to: 0.0.0.0/0 port = 9 }
+socks pass { from: 0.0.0.0/0 to: 0.0.0.0/0 }
+""" % (PROXY_IP, DANTE, PROXY_IP))], DANTE)
+
+
+def tinyproxy(net, tmp):
+    return peer(net, tmp, "tinyproxy", [program("tinyproxy"), "-d", "-c", written(
+        tmp, "tinyproxy.conf", """
+Port %d
+Listen %s
+Timeout 60
+Allow 0.0.0.0/0
+BasicAuth %s wonderland
+LogLevel Info
+""" % (TINYPROXY, PROXY_IP, NAME))], TINYPROXY)
+
+
+def squid(net, tmp):
+    helper = "/usr/lib/squid/basic_ncsa_auth"
+    directory = os.path.join(tmp, "squid")
+    os.makedirs(directory, exist_ok=True)
+    os.chmod(directory, 0o777)
+    password = os.popen("openssl passwd -apr1 wonderland").read().strip()
+    users = written(directory, "users", "%s:%s\n" % (NAME, password))
+    os.chmod(users, 0o644)
+    file = written(directory, "squid.conf", """
+http_port %s:%d
+auth_param basic program %s %s
+auth_param basic children 1
+acl known proxy_auth REQUIRED
+acl nine port 9
+http_access deny nine
+http_access allow known
+http_access deny all
+cache deny all
+cache_log %s/cache.log
+access_log none
+pid_filename %s/pid
+coredump_dir %s
+shutdown_lifetime 0 seconds
+visible_hostname proxy.test
+""" % (PROXY_IP, SQUID, helper, users, directory, directory, directory))
+    return peer(net, tmp, "squid", [program("squid"), "-N", "-f", file], SQUID)
+
+
+def stunnel(net, tmp, authority, to_port, names=("proxy.test",)):
+    certificate, key = authority.issue(*names)
+    file = written(tmp, "stunnel-up.conf", """
+foreground = yes
+pid =
+[proxy]
+accept = %s:%d
+connect = %s:%d
+cert = %s
+key = %s
+sslVersionMin = TLSv1.3
+""" % (PROXY_IP, STUNNEL, PROXY_IP, to_port, certificate, key))
+    return peer(net, tmp, "stunnel", [program("stunnel4"), file], STUNNEL)
+
+
+def outbound(protocol, port, user=None, word=None, fallback="block", tag="up", tls=None,
+             address=PROXY_IP, more=None, **settings):
+    settings = dict({"address": address, "port": port, "fallback": fallback}, **settings)
+    if user:
+        settings.update({"user": user, "pass": word})
+    made = {"tag": tag, "protocol": protocol, "settings": settings}
+    if tls:
+        made["streamSettings"] = {"security": "tls", "tlsSettings": tls}
+    return dict(made, **(more or {}))
+
+
+@contextlib.contextmanager
+def culvert(net, tmp, *outbounds, engine="auto", **more):
+    config = rig.socks_only_config(PORT, listen=rig.SERVER_IP)
+    config["outbounds"] = list(outbounds) + [FREEDOM]
+    config.update(more)
+    daemon = rig.Culvert(net.server, tmp, config, "up", engine=engine,
+                         wait=((rig.SERVER_IP, PORT),))
+    with rig.running(daemon):
+        yield daemon
+
+
+def ask(net, host, port, timeout=25):
+    """(REP, connection) of a CONNECT."""
+    connection = rig.tcp(net.client, rig.SERVER_IP, PORT, timeout)
+    return rig.socks_handshake(connection, host, port), connection
+
+
+def who_am_i(net, host=PROXY_IP):
+    """The address the server of that name is reached from; bytes flow both ways afterwards."""
+    reply, connection = ask(net, host, WHO_PORT)
+    assert reply == 0, reply
+    address = b""
+    while not address.endswith(b"\n"):
+        address += rig.exactly(connection, 1)
+    connection.sendall(b"x" * 100000)
+    assert rig.exactly(connection, 100000) == b"x" * 100000
+    connection.close()
+    return address.decode().strip()
+
+
+def check_download(net, internet, name="medium"):
+    status, body, error = rig.curl(net.client, "-x", "socks5h://%s:%d" % (rig.SERVER_IP, PORT),
+                                   "http://%s/%s" % (rig.INTERNET_IP, name))
+    assert status == 0, error
+    assert hashlib.sha256(body).hexdigest() == internet.hashes[name]
+
+
+def engines_of(daemon):
+    """Of the last session whose end was logged."""
+    daemon.wait_idle()
+    found = re.findall(r"end: .* uplink=\d+/(\w+) downlink=\d+/(\w+) ", daemon.log())
+    return found[-1]
+
+
+# ---- real proxies --------------------------------------------------------------------------------
+
+
+def test_row_028_microsocks_with_password(net, tmp, internet):
+    with microsocks(net, tmp), \
+            culvert(net, tmp, outbound("socks", MICROSOCKS, NAME, WORD), engine="splice") as daemon:
+        assert who_am_i(net) == PROXY_IP
+        # a name that only the proxy's side can mean: it goes there as it is
+        assert who_am_i(net, "localhost") == "127.0.0.1"
+        check_download(net, internet)
+        assert engines_of(daemon) == ("splice", "splice")
+        assert WORD not in daemon.log()
+
+
+def test_row_028_wrong_password(net, tmp):
+    with microsocks(net, tmp), \
+            culvert(net, tmp, outbound("socks", MICROSOCKS, NAME, "guess")) as daemon:
+        began = time.monotonic()
+        reply, _ = ask(net, PROXY_IP, WHO_PORT)
+        assert reply == 1 and time.monotonic() - began < 0.9  # no second attempt
+        assert "upstream_credentials" in daemon.log() and "guess" not in daemon.log()
+
+
+def test_row_028_a_proxy_for_everybody_is_not_the_one_with_a_password(net, tmp):
+    with dante(net, tmp), culvert(net, tmp, outbound("socks", DANTE, NAME, WORD)) as daemon:
+        reply, _ = ask(net, PROXY_IP, WHO_PORT)
+        assert reply == 1
+        assert "upstream_credentials" in daemon.log()
+
+
+def test_row_028_dante(net, tmp, internet):
+    with dante(net, tmp), culvert(net, tmp, outbound("socks", DANTE)):
+        assert who_am_i(net) == PROXY_IP
+        check_download(net, internet)
+
+
+def test_row_030_tinyproxy(net, tmp, internet):
+    with tinyproxy(net, tmp), culvert(net, tmp, outbound("http", TINYPROXY, NAME, "wonderland"),
+                                      engine="splice") as daemon:
+        assert who_am_i(net) == PROXY_IP
+        check_download(net, internet)
+        assert engines_of(daemon) == ("splice", "splice")
+
+
+def test_row_030_tinyproxy_wrong_password(net, tmp):
+    with tinyproxy(net, tmp), \
+            culvert(net, tmp, outbound("http", TINYPROXY, NAME, "guess")) as daemon:
+        reply, _ = ask(net, PROXY_IP, WHO_PORT)
+        assert reply == 1
+        # tinyproxy says 401 where it should say 407: any refusal will do
+        daemon.wait_reason("upstream_failed")
+
+
+def test_row_030_squid(net, tmp, internet):
+    with squid(net, tmp), culvert(net, tmp, outbound("http", SQUID, NAME, "wonderland")) as daemon:
+        assert who_am_i(net) == PROXY_IP
+        check_download(net, internet)
+        reply, _ = ask(net, PROXY_IP, 9)
+        assert reply == 2  # 403 is passed on
+        daemon.wait_reason("upstream_says_forbidden")
+
+
+def test_row_030_squid_wrong_password(net, tmp):
+    with squid(net, tmp), culvert(net, tmp, outbound("http", SQUID, NAME, "guess")) as daemon:
+        reply, _ = ask(net, PROXY_IP, WHO_PORT)
+        assert reply == 1
+        assert "upstream_credentials" in daemon.log()
+
+
+# ---- behind TLS ----------------------------------------------------------------------------------
+
+
+def test_row_029_socks5s(net, tmp, internet, authority):
+    trust = {"serverName": "proxy.test", "disableSystemRoot": True,
+             "certificates": [{"certificateFile": authority.file, "usage": "verify"}]}
+    with microsocks(net, tmp), stunnel(net, tmp, authority, MICROSOCKS), \
+            culvert(net, tmp, outbound("socks", STUNNEL, NAME, WORD, tls=trust)):
+        assert who_am_i(net) == PROXY_IP
+        assert who_am_i(net, "localhost") == "127.0.0.1"
+        check_download(net, internet)
+        check_download(net, internet, "big")
+
+
+@pytest.mark.parametrize("peer_name", ("tinyproxy", "squid"))
+def test_row_031_https(net, tmp, internet, authority, peer_name):
+    start, port = {"tinyproxy": (tinyproxy, TINYPROXY), "squid": (squid, SQUID)}[peer_name]
+    trust = {"serverName": "proxy.test", "disableSystemRoot": True,
+             "certificates": [{"certificateFile": authority.file, "usage": "verify"}]}
+    with start(net, tmp), stunnel(net, tmp, authority, port), \
+            culvert(net, tmp, outbound("http", STUNNEL, NAME, "wonderland", tls=trust)):
+        assert who_am_i(net) == PROXY_IP
+        check_download(net, internet)
+
+
+def refused_certificate(net, tmp, tls):
+    with culvert(net, tmp, outbound("socks", STUNNEL, NAME, WORD, tls=tls)) as daemon:
+        began = time.monotonic()
+        reply, _ = ask(net, PROXY_IP, WHO_PORT)
+        assert reply == 1 and time.monotonic() - began < 0.9
+        assert re.search(r" error .*certificate", daemon.log()), daemon.log()[-1500:]
+
+
+def test_row_032_verification(net, tmp, authority):
+    roots = [{"certificateFile": authority.file, "usage": "verify"}]
+    with microsocks(net, tmp), stunnel(net, tmp, authority, MICROSOCKS):
+        refused_certificate(net, tmp, {"serverName": "proxy.test"})  # nobody here signed it
+        refused_certificate(net, tmp, {"serverName": "other.test", "certificates": roots})
+        refused_certificate(net, tmp, {"certificates": roots})  # its address is not in there
+        with culvert(net, tmp, outbound("socks", STUNNEL, NAME, WORD, tls={
+                "serverName": "proxy.test", "certificates": roots})):
+            assert who_am_i(net) == PROXY_IP
+        with culvert(net, tmp, outbound("socks", STUNNEL, NAME, WORD, tls={
+                "serverName": "any.test", "allowInsecure": True})) as daemon:
+            assert who_am_i(net) == PROXY_IP
+            assert "ANYBODY" in daemon.log()
+
+
+def test_row_077_name_in_the_certificate_decides(net, tmp, authority):
+    roots = [{"certificateFile": authority.file, "usage": "verify"}]
+    with microsocks(net, tmp), stunnel(net, tmp, authority, MICROSOCKS, ("a.test", "b.test")):
+        refused_certificate(net, tmp, {"serverName": "c.test", "certificates": roots})
+        for name in ("a.test", "b.test"):
+            with culvert(net, tmp, outbound("socks", STUNNEL, NAME, WORD, tls={
+                    "serverName": name, "certificates": roots})):
+                assert who_am_i(net) == PROXY_IP
+
+
+# ---- what a proxy says is passed on --------------------------------------------------------------
+
+
+class Scripted:
+    """A SOCKS5 proxy that plays: answer(connection, number) for each connection; keeps times."""
+
+    def __init__(self, namespace, answer, port=SCRIPTED):
+        self.times, self.requests, self.answer = [], [], answer
+        with namespace:
+            self.socket = socket.socket()
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind((PROXY_IP, port))
+        self.socket.listen(64)
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self):
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self.socket.accept()
+                self.times.append(time.monotonic())
+                threading.Thread(target=self._serve, args=(connection, len(self.times)),
+                                 daemon=True).start()
+
+    def _serve(self, connection, number):
+        with connection, contextlib.suppress(OSError, EOFError):
+            connection.settimeout(20)
+            self.answer(self, connection, number)
+
+    def request(self, connection):
+        """Up to the request, which is kept."""
+        assert rig.exactly(connection, 3) == b"\5\1\0"
+        connection.sendall(b"\5\0")
+        head = rig.exactly(connection, 4)
+        rest = rig.exactly(connection, {1: 6, 3: 0, 4: 18}[head[3]])
+        if head[3] == 3:
+            length = rig.exactly(connection, 1)
+            rest = length + rig.exactly(connection, length[0] + 2)
+        self.requests.append(head + rest)
+
+    def waits(self):
+        return [round(b - a, 1) for a, b in zip(self.times, self.times[1:])]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
+
+
+def test_row_035_dante_says_refused(net, tmp):
+    with dante(net, tmp), culvert(net, tmp, outbound("socks", DANTE, fallback="direct")) as daemon:
+        began = time.monotonic()
+        reply, _ = ask(net, PROXY_IP, CLOSED_PORT)
+        assert reply == 5 and time.monotonic() - began < 0.9
+        reply, _ = ask(net, PROXY_IP, 9)
+        assert reply == 2  # its rules; nobody goes around them
+        assert "using direct" not in daemon.log()
+        assert who_am_i(net) == PROXY_IP
+
+
+@pytest.mark.parametrize("said", (2, 3, 4, 5, 6, 7, 8))
+def test_row_035_replies_are_passed_on(net, tmp, said):
+    def answer(self, connection, _):
+        self.request(connection)
+        connection.sendall(bytes([5, said, 0, 1]) + bytes(6))
+
+    with Scripted(net.internet, answer) as proxy, \
+            culvert(net, tmp, outbound("socks", SCRIPTED, fallback="direct")):
+        reply, _ = ask(net, PROXY_IP, WHO_PORT)
+        assert reply == said and len(proxy.times) == 1
+
+
+def test_row_035_general_failure_is_tried_again(net, tmp):
+    def answer(self, connection, number):
+        self.request(connection)
+        connection.sendall(b"\5\1\0\1" + bytes(6) if number == 1 else
+                           b"\5\0\0\3\4name\0\1" + b"first words")
+
+    with Scripted(net.internet, answer) as proxy, culvert(net, tmp, outbound("socks", SCRIPTED)):
+        reply, connection = ask(net, "some.name.test", 77)
+        assert reply == 0 and proxy.waits() == [1.0]
+        # what came in one piece with the answer is not lost, and the name was never resolved
+        assert rig.exactly(connection, 11) == b"first words"
+        assert proxy.requests[1] == b"\5\1\0\3\x0esome.name.test\0\x4d"
+
+
+# ---- attempts ------------------------------------------------------------------------------------
+
+
+def hang_up(_self, _connection, _number):
+    pass
+
+
+def test_row_033_three_attempts_then_hold_down(net, tmp):
+    with Scripted(net.internet, hang_up) as proxy, \
+            culvert(net, tmp, outbound("socks", SCRIPTED, fallback="direct")) as daemon:
+        connection = rig.tcp(net.client, rig.SERVER_IP, PORT, 25)
+        # words in the same flight, before anybody is there to hear them
+        connection.sendall(b"\5\1\0\5\1\0\1" + socket.inet_aton(PROXY_IP)
+                           + WHO_PORT.to_bytes(2, "big") + b"early words")
+        assert rig.exactly(connection, 2 + 10)[3] == 0
+        answer = (DIRECT_IP + "\n").encode() + b"early words"
+        assert rig.exactly(connection, len(answer)) == answer
+        ended = time.monotonic()
+        assert proxy.waits() == [1.0, 2.0]
+        assert len(re.findall("external-proxy up failed after 3 attempts, user -: using direct",
+                              daemon.log())) == 1
+        # held down: nobody asks the proxy
+        assert who_am_i(net) == DIRECT_IP
+        assert len(proxy.times) == 3 and time.monotonic() - ended < 2
+        # after 4 s one does, and the others do not wait for it
+        time.sleep(max(0.0, ended + 4.2 - time.monotonic()))
+        probe = rig.tcp(net.client, rig.SERVER_IP, PORT, 25)
+        probe.sendall(b"\5\1\0\5\1\0\1" + socket.inet_aton(PROXY_IP)
+                      + WHO_PORT.to_bytes(2, "big"))
+        rig.wait_for(lambda: len(proxy.times) == 4, 2, "the probe reaches the proxy")
+        began = time.monotonic()
+        assert who_am_i(net) == DIRECT_IP
+        assert time.monotonic() - began < 0.9 and len(proxy.times) == 4
+        assert rig.exactly(probe, 2 + 10)[3] == 0
+        assert len(re.findall("using direct", daemon.log())) == 1  # once a minute
+        assert daemon.reason_count("upstream_gone_around") == 4
+
+
+def test_row_033_a_success_ends_it(net, tmp):
+    with culvert(net, tmp, outbound("socks", MICROSOCKS, NAME, WORD, fallback="direct")) as daemon:
+        assert who_am_i(net) == DIRECT_IP
+        with microsocks(net, tmp):
+            assert who_am_i(net) == DIRECT_IP  # still held down
+            time.sleep(4.2)
+            assert who_am_i(net) == PROXY_IP
+            assert who_am_i(net) == PROXY_IP
+        assert "using direct" in daemon.log()
+
+
+def test_row_033_a_late_start_is_waited_for(net, tmp):
+    with culvert(net, tmp, outbound("socks", MICROSOCKS, NAME, WORD)):
+        connection = rig.tcp(net.client, rig.SERVER_IP, PORT, 25)
+        connection.sendall(b"\5\1\0\5\1\0\1" + socket.inet_aton(PROXY_IP)
+                           + WHO_PORT.to_bytes(2, "big"))
+        time.sleep(0.3)
+        with microsocks(net, tmp):
+            assert rig.exactly(connection, 12)[3] == 0
+            assert rig.exactly(connection, len(PROXY_IP)) == PROXY_IP.encode()
+
+
+def test_row_033_deadlines(net, tmp):
+    """A proxy that says nothing: each attempt and the whole have their time."""
+    def silent(_self, connection, _):
+        connection.recv(100)
+        time.sleep(5)
+
+    with Scripted(net.internet, silent) as proxy, culvert(net, tmp, outbound(
+            "socks", SCRIPTED, retry={"connectMs": 600, "totalMs": 2600,
+                                      "backoffMs": [500, 500, 100]})):
+        began = time.monotonic()
+        reply, _ = ask(net, PROXY_IP, WHO_PORT)
+        spent = time.monotonic() - began
+        assert reply == 1 and 2.2 < spent < 3.2, spent
+        assert proxy.waits() == [1.1, 1.1]
+
+
+def test_row_034_fallback_direct(net, tmp, internet):
+    with culvert(net, tmp, outbound("http", CLOSED_PORT, fallback="direct")) as daemon:
+        check_download(net, internet, "small")
+        assert "external-proxy up failed after 3 attempts, user -: using direct" in daemon.log()
+        assert who_am_i(net) == DIRECT_IP
+
+
+def test_row_034_fallback_block(net, tmp):
+    with culvert(net, tmp, outbound("http", CLOSED_PORT, fallback="block")) as daemon:
+        reply, _ = ask(net, PROXY_IP, WHO_PORT)
+        assert reply == 1
+        assert "external-proxy up failed after 3 attempts, user -: refused" in daemon.log()
+        assert daemon.reason_count("upstream_failed") == 1
+
+
+def test_row_034_a_client_that_leaves_ends_the_attempts(net, tmp):
+    with Scripted(net.internet, hang_up) as proxy, \
+            culvert(net, tmp, outbound("socks", SCRIPTED)) as daemon:
+        connection = rig.tcp(net.client, rig.SERVER_IP, PORT)
+        connection.sendall(b"\5\1\0\5\1\0\1" + socket.inet_aton(PROXY_IP) + b"\0\1")
+        rig.wait_for(lambda: proxy.times, 5, "first attempt")
+        rig.reset(connection)
+        rig.wait_for(lambda: not daemon.sessions(), 12, "the session ends")
+
+
+# ---- one through another -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ("proxySettings", "dialerProxy"))
+def test_chain_of_two_proxies(net, tmp, internet, authority, how):
+    """HTTP by TLS through SOCKS5: both see the session, the second is reached by the first."""
+    trust = {"serverName": "proxy.test",
+             "certificates": [{"certificateFile": authority.file, "usage": "verify"}]}
+    last = outbound("http", STUNNEL, NAME, "wonderland", tls=trust, address="127.0.0.1", tag="last")
+    if how == "proxySettings":
+        last["proxySettings"] = {"tag": "first"}
+    else:
+        last["streamSettings"]["sockopt"] = {"dialerProxy": "first"}
+    certificate, key = authority.issue("proxy.test")
+    # on a loopback that the server cannot reach but through the first proxy
+    file = written(tmp, "stunnel-chain.conf", """
+foreground = yes
+pid =
+[proxy]
+accept = 127.0.0.1:%d
+connect = %s:%d
+cert = %s
+key = %s
+[ready]
+accept = %s:%d
+connect = %s:%d
+cert = %s
+key = %s
+""" % (STUNNEL, PROXY_IP, TINYPROXY, certificate, key, PROXY_IP, STUNNEL, PROXY_IP, TINYPROXY,
+       certificate, key))
+    with microsocks(net, tmp), tinyproxy(net, tmp), \
+            peer(net, tmp, "stunnel", [program("stunnel4"), file], STUNNEL), \
+            culvert(net, tmp, last, outbound("socks", MICROSOCKS, NAME, WORD, tag="first")):
+        assert who_am_i(net) == PROXY_IP
+        check_download(net, internet)
+
+
+def test_chain_of_vless_through_a_proxy_and_back(net, tmp, keys, target, internet):
+    """REALITY and Vision dialled through SOCKS5; and SOCKS5 dialled through REALITY and Vision."""
+    server = rig.Culvert(net.internet, tmp, rig.server_config(
+        4455, rig.reality_stream(keys.private, target.address), listen=PROXY_IP), "far",
+        wait=((PROXY_IP, 4455),))
+    vless = {"tag": "vless", "protocol": "vless",
+             "streamSettings": rig.reality_client_stream(keys.public),
+             "settings": {"address": PROXY_IP, "port": 4455, "id": rig.USER, "flow": rig.VISION,
+                          "encryption": "none"}}
+    with microsocks(net, tmp), rig.running(server):
+        with culvert(net, tmp, dict(vless, proxySettings={"tag": "first"}),
+                     outbound("socks", MICROSOCKS, NAME, WORD, tag="first")):
+            assert who_am_i(net) == PROXY_IP
+            check_download(net, internet)
+        with culvert(net, tmp, outbound("socks", MICROSOCKS, NAME, WORD,
+                                        more={"proxySettings": {"tag": "vless"}}), vless):
+            assert who_am_i(net) == PROXY_IP
+            assert who_am_i(net, "localhost") == "127.0.0.1"
+            check_download(net, internet)

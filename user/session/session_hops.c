@@ -1,0 +1,378 @@
+// SPDX-License-Identifier: MIT
+/*
+ * session_hops.c - the servers between us and the destination: one, or several, each dialled
+ * through the one before.
+ *
+ *   dial the first hop -> [TLS or REALITY hello] -> vless: its layer stays
+ *                                  |                socks, http: ask, wait for the answer
+ *                                  |             -> next hop, or the destination -> RELAY
+ *                                  \ the real site's certificate -> spider, nothing is asked
+ *
+ * A hop is asked for the next one's address, the last for the destination. Its handshake speaks
+ * through the layers of the hops before it. Without any it reads the socket's bytes in place, and
+ * what it leaves there is relayed; else it reads what the layers gave (hop_in), and the rest of
+ * that goes back to the layer that was just pushed, or to the client.
+ *
+ * After socks or http no layer is left of the hop: without TLS the leg is clear.
+ */
+#include "session/handshake.h"
+#include "session/preamble.h"
+#include "session/session_front.h"
+#include "session/steps.h"
+#include "session/worker.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/reason.h"
+#include "protocol/vless_layer.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define HOP_MS 16000 /* of one hello or answer; with several attempts less: cv_retry.connect_ms */
+#define HOP_IN_ENOUGH (96 * 1024)
+
+static const uint8_t reality_client_version[3] = {26, 7, 28}; /* REALITY 12.2: at least 26.3.27 */
+
+static void begin_hop(struct cv_session *session, const struct cv_outbound *hop);
+
+/* ---- the way ------------------------------------------------------------------------------ */
+
+static const struct cv_outbound *first_hop(const struct cv_session *session)
+{
+	const struct cv_outbound *hop = session->outbound;
+
+	while (hop->via)
+		hop = hop->via;
+	return hop;
+}
+
+/* NULL: behind the present one is the destination. */
+static const struct cv_outbound *next_hop(const struct cv_session *session)
+{
+	const struct cv_outbound *hop = session->outbound;
+
+	if (hop == session->handshake->hop)
+		return NULL;
+	while (hop->via != session->handshake->hop)
+		hop = hop->via;
+	return hop;
+}
+
+/* What the present hop is asked for. */
+static const struct cv_destination *asked_for(const struct cv_session *session)
+{
+	const struct cv_outbound *next = next_hop(session);
+
+	return next ? &next->server : &session->handshake->destination;
+}
+
+static void lost(struct cv_session *session, int reason)
+{
+	struct cv_handshake *handshake = session->handshake;
+	const bool is_final = reason == CV_UPSTREAM_CERTIFICATE ||
+			      reason == CV_UPSTREAM_CREDENTIALS;
+	const char *more = reason == CV_UPSTREAM_CERTIFICATE
+				   ? cv_tls_client_error_text(handshake->tls_client)
+				   : "";
+
+	cv_log(is_final ? CV_LOG_ERROR : CV_LOG_WARNING, "outbound=%s: %s (%s)%s%s",
+	       handshake->hop->tag, cv_reason_label(reason), cv_reason_text(reason),
+	       *more ? ": " : "", more);
+	if (reason == CV_UPSTREAM_REAL_CERTIFICATE)
+		cv_step_spider_begin(session);
+	else
+		cv_upstream_lost(session, reason);
+}
+
+/* ---- bytes of a handshake ----------------------------------------------------------------- */
+
+/* Where the present hop's handshake reads. */
+static struct cv_buffer *hop_input(struct cv_session *session)
+{
+	return session->upstream.stack ? &session->handshake->hop_in : &session->upstream.in;
+}
+
+/* -EAGAIN: nothing more just now; CV_LAYER_EOF; or a layer's reason. */
+static int fill_input(struct cv_session *session)
+{
+	struct cv_buffer *in = &session->handshake->hop_in;
+	int result = session->upstream.stack ? 0 : -EAGAIN;
+
+	while (result == 0 && cv_buffer_len(in) < HOP_IN_ENOUGH)
+		result = cv_leg_decode(&session->upstream, in);
+	return result;
+}
+
+static int say(struct cv_session *session, struct cv_buffer *output)
+{
+	const int error = cv_leg_encode(&session->upstream, cv_buffer_span(output));
+
+	cv_buffer_consume(output, cv_buffer_len(output));
+	return error;
+}
+
+/* Pushes a layer that has to see what is left of the hop's input. */
+static int push_layer(struct cv_session *session, struct cv_layer *layer)
+{
+	struct cv_buffer *rest = &session->handshake->hop_in;
+	int error = cv_leg_push_layer(&session->upstream, layer);
+
+	if (!error && cv_buffer_len(rest) > 0)
+		error = cv_leg_unread(&session->upstream, cv_buffer_span(rest));
+	cv_buffer_consume(rest, cv_buffer_len(rest));
+	return error;
+}
+
+static void wait_for_answer(struct cv_session *session, enum cv_session_state state)
+{
+	session->state = state;
+	cv_session_arm(session, cv_upstream_left_ms(session, HOP_MS));
+}
+
+/* ---- protocols ---------------------------------------------------------------------------- */
+
+/* A server that speaks first may have done so behind its proxy's answer. */
+static int pass_rest_to_client(struct cv_session *session)
+{
+	struct cv_buffer *rest = &session->handshake->hop_in;
+	const size_t rest_bytes = cv_buffer_len(rest);
+	const int error = rest_bytes ? cv_leg_encode(&session->client, cv_buffer_span(rest)) : 0;
+
+	session->user_moved_bytes[CV_DOWNLINK] += rest_bytes;
+	cv_buffer_consume(rest, rest_bytes);
+	return error;
+}
+
+static void hop_ready(struct cv_session *session)
+{
+	const struct cv_outbound *next = next_hop(session);
+	int error;
+
+	if (next) {
+		begin_hop(session, next);
+		return;
+	}
+	cv_upstream_found(session);
+	session->header_held = session->handshake->hop->protocol == CV_OUTBOUND_VLESS;
+	error = cv_front_accepted(session);
+	if (!error)
+		error = pass_rest_to_client(session);
+	if (error)
+		cv_session_close(session, error);
+	else
+		cv_session_relay(session);
+}
+
+static void ask_vless(struct cv_session *session)
+{
+	struct cv_handshake *handshake = session->handshake;
+	const struct cv_outbound *hop = handshake->hop;
+	struct cv_vless_request request = {
+		.flow = hop->vision ? CV_FLOW_VISION : CV_FLOW_NONE,
+		.command = CV_VLESS_TCP,
+		.destination = *asked_for(session),
+	};
+	int error;
+
+	memcpy(request.uuid, hop->uuid, CV_UUID_LEN);
+	error = push_layer(session, cv_vless_client_layer_new(&request, NULL));
+	if (error)
+		cv_session_close(session, error);
+	else
+		hop_ready(session);
+}
+
+static void ask_proxy(struct cv_session *session)
+{
+	struct cv_handshake *handshake = session->handshake;
+	const struct cv_outbound *hop = handshake->hop;
+	int error;
+
+	handshake->http_connect = (struct cv_http_connect){0};
+	if (hop->protocol == CV_OUTBOUND_SOCKS)
+		error = cv_socks5_client_start(&handshake->socks5_client, asked_for(session),
+					       hop->proxy_user, hop->proxy_password,
+					       &handshake->hop_out);
+	else
+		error = cv_http_connect_write(asked_for(session), hop->proxy_user,
+					      hop->proxy_password, hop->headers,
+					      &handshake->hop_out);
+	if (!error)
+		error = say(session, &handshake->hop_out);
+	if (error)
+		lost(session, error);
+	else
+		wait_for_answer(session, CV_SESSION_EXPECT_UPSTREAM_PROXY);
+}
+
+static void ask(struct cv_session *session)
+{
+	if (session->handshake->hop->protocol == CV_OUTBOUND_VLESS)
+		ask_vless(session);
+	else
+		ask_proxy(session);
+}
+
+static int read_answer(struct cv_session *session)
+{
+	struct cv_handshake *handshake = session->handshake;
+	struct cv_buffer *in = hop_input(session);
+	size_t used_bytes = 0;
+	int result, error;
+
+	if (cv_buffer_len(in) == 0)
+		return -EAGAIN;
+	if (handshake->hop->protocol == CV_OUTBOUND_SOCKS)
+		result = cv_socks5_client_read(&handshake->socks5_client, cv_buffer_span(in),
+					       &handshake->hop_out, &used_bytes);
+	else
+		result = cv_http_connect_read(&handshake->http_connect, cv_buffer_span(in),
+					      &used_bytes);
+	cv_buffer_consume(in, used_bytes);
+	error = say(session, &handshake->hop_out);
+	return error ? error : result;
+}
+
+/* ---- TLS ---------------------------------------------------------------------------------- */
+
+static int new_tls_client(struct cv_session *session)
+{
+	const struct cv_outbound *hop = session->handshake->hop;
+	struct cv_reality_client_config reality = {.mldsa_public = hop->mldsa_public};
+	struct cv_tls_client_config config = {
+		.server_name = hop->server_name,
+		.fingerprint = hop->fingerprint,
+		.alpn = (const char *const *)hop->alpn,
+		.trust = hop->trust,
+		.allow_insecure = hop->allow_insecure,
+	};
+
+	memcpy(reality.server_public, hop->reality_public, sizeof(reality.server_public));
+	memcpy(reality.short_id, hop->short_id, sizeof(reality.short_id));
+	memcpy(reality.version, reality_client_version, sizeof(reality.version));
+	if (hop->security == CV_SECURITY_REALITY)
+		config.reality = &reality;
+	session->handshake->tls_client = cv_tls_client_new(&config, cv_clock_wall_ms());
+	return session->handshake->tls_client ? 0 : CV_INTERNAL_CRYPTO;
+}
+
+static void begin_tls(struct cv_session *session)
+{
+	int error = new_tls_client(session);
+
+	if (!error)
+		error = say(session, cv_tls_client_output(session->handshake->tls_client));
+	if (error)
+		cv_upstream_lost(session, error);
+	else
+		wait_for_answer(session, CV_SESSION_EXPECT_UPSTREAM_HELLO);
+}
+
+static int read_hello(struct cv_session *session)
+{
+	struct cv_tls_client *client = session->handshake->tls_client;
+	struct cv_buffer *buffer = hop_input(session);
+	struct cv_span in = cv_buffer_span(buffer);
+	const size_t before = in.len_bytes;
+	const int result = before ? cv_tls_client_read(client, &in) : -EAGAIN;
+	const int error = say(session, cv_tls_client_output(client));
+
+	cv_buffer_consume(buffer, before - in.len_bytes);
+	return error ? error : result;
+}
+
+static void tls_ready(struct cv_session *session)
+{
+	struct cv_handshake *handshake = session->handshake;
+	const char *key_log = handshake->hop->key_log_path;
+	int error;
+
+	if (key_log && key_log[0])
+		cv_session_key_log(key_log, cv_tls_client_key_log(handshake->tls_client));
+	error = push_layer(session, cv_tls_client_take_layer(handshake->tls_client));
+	if (error)
+		cv_upstream_lost(session, error);
+	else
+		ask(session);
+}
+
+/* ---- hops --------------------------------------------------------------------------------- */
+
+static void begin_hop(struct cv_session *session, const struct cv_outbound *hop)
+{
+	struct cv_handshake *handshake = session->handshake;
+
+	handshake->hop = hop;
+	cv_tls_client_free(handshake->tls_client);
+	handshake->tls_client = NULL;
+	if (hop->security == CV_SECURITY_NONE)
+		ask(session);
+	else
+		begin_tls(session);
+}
+
+static void connected(void *owner, int fd, int reason)
+{
+	struct cv_session *session = owner;
+
+	session->handshake->connector = NULL;
+	if (fd < 0) {
+		lost(session, reason);
+	} else {
+		session->upstream.fd = fd;
+		begin_hop(session, session->handshake->hop);
+	}
+	cv_session_event(session, NULL, 0);
+}
+
+void cv_hops_dial(struct cv_session *session, uint32_t timeout_ms)
+{
+	const struct cv_outbound *hop = first_hop(session);
+
+	session->state = CV_SESSION_CONNECT_UPSTREAM;
+	session->handshake->hop = hop;
+	cv_session_connect_within(session, timeout_ms, &hop->server, NULL, hop->strategy,
+				  connected);
+}
+
+/* Why no answer came, or -EAGAIN: it may still. */
+static int end_of_answers(const struct cv_leg *upstream, int filled)
+{
+	if (filled < 0 && filled != -EAGAIN)
+		return filled;
+	if (upstream->facts & CV_LEG_RESET)
+		return CV_UPSTREAM_RESET;
+	if (filled == CV_LAYER_EOF || (upstream->facts & CV_LEG_FIN_RECEIVED))
+		return CV_UPSTREAM_CLOSED;
+	return -EAGAIN;
+}
+
+static bool waits(const struct cv_session *session)
+{
+	return session->state == CV_SESSION_EXPECT_UPSTREAM_HELLO ||
+	       session->state == CV_SESSION_EXPECT_UPSTREAM_PROXY;
+}
+
+void cv_step_hop(struct cv_session *session)
+{
+	int filled, result = 0;
+
+	while (waits(session) && result == 0) {
+		const bool is_tls = session->state == CV_SESSION_EXPECT_UPSTREAM_HELLO;
+
+		filled = fill_input(session);
+		result = is_tls ? read_hello(session) : read_answer(session);
+		if (result == -EAGAIN)
+			result = end_of_answers(&session->upstream, filled);
+		if (result == 0 && is_tls)
+			tls_ready(session);
+		else if (result == 0)
+			hop_ready(session);
+	}
+	if (result == -EAGAIN)
+		cv_leg_recv(&session->upstream);
+	else if (result)
+		lost(session, result);
+}
