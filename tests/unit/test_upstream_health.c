@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * test_upstream_health.c - hold-down: nobody for a while, then one, then everybody; waits; warnings.
+ * test_upstream_health.c - hold-down: nobody for a while, then one, then all; waits; warnings.
  */
 #include "policy/upstream_health.h"
 
