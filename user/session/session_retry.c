@@ -105,7 +105,7 @@ void cv_step_retry(struct cv_session *session)
 		attempt(session);
 		return;
 	}
-	session->outbound = session->worker->config->direct;
+	session->outbound = session->config->direct;
 	cv_step_freedom(session);
 }
 

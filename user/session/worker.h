@@ -51,7 +51,7 @@ struct cv_worker_counters { /* written by the worker, read by anyone */
 
 struct cv_worker {
 	unsigned index;
-	struct cv_config *config; /* of sessions to come */
+	struct cv_config *config; /* of sessions to come; a session has its own */
 	struct cv_resolver *resolver; /* borrowed, shared by the process */
 	struct cv_verifier *verifier; /* the same */
 	const struct cv_ktls_support *ktls; /* borrowed; NULL = records stay in user space */
