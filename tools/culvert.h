@@ -20,6 +20,7 @@ int cv_cmd_restart(int argc, char **argv);
 int cv_cmd_probe_kernel(int argc, char **argv);
 int cv_cmd_show(int argc, char **argv);
 int cv_cmd_kick(int argc, char **argv);
+int cv_cmd_user(int argc, char **argv);
 int cv_cmd_version(int argc, char **argv);
 
 #endif

@@ -377,3 +377,141 @@ def test_row_114_no_secret_in_the_log(net, tmp, internet):
                                 r"client=10\.77\.1\.2 inbound=socks-in reason=peer_credentials",
                                 line), line
         assert fail2ban_matches(tmp, daemon.log_path) == [rig.CLIENT_IP] * 3
+
+
+# ---- culvert user ------------------------------------------------------------------------------
+
+
+def culvert_user(*arguments, status=0, text=""):
+    done = subprocess.run([os.path.join(rig.build_dir(), "culvert"), "user", *arguments],
+                          input=text, capture_output=True, text=True, timeout=60)
+    assert done.returncode == status, "%s: %d\n%s%s" % (arguments, done.returncode, done.stdout,
+                                                        done.stderr)
+    return done.stdout if status == 0 else done.stderr
+
+
+def read_users(path):
+    with open(path) as file:
+        return {entry["username"]: entry for entry in json.load(file)["users"]}
+
+
+@pytest.fixture
+def users_path(tmp):
+    directory = os.path.join(tmp, "users-%s" % uuid.uuid4().hex[:8])
+    os.mkdir(directory)
+    return os.path.join(directory, "users.json")
+
+
+def test_row_068_add_list_show_remove(net, tmp, users_path):
+    place = ["--file", users_path, "--no-reload"]
+    made = json.loads(culvert_user("add", "alice", "--json", *place))
+    assert re.fullmatch("[0-9a-f]{32}", made["password"])
+    culvert_user("add", "bobby", "--email", "bob@example.com", "--type", "proxy", "--flow", "",
+                 "--password-stdin", *place, text="secret word\n")
+    assert uuid.UUID(made["uuid"]).version == 4
+    listed = json.loads(culvert_user("list", "--json", *place))["users"]
+    assert [entry["username"] for entry in listed] == ["alice", "bobby"]
+    for shown in (culvert_user("list", *place), culvert_user("list", "--json", *place),
+                  culvert_user("show", "alice", *place), culvert_user("show", "bobby", *place),
+                  culvert_user("show", "bob@example.com", "--json", *place)):
+        assert "alice" in shown or "bobby" in shown
+        for name, entry in read_users(users_path).items():
+            assert entry["uuid"] not in shown and entry["proxy_password"] not in shown, name
+    for what in ("enable", "disable"):
+        culvert_user(what, "alice", *place)
+        assert read_users(users_path)["alice"]["enabled"] is (what == "enable")
+    for proxy, stored in (("proxy-1", "proxy-1"), ("none", None)):
+        culvert_user("set-proxy", "alice", proxy, *place)
+        assert read_users(users_path)["alice"]["external_proxy_id"] == stored
+    before = read_users(users_path)["alice"]["proxy_password"]
+    fresh = json.loads(culvert_user("set-password", "alice", "--json", *place))["password"]
+    assert fresh != made["password"]
+    assert read_users(users_path)["alice"]["proxy_password"] != before
+    culvert_user("remove", "alice", *place)
+    assert "the last user is not removed" in culvert_user("remove", "bobby", *place, status=1)
+    assert list(read_users(users_path)) == ["bobby"]
+
+
+def test_row_068_what_is_refused_changes_nothing(net, tmp, users_path):
+    place = ["--file", users_path, "--no-reload"]
+    culvert_user("add", "alice", *place)
+    with open(users_path) as file:
+        before = file.read()
+    for arguments, finding in ((["add", "alice"], "is there already"),
+                               (["add", "Bad Name"], "expected a name like"),
+                               (["add", "bobby", "--type", "all"], "connection_type"),
+                               (["add", "bobby", "--flow", "x"], "flow: expected"),
+                               (["add", "bobby", "--email", "ALICE@vless.local"], "already"),
+                               (["remove", "nobody"], "no user is called so"),
+                               (["set-proxy", "alice", "a b"], "no id of a proxy")):
+        assert finding in culvert_user(*arguments, *place, status=1), arguments
+    assert "usage" in culvert_user("remove", *place, status=2)
+    with open(users_path) as file:
+        assert file.read() == before
+
+
+def test_row_068_parallel_adds(net, tmp, users_path):
+    """None is lost, whoever comes first; and the list is read in between at any time."""
+    culvert_user("add", "first", "--file", users_path, "--no-reload")
+    adding = [subprocess.Popen([os.path.join(rig.build_dir(), "culvert"), "user", "add",
+                                "user-%02d" % i, "--file", users_path, "--no-reload"],
+                               stdout=subprocess.DEVNULL) for i in range(24)]
+    while any(child.poll() is None for child in adding):
+        assert "first" in read_users(users_path)
+    assert all(child.wait() == 0 for child in adding)
+    found = read_users(users_path)
+    assert sorted(found) == sorted(["first"] + ["user-%02d" % i for i in range(24)])
+    assert len({entry["uuid"] for entry in found.values()}) == 25
+
+
+def test_row_068_the_daemon_takes_what_the_command_made(net, tmp, internet, users_path):
+    """By the configuration, which names the file; the password it printed opens the door."""
+    write_users(net, users_path, user("first"))
+    config = os.path.join(os.path.dirname(users_path), "culvert.json")
+    with open(config, "w") as file:
+        json.dump(config_of(socks_inbound("users.json")), file)
+    made = json.loads(culvert_user("add", "alice", "-c", config, "--json", "--no-reload"))
+    assert made["file"] == users_path
+    with rig.running(start(net, tmp, socks_inbound(users_path))):
+        assert log_in(net, "alice", made["password"]) == 0
+        assert log_in(net, "first", "") == 1
+
+
+def test_row_070_killed_at_any_instant(net, tmp, users_path):
+    place = ["--file", users_path, "--no-reload"]
+    write_users(net, users_path, user("first", colour="blue", proxies=[1, {"a": 2.50}]),
+                metadata={"version": 5, "note": "kept"})
+    culvert_user("add", "second", *place)
+    command = [os.path.join(rig.build_dir(), "culvert"), "user", "set-proxy", "second"]
+    for i in range(120):
+        child = subprocess.Popen(command + ["proxy-%d" % i] + place, stdout=subprocess.DEVNULL)
+        time.sleep(0.0002 * (i % 50))
+        child.kill()
+        child.wait()
+        found = read_users(users_path)
+        assert found["first"]["colour"] == "blue", i
+        assert oct(os.stat(users_path).st_mode & 0o777) == "0o600"
+    culvert_user("set-proxy", "second", "proxy-last", *place)
+    with open(users_path) as file:
+        found = json.load(file)
+    assert found["users"][1]["external_proxy_id"] == "proxy-last"
+    assert found["metadata"] == {"version": 5, "note": "kept"}
+    assert found["users"][0]["proxies"] == [1, {"a": 2.5}]
+    assert sorted(os.listdir(os.path.dirname(users_path))) == ["users.json", "users.json.lock"]
+
+
+def test_row_070_permissions_and_owner(net, tmp, users_path):
+    write_users(net, users_path, user("first"), mode=0o644)
+    os.chown(users_path, rig.NOBODY, rig.NOBODY)
+    culvert_user("disable", "first", "--file", users_path, "--no-reload")
+    status = os.stat(users_path)
+    assert (status.st_mode & 0o777, status.st_uid, status.st_gid) == (0o600, rig.NOBODY, rig.NOBODY)
+
+
+def test_row_070_a_damaged_or_commented_file_is_left_alone(net, tmp, users_path):
+    for text in ('{"users": [', '{"users": [] /* mine */}', '{"users": {}}', "[]"):
+        with open(users_path, "w") as file:
+            file.write(text)
+        culvert_user("add", "alice", "--file", users_path, "--no-reload", status=1)
+        with open(users_path) as file:
+            assert file.read() == text

@@ -62,6 +62,7 @@ struct cv_users_file {
 	bool strict_permissions; /* that others can read it is an error, no warning */
 	bool allow_plain;	 /* passwords that are no hashes */
 	bool uuid_as_password;	 /* of users who have none */
+	bool only_check;	 /* nobody will come in by it */
 };
 
 /* The fields of a struct @raw_ with a member users of type struct cv_users_file. */
@@ -76,6 +77,9 @@ struct cv_users_file {
 /** cv_load_users_file() - users.json, for an inbound that asks for @file->login; @node is the key
  * that names it. */
 void cv_load_users_file(struct cv_user_list *list, const struct cv_node *node,
+			const struct cv_users_file *file);
+/** cv_load_file_users() - The same of an open document. */
+void cv_load_file_users(struct cv_user_list *list, const struct cv_document *document,
 			const struct cv_users_file *file);
 
 /* streamSettings of either direction. */

@@ -325,6 +325,8 @@ static bool set_user_password(const struct cv_node *node, const struct raw_user 
 		return false;
 	if (!cv_password_is_plain(user->password))
 		return true;
+	if (file->only_check)
+		return true;
 	if (file->allow_plain)
 		cv_node_warning(&place, "user %.32s: the password is stored in clear", raw->name);
 	else
@@ -336,11 +338,12 @@ static bool set_user_password(const struct cv_node *node, const struct raw_user 
 }
 
 /* Who has an upstream of its own must not go out some other way. */
-static bool set_user_proxy(const struct cv_node *node, const struct raw_user *raw)
+static bool set_user_proxy(const struct cv_node *node, const struct raw_user *raw,
+			   const struct cv_users_file *file)
 {
 	const struct cv_node place = cv_node_member(node, "external_proxy_id");
 
-	if (!*raw->proxy_id)
+	if (!*raw->proxy_id || file->only_check)
 		return true;
 	cv_node_error(&place, CV_NOT_SUPPORTED ": this user would go out directly");
 	return false;
@@ -372,7 +375,7 @@ static bool add_file_user(struct cv_user_list *list, const struct cv_node *node,
 	set_user_short_id(node, raw->short_id, &user);
 	cv_load_limits(node, &raw->limits, &user.limits);
 	if (!cv_value_flow(&flow_node, raw->flow, &user.vision) ||
-	    !set_user_password(node, raw, file, &user) || !set_user_proxy(node, raw) ||
+	    !set_user_password(node, raw, file, &user) || !set_user_proxy(node, raw, file) ||
 	    !claim(list, &name_node, "name", raw->name, &user) ||
 	    !claim(list, &email_node, "email", user.email, &user) ||
 	    !set_user_uuid(list, node, raw, comes_here && is_vless, &user))
@@ -382,8 +385,8 @@ static bool add_file_user(struct cv_user_list *list, const struct cv_node *node,
 	return true;
 }
 
-static void load_file_users(struct cv_user_list *list, const struct cv_document *document,
-			    const struct cv_users_file *file)
+void cv_load_file_users(struct cv_user_list *list, const struct cv_document *document,
+			const struct cv_users_file *file)
 {
 	const struct cv_node root = cv_node_root(document);
 	const struct cv_node users = cv_node_member(&root, "users");
@@ -434,7 +437,7 @@ void cv_load_users_file(struct cv_user_list *list, const struct cv_node *node,
 	}
 	check_permissions(node, whole_path, file->strict_permissions);
 	if (cv_document_open(list->load, whole_path, text, len, &document) == 0) {
-		load_file_users(list, &document, file);
+		cv_load_file_users(list, &document, file);
 		cv_document_close(&document);
 	}
 	cv_cleanse(text, len);
