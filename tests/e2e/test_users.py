@@ -515,3 +515,51 @@ def test_row_070_a_damaged_or_commented_file_is_left_alone(net, tmp, users_path)
         culvert_user("add", "alice", "--file", users_path, "--no-reload", status=1)
         with open(users_path) as file:
             assert file.read() == text
+
+
+# ---- changes while the daemon runs -------------------------------------------------------------
+
+
+def test_row_068_changes_take_effect_at_once(net, tmp, internet, users_path):
+    """Added: in at once. Another password, disabled, removed: out at once, with what was open."""
+    write_users(net, users_path, user("first"))
+    daemon = start(net, tmp, socks_inbound(users_path), loginFailures=0)
+    with rig.running(daemon):
+        def change(*arguments, **more):
+            made = json.loads(culvert_user(*arguments, "-c", daemon.config_path, "--json", **more))
+            assert made["reloaded"] == "yes", made
+            return made
+
+        def open_session(password):
+            connection = rig.tcp(net.client, rig.SERVER_IP, PORT)
+            assert rig.socks_handshake(connection, rig.INTERNET_IP, 80, ("alice", password)) == 0
+            return connection
+
+        password = change("add", "alice")["password"]
+        stays = open_session(password)
+        fresh = change("set-password", "alice")["password"]
+        assert log_in(net, "alice", password) == 1
+        assert log_in(net, "alice", fresh) == 0
+        stays.sendall(b"HEAD / HTTP/1.0\r\n\r\n")  # the session itself goes on
+        assert rig.read_all(stays)[0].startswith(b"HTTP/1.1 200")
+        for what, back in (("disable", "enable"), ("remove", None)):
+            ends = open_session(fresh)
+            change(what, "alice")
+            assert rig.read_all(ends, 3) == (b"", "rst"), what
+            assert log_in(net, "alice", fresh) == 1
+            if back:
+                change(back, "alice")
+                assert log_in(net, "alice", fresh) == 0
+
+
+def test_row_068_parallel_changes_of_a_running_daemon(net, tmp, internet, users_path):
+    write_users(net, users_path, user("first"))
+    daemon = start(net, tmp, socks_inbound(users_path), loginFailures=0)
+    with rig.running(daemon):
+        adding = [subprocess.Popen([os.path.join(rig.build_dir(), "culvert"), "user", "add",
+                                    "user-%d" % i, "-c", daemon.config_path, "--json"],
+                                   stdout=subprocess.PIPE, text=True) for i in range(8)]
+        for i, child in enumerate(adding):
+            made = json.loads(child.communicate(timeout=60)[0])
+            assert child.returncode == 0 and made["reloaded"] == "yes"
+            assert log_in(net, "user-%d" % i, made["password"]) == 0

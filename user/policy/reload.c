@@ -78,6 +78,9 @@ static const char *changed_setting(const struct cv_daemon_settings *now,
 		{"pinDirectory", same_text(now->pin_directory, next->pin_directory)},
 		{"steer", now->steer == next->steer},
 		{"ktls", now->ktls == next->ktls},
+		{"loginFailures", now->ban.failures == next->ban.failures},
+		{"loginFailureSeconds", now->ban.window_s == next->ban.window_s},
+		{"loginBanSeconds", now->ban.ban_s == next->ban.ban_s},
 	};
 
 	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
