@@ -120,6 +120,18 @@ static const struct cv_column sni_columns[] = {
 	{"DROPPED SEGMENTS", cv_text_cell, "kernel_dropped_segments"},
 };
 
+static const struct cv_column backend_columns[] = {
+	{"BACKEND", cv_text_cell, "backend"},
+	{"ADDRESS", cv_text_cell, "address"},
+	{"STATE", cv_text_cell, "state"},
+	{"WHEN DOWN", cv_text_cell, "when_down"},
+	{"SESSIONS NOW", cv_text_cell, "sessions"},
+	{"EVER", cv_text_cell, "sessions_total"},
+	{"FAILED DIALS", cv_text_cell, "failed_dials"},
+	{"CHECKS", cv_text_cell, "checks"},
+	{"FAILED", cv_text_cell, "failed_checks"},
+};
+
 static const struct cv_column worker_columns[] = {
 	{"WORKER", cv_text_cell, "worker"},
 	{"ACCEPTED", cv_text_cell, "accepted"},
@@ -147,6 +159,7 @@ static const struct cv_topic topics[] = {
 	{"users", "users", TABLE(user_columns), true},
 	{"engines", "engines", TABLE(engine_columns), false},
 	{"sni", "classes", TABLE(sni_columns), false},
+	{"backends", "backends", TABLE(backend_columns), false},
 	{"kernel", "kernel", NULL, 0, false},
 	{"workers", "workers", TABLE(worker_columns), false},
 	{"reasons", "reasons", TABLE(reason_columns), false},

@@ -19,7 +19,7 @@ import reality_client
 import rig
 from test_vision import address, arguments
 
-TOPICS = ("sessions", "users", "engines", "sni", "kernel", "workers", "reasons")
+TOPICS = ("sessions", "users", "engines", "sni", "backends", "kernel", "workers", "reasons")
 
 
 def show(daemon, *words, status=0):

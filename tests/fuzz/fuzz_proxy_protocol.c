@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
  * fuzz_proxy_protocol.c - headers for socket addresses out of the input are read back by a reader
- * of their own and must name the same two ends.
+ * of their own, and by ours, and must name the same two ends. Reading is fuzz_proxy_header's.
  */
 #include "wire/proxy_protocol.h"
 
@@ -116,6 +116,22 @@ static void check_v2(struct cv_span header, bool known, const struct end ends[2]
 	}
 }
 
+static void check_read(struct cv_span header, bool known, const struct end ends[2])
+{
+	struct cv_sockaddr read[2];
+	size_t used = 0;
+
+	check(cv_proxy_protocol_read(header, &used, &read[0], &read[1]) == 0);
+	check(used == header.len_bytes);
+	for (unsigned int at = 0; at < 2; at++) {
+		struct end end;
+
+		check((read[at].len_bytes != 0) == known);
+		check(!known || (end_of(&read[at], &end) && end.port == ends[at].port &&
+				 memcmp(end.ip, ends[at].ip, 16) == 0));
+	}
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct cv_span input = cv_span_of(data, size);
@@ -129,6 +145,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 		cv_buffer_init(&out, 256);
 		check(cv_proxy_protocol_write(version, &source, &destination, &out) == 0);
+		check_read(cv_buffer_span(&out), known, ends);
 		if (version == 1)
 			check_v1(cv_buffer_span(&out), known, ends);
 		else

@@ -182,8 +182,8 @@ static const struct {
 	 "streamSettings.security: expected one of none, tls, reality, found \"rot13\""},
 	{true,
 	 "{" VLESS ", " SETTINGS
-	 ", \"streamSettings\": {\"rawSettings\": {\"acceptProxyProtocol\": true}}}",
-	 "streamSettings.rawSettings.acceptProxyProtocol: not supported"},
+	 ", \"streamSettings\": {\"rawSettings\": {\"acceptProxyProtocol\": 1}}}",
+	 "streamSettings.rawSettings.acceptProxyProtocol: expected true or false"},
 	{true,
 	 "{" VLESS ", " SETTINGS
 	 ", \"streamSettings\": {\"rawSettings\": {\"header\": {\"type\": \"http\"}}}}",

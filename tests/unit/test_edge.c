@@ -120,6 +120,7 @@ static void test_twice(void **state)
 	"\"privateKey\":\"AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI\"" more "}}}"
 #define TARGETS ",\"targets\":[{\"target\":\"b.test:443\",\"serverNames\":[\"b.test\"]}]"
 #define SOCKS "{\"tag\":\"s\",\"listen\":\"127.0.0.1\",\"port\":1080,\"protocol\":\"socks\"}"
+#define FRONT "{\"tag\":\"front\",\"listen\":\"127.0.0.1\",\"port\":44,\"protocol\":\"edge\"}"
 #define CONFIG(inbounds, edge) \
 	"{\"inbounds\":[" inbounds "],\"outbounds\":[{\"protocol\":\"freedom\"}]" edge "}"
 #define EDGE(text) ",\"edge\":{" text "}"
@@ -206,6 +207,74 @@ static void test_inbound_tag(void **state)
 	cv_config_free(config);
 }
 
+static void test_places(void **state)
+{
+	struct cv_config *config = config_good(CONFIG(
+		FRONT "," REALITY("r", TARGETS),
+		EDGE("\"target\":\"127.0.0.1:81\",\"noName\":\"raw80\",\"silence\":\"drop\","
+		     "\"unknownName\":{\"backend\":\"two\"},"
+		     "\"backends\":[{\"name\":\"one\",\"address\":\"/run/one\",\"xver\":2,"
+		     "\"whenDown\":{\"backend\":\"two\"}},"
+		     "{\"name\":\"two\",\"address\":\"127.0.0.1:2\",\"check\":true}],"
+		     "\"routes\":[{\"to\":{\"inboundTag\":\"r\"}},"
+		     "{\"names\":\"x\",\"to\":{\"backend\":\"one\"},\"class\":\"c\"},"
+		     "{\"names\":\"y\",\"to\":{\"backend\":\"two\"},\"class\":\"c\"},"
+		     "{\"names\":\"z\",\"to\":{\"backend\":\"127.0.0.1:3\",\"xver\":1}}]")));
+	const struct cv_edge *edge = config->inbounds[0].edge;
+	const struct cv_backend *one = cv_edge_match(edge, "x")->place.backend;
+	const struct cv_backend *two = edge->unknown.backend;
+	struct cv_edge_place place;
+
+	(void)state;
+	assert_true(edge->leads);
+	assert_false(config->inbounds[1].edge->is_routed); /* it is behind */
+	assert_int_equal(cv_edge_match(edge, "B.TEST")->place.kind, CV_EDGE_INBOUND);
+	assert_int_equal(cv_edge_match(edge, "a.test")->place.inbound, 1);
+	assert_string_equal(edge->target->address_text, "127.0.0.1:81");
+	assert_string_equal(edge->no_name.backend->address_text, "127.0.0.1:80");
+	assert_int_equal(edge->no_tls.kind, CV_EDGE_PASS);
+	assert_int_equal(edge->silence.kind, CV_EDGE_DROP);
+	assert_string_equal(one->name, "one");
+	assert_int_equal(one->xver, 2);
+	assert_true(one->unix_address.len_bytes > 0);
+	assert_ptr_equal(one->when_down.backend, two);
+	assert_int_equal(two->interval_ms, 10000);
+	assert_true(two->fall == 3 && two->rise == 2 && two->is_checked && !one->is_checked);
+	assert_int_equal(cv_edge_match(edge, "z")->place.backend->xver, 1);
+	/* of a class that leads to two places the name must tell */
+	assert_false(cv_edge_class_place(edge, class_of(edge, "x"), &place));
+	assert_true(cv_edge_class_place(edge, class_of(edge, "z"), &place));
+	assert_ptr_equal(place.backend, cv_edge_match(edge, "z")->place.backend);
+	cv_config_free(config);
+}
+
+static void test_backend_health(void **state)
+{
+	struct cv_backend *backend = cv_backend_new();
+
+	(void)state;
+	assert_non_null(backend);
+	backend->fall = 3;
+	backend->rise = 2;
+	for (int round = 0; round < 2; round++) {
+		assert_false(cv_backend_note(backend, false));
+		assert_false(cv_backend_note(backend, false));
+		assert_false(cv_backend_note(backend, true)); /* not in a row */
+		assert_false(cv_backend_note(backend, false));
+		assert_false(cv_backend_note(backend, false));
+		assert_false(backend->is_down);
+		assert_true(cv_backend_note(backend, false));
+		assert_true(backend->is_down);
+		assert_false(cv_backend_note(backend, true));
+		assert_false(cv_backend_note(backend, false));
+		assert_false(cv_backend_note(backend, true));
+		assert_true(cv_backend_note(backend, true));
+		assert_false(backend->is_down);
+	}
+	assert_int_equal(backend->checks, 20);
+	cv_backend_free(backend);
+}
+
 static void test_findings(void **state)
 {
 	static const struct {
@@ -213,16 +282,39 @@ static void test_findings(void **state)
 	} errors[] = {
 		{CONFIG(REALITY("r", ""), EDGE("\"inboundTag\":\"q\"")), "no inbound is called"},
 		{CONFIG(SOCKS, EDGE("\"inboundTag\":\"s\"")), "has neither REALITY nor TLS"},
-		{CONFIG(REALITY("r", ""), EDGE("\"notTls\":\"raw80\"")), "not supported"},
-		{CONFIG(REALITY("r", ""), EDGE("\"noName\":\"drop\"")), "not supported"},
-		{CONFIG(REALITY("r", ""), EDGE("\"silence\":\"drop\"")), "not supported"},
+		{CONFIG(REALITY("r", ""), EDGE("\"notTls\":\"terminate\"")),
+		 "needs edge.terminateTag"},
+		{CONFIG(REALITY("r", ""),
+			EDGE("\"terminateTag\":\"r\",\"notTls\":\"terminate\"")),
+		 "inbound \"r\" has no TLS of its own"},
+		{CONFIG(REALITY("r", ""), EDGE("\"noName\":\"vanish\"")),
+		 "expected one of pass, target, dest, drop, raw80, terminate"},
+		{CONFIG(REALITY("r", ""), EDGE("\"silence\":{}")),
+		 "expected either \"inboundTag\" or \"backend\""},
+		{CONFIG(REALITY("r", ""), EDGE("\"silence\":{\"backend\":\"nowhere\"}")),
+		 "host:port, a port, or a unix socket"},
+		{CONFIG(REALITY("r", ""), EDGE("\"silence\":{\"inboundTag\":\"q\"}")),
+		 "no inbound is called \"q\""},
+		{CONFIG(FRONT, EDGE("\"silence\":{\"inboundTag\":\"front\"}")),
+		 "inbound \"front\" only routes"},
+		{CONFIG(FRONT, EDGE("\"silence\":\"drop\"")),
+		 "edge.target: required, but missing: inbound \"front\" serves nothing itself"},
+		{CONFIG(FRONT, ""), "required by inbound \"front\", but missing"},
+		{CONFIG(FRONT, EDGE("\"target\":\"t:1\",\"backends\":["
+				    "{\"name\":\"b\",\"address\":\"x:1\"},"
+				    "{\"name\":\"b\",\"address\":\"x:2\"}]")),
+		 "another backend has this name"},
+		{CONFIG(FRONT, EDGE("\"target\":\"t:1\",\"backends\":["
+				    "{\"name\":\"b\",\"address\":\"x:1\",\"check\":"
+				    "{\"interval\":0}}]")),
+		 "a number of seconds from 1 to 3600"},
 		{CONFIG(REALITY("r", ""), EDGE("\"routes\":[{\"names\":\"x\"}]")),
 		 "required, but missing"},
 		{CONFIG(REALITY("r", ""), EDGE("\"routes\":[{\"to\":\"drop\"}]")),
 		 "required, but missing"},
 		{CONFIG(REALITY("r", ""),
 			EDGE("\"routes\":[{\"names\":\"x\",\"to\":{\"inbound\":\"r\"}}]")),
-		 "inbounds, targets and backends are not supported"},
+		 "expected either \"inboundTag\" or \"backend\""},
 		{CONFIG(REALITY("r", ""), EDGE("\"routes\":[{\"names\":\"x.*\",\"to\":\"drop\"}]")),
 		 "a server name like"},
 		{CONFIG(REALITY("r", ""),
@@ -252,6 +344,7 @@ int main(void)
 		cmocka_unit_test(test_no_edge),        cmocka_unit_test(test_targets_only),
 		cmocka_unit_test(test_routes),         cmocka_unit_test(test_inbound_tag),
 		cmocka_unit_test(test_capital_target), cmocka_unit_test(test_findings),
+		cmocka_unit_test(test_places),         cmocka_unit_test(test_backend_health),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -78,6 +78,9 @@ struct cv_config *cv_config_free(struct cv_config *config)
 	for (size_t i = 0; i < config->sni_class_count; i++)
 		free(config->sni_classes[i]);
 	free(config->sni_classes);
+	for (size_t i = 0; i < config->backend_count; i++)
+		cv_backend_free(config->backends[i]);
+	free(config->backends);
 	free(config->inbounds);
 	free(config->outbounds);
 	free(config->trust_stores);

@@ -87,6 +87,7 @@ struct cv_stream {
 	enum cv_security security;
 	int strategy; /* sockopt.domainStrategy, of cv_strategy_words */
 	const char *dialer_proxy; /* "" = none */
+	bool accepts_proxy;
 	struct cv_node tls, reality;
 };
 

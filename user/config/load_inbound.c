@@ -20,6 +20,7 @@ static const struct cv_word protocols[] = {
 	{"vless", CV_INBOUND_VLESS},
 	{"socks", CV_INBOUND_SOCKS},
 	{"mixed", CV_INBOUND_SOCKS},
+	{"edge", CV_INBOUND_EDGE}, /* our own: routes by name, serves nothing itself */
 	{"http", CV_WORD_UNSUPPORTED},
 	{"dokodemo-door", CV_WORD_UNSUPPORTED},
 	{"tunnel", CV_WORD_UNSUPPORTED},
@@ -356,7 +357,12 @@ static void load_by_protocol(const struct cv_node *node, const struct raw_inboun
 	struct cv_user_list users = cv_user_list_of(load);
 	bool is_open = false;
 
-	if (raw->protocol == CV_INBOUND_VLESS) {
+	if (raw->protocol == CV_INBOUND_EDGE) {
+		is_open = true;
+		if (stream->security != CV_SECURITY_NONE)
+			cv_node_error(node, "the edge reads names and decrypts nothing: expected "
+					    "no security");
+	} else if (raw->protocol == CV_INBOUND_VLESS) {
 		load_vless(&raw->settings, &users, inbound);
 		load_security(stream, &users, inbound);
 		warn_plain_vless(node, &users, inbound);
@@ -379,7 +385,8 @@ static void load_by_protocol(const struct cv_node *node, const struct raw_inboun
 static void load_inbound(const struct cv_node *node, struct cv_inbound *inbound)
 {
 	static const char *const default_tags[] = {
-		[CV_INBOUND_VLESS] = "vless-in", [CV_INBOUND_SOCKS] = "socks-in"};
+		[CV_INBOUND_VLESS] = "vless-in", [CV_INBOUND_SOCKS] = "socks-in",
+		[CV_INBOUND_EDGE] = "edge-in"};
 	const struct cv_node listen_node = cv_node_member(node, "listen");
 	const struct cv_node protocol = cv_node_member(node, "protocol");
 	struct raw_inbound raw;
@@ -393,9 +400,10 @@ static void load_inbound(const struct cv_node *node, struct cv_inbound *inbound)
 		cv_load_strdup(cv_node_load(node), *raw.tag ? raw.tag : default_tags[raw.protocol]);
 	if (raw.listen[0] == '/' || raw.listen[0] == '@')
 		listen_unix(&listen_node, raw.listen, inbound);
-	else
+	else if (strcasecmp(raw.listen, "none") != 0) /* else only the edge leads here */
 		listen_ip(node, &raw, inbound);
 	cv_load_stream(&raw.stream, true, &stream);
+	inbound->accepts_proxy = stream.accepts_proxy;
 	if (!cv_schema_has_word(protocols, &protocol))
 		return; /* its settings would only confuse */
 	if (strcasecmp(json_object_get_string(protocol.json), "mixed") == 0)

@@ -73,11 +73,12 @@ static const struct cv_field stream_fields[] = {
 };
 
 struct raw_raw {
+	bool accepts_proxy;
 	struct cv_node header;
 };
 
 static const struct cv_field raw_fields[] = {
-	{"acceptProxyProtocol", .type = CV_FIELD_REFUSED},
+	{"acceptProxyProtocol", .type = CV_FIELD_BOOL, CV_FIELD(struct raw_raw, accepts_proxy)},
 	{"header", .type = CV_FIELD_OBJECT, CV_FIELD(struct raw_raw, header)},
 	{.type = CV_FIELD_END},
 };
@@ -92,12 +93,14 @@ static const struct cv_field header_fields[] = {
 struct raw_sockopt {
 	int strategy;
 	const char *dialer_proxy;
+	bool accepts_proxy;
 };
 
 static const struct cv_field sockopt_fields[] = {
 	{"domainStrategy", .type = CV_FIELD_WORD, .words = cv_strategy_words, .text = "AsIs",
 	 CV_FIELD(struct raw_sockopt, strategy)},
-	{"acceptProxyProtocol", .type = CV_FIELD_REFUSED},
+	{"acceptProxyProtocol", .type = CV_FIELD_BOOL,
+	 CV_FIELD(struct raw_sockopt, accepts_proxy)},
 	{"mark", .type = CV_FIELD_REFUSED, .why = "routes by mark would not be taken"},
 	{"interface", .type = CV_FIELD_REFUSED},
 	{"tproxy", .type = CV_FIELD_REFUSED, .text = "off"},
@@ -133,10 +136,13 @@ void cv_load_stream(const struct cv_node *node, bool is_inbound, struct cv_strea
 	cv_schema_read(sockopt_fields, &raw.sockopt, &sockopt);
 	if (is_inbound && !(sockopt.strategy & CV_STRATEGY_AS_IS))
 		cv_node_warning(&raw.sockopt, "domainStrategy has no meaning for an inbound");
+	if (!is_inbound && (raw_settings.accepts_proxy || sockopt.accepts_proxy))
+		cv_node_warning(node, "acceptProxyProtocol has no meaning for an outbound");
 	*ret_stream = (struct cv_stream){
 		.security = (enum cv_security)raw.security,
 		.strategy = sockopt.strategy,
 		.dialer_proxy = sockopt.dialer_proxy,
+		.accepts_proxy = raw_settings.accepts_proxy || sockopt.accepts_proxy,
 		.tls = raw.tls,
 		.reality = raw.reality,
 	};

@@ -20,6 +20,7 @@ static const struct command {
 	{"users", NONE, cv_show_users},
 	{"engines", NONE, cv_show_engines},
 	{"sni", NONE, cv_show_sni},
+	{"backends", NONE, cv_show_backends},
 	{"kernel", NONE, cv_show_kernel},
 	{"workers", NONE, cv_show_workers},
 	{"reasons", NONE, cv_show_reasons},

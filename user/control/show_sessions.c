@@ -6,6 +6,7 @@
  */
 #include "control/command.h"
 #include "session/handover.h"
+#include "session/preamble.h"
 #include "session/session.h"
 
 #include <inttypes.h>
@@ -71,18 +72,14 @@ static bool fill_row(struct row *row, struct cv_session *session)
 		.state = cv_session_state_name(session),
 		.inbound = session->inbound->tag,
 		.user = cv_session_user_name(session),
-		.outbound = session->is_fallback ? "fallback"
-			    : session->outbound	 ? session->outbound->tag
-						 : "",
+		.outbound = cv_session_outbound_name(session),
 		.sni_class = session->sni_class ? cv_show_class(session->config,
 								session->sni_class)
 						: "",
-		.client.len_bytes = sizeof(row->client.un),
 		.age_ms = now_ms - session->started_ms,
 		.idle_ms = now_ms - cv_session_idle_since_ms(session),
 	};
-	if (session->client.fd < 0 ||
-	    getpeername(session->client.fd, &row->client.any, &row->client.len_bytes) != 0)
+	if (!cv_session_client_address(session, &row->client))
 		row->client.len_bytes = 0;
 	fill_direction(row, session, CV_UPLINK);
 	fill_direction(row, session, CV_DOWNLINK);

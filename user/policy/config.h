@@ -11,6 +11,7 @@
 
 #include "base/address.h"
 #include "base/log.h"
+#include "policy/backend.h"
 #include "policy/ban.h"
 #include "policy/edge.h"
 #include "policy/router.h"
@@ -27,7 +28,7 @@ struct cv_tls_server_context;
 struct cv_trust_store;
 
 enum cv_security { CV_SECURITY_NONE, CV_SECURITY_TLS, CV_SECURITY_REALITY };
-enum cv_inbound_protocol { CV_INBOUND_VLESS, CV_INBOUND_SOCKS };
+enum cv_inbound_protocol { CV_INBOUND_VLESS, CV_INBOUND_SOCKS, CV_INBOUND_EDGE };
 enum cv_outbound_protocol {
 	CV_OUTBOUND_FREEDOM,
 	CV_OUTBOUND_BLACKHOLE,
@@ -87,6 +88,7 @@ struct cv_inbound {
 	struct cv_tls_server_context *tls;
 	struct cv_edge *edge; /* what names in hellos decide; NULL = nothing */
 	uint32_t level;
+	bool accepts_proxy; /* a PROXY header comes first, and says who the client is */
 };
 
 struct cv_outbound {
@@ -170,6 +172,8 @@ struct cv_config {
 	struct cv_usage_table *usages; /* of all inbounds' users; shared with later ones */
 	char **sni_classes; /* what people call class CV_SNI_CLASS_FIRST + i */
 	size_t sni_class_count;
+	struct cv_backend **backends; /* of the edge */
+	size_t backend_count;
 	struct cv_level levels[CV_LEVELS];
 	struct cv_daemon_settings daemon;
 	struct cv_ed25519 *certificate_key;   /* one per process, REALITY 6.6 */

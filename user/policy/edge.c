@@ -26,6 +26,7 @@ struct cv_edge *cv_edge_free(struct cv_edge *edge)
 	for (size_t i = 0; i < edge->name_count; i++)
 		free(edge->names[i].text);
 	free(edge->names);
+	free(edge->classes);
 	free(edge);
 	return NULL;
 }
@@ -63,7 +64,8 @@ static int grow(struct cv_edge *edge)
 	return 0;
 }
 
-int cv_edge_add(struct cv_edge *edge, const char *text, uint32_t class, enum cv_sni_action action)
+static int add(struct cv_edge *edge, const char *text, uint32_t class, enum cv_sni_action action,
+	       const struct cv_edge_place *place)
 {
 	char *copy = strdup(text);
 
@@ -72,9 +74,25 @@ int cv_edge_add(struct cv_edge *edge, const char *text, uint32_t class, enum cv_
 		return CV_INTERNAL_MEMORY;
 	}
 	lower(copy);
-	edge->names[edge->name_count++] = (struct cv_edge_name){copy, class, action};
+	edge->names[edge->name_count++] = (struct cv_edge_name){copy, class, action, *place};
 	edge->drops |= action == CV_SNI_DROP;
 	return 0;
+}
+
+int cv_edge_add(struct cv_edge *edge, const char *text, uint32_t class, enum cv_sni_action action)
+{
+	const struct cv_edge_place place = {
+		.kind = action == CV_SNI_DROP ? CV_EDGE_DROP : CV_EDGE_PASS};
+
+	return add(edge, text, class, action, &place);
+}
+
+int cv_edge_add_place(struct cv_edge *edge, const char *text, uint32_t class,
+		      const struct cv_edge_place *place)
+{
+	edge->leads |= place->kind == CV_EDGE_INBOUND || place->kind == CV_EDGE_BACKEND;
+	return add(edge, text, class, place->kind == CV_EDGE_DROP ? CV_SNI_DROP : CV_SNI_PASS,
+		   place);
 }
 
 static int compare(const void *left, const void *right)
@@ -89,6 +107,35 @@ static bool is_target(const struct cv_edge *edge, const struct cv_edge_name *nam
 	return name->class == CV_SNI_CLASS_UNDECIDED ||
 	       (name->class >= edge->first_target &&
 		name->class - edge->first_target < edge->target_count);
+}
+
+/* Without memory for it user space takes the name each time. */
+static void gather_classes(struct cv_edge *edge)
+{
+	free(edge->classes);
+	edge->classes = calloc(CV_CLASSIFY_CLASSES, sizeof(*edge->classes));
+	for (size_t i = 0; edge->classes && i < edge->name_count; i++) {
+		const struct cv_edge_name *name = &edge->names[i];
+		struct cv_edge_class *class;
+
+		if (name->class >= CV_CLASSIFY_CLASSES || name->action == CV_SNI_DROP)
+			continue;
+		class = &edge->classes[name->class];
+		class->is_mixed |=
+			class->is_known && !cv_edge_place_equal(&class->place, &name->place);
+		class->is_known = true;
+		class->place = name->place;
+	}
+}
+
+bool cv_edge_class_place(const struct cv_edge *edge, uint32_t class,
+			 struct cv_edge_place *ret_place)
+{
+	if (!edge->classes || class >= CV_CLASSIFY_CLASSES || !edge->classes[class].is_known ||
+	    edge->classes[class].is_mixed)
+		return false;
+	*ret_place = edge->classes[class].place;
+	return true;
 }
 
 const char *cv_edge_seal(struct cv_edge *edge)
@@ -112,6 +159,7 @@ const char *cv_edge_seal(struct cv_edge *edge)
 		free(edge->names[i].text);
 	}
 	edge->name_count = kept + 1;
+	gather_classes(edge);
 	return NULL;
 }
 

@@ -45,9 +45,8 @@ static void flow_ended(struct cv_flow *flow, int result)
 			cv_ktls_note_truncation(session, direction);
 	} else if (cv_reason_index(result) >= 0) {
 		session->flow_reason = result;
-		session->flow_failed = flow->failed_side == CV_FLOW_SOURCE
-					       ? cv_session_source(session, direction)
-					       : cv_session_sink(session, direction);
+		session->flow_failed_client =
+			(flow->failed_side == CV_FLOW_SOURCE) == (direction == CV_UPLINK);
 	} else if (result < 0 && result != -ECANCELED && flow->failed_side == CV_FLOW_SOURCE) {
 		cv_session_source(session, direction)->facts |= CV_LEG_RESET;
 	} else if (result < 0 && result != -ECANCELED) {

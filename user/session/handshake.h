@@ -25,6 +25,8 @@ struct cv_handshake {
 	struct cv_hello_assembler assembler; /* only to read a name before anybody else does */
 	bool assembler_used;
 	size_t chosen_target; /* of a REALITY inbound's, by the name in the hello */
+	struct cv_edge_place place; /* where the edge leads */
+	unsigned backend_dials;
 	struct cv_tls_server *tls_server;
 	char server_name[256]; /* of the outer TLS, for fallbacks */
 	char alpn[32];

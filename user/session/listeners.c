@@ -133,7 +133,7 @@ static int classify_listener(const struct cv_listeners *listeners, const struct 
 
 	if (address->any.sa_family == AF_UNIX)
 		return 0;
-	if (!edge || !listeners->classify) {
+	if (!edge || !listeners->classify || inbound->accepts_proxy) {
 		(void)setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof(unused));
 		return 0;
 	}

@@ -15,15 +15,28 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+bool cv_session_client_address(const struct cv_session *session, struct cv_sockaddr *ret_address)
+{
+	*ret_address = (struct cv_sockaddr){.len_bytes = sizeof(ret_address->un)};
+	if (session->proxied)
+		*ret_address = session->proxied->source;
+	else if (session->client.fd < 0 ||
+		 getpeername(session->client.fd, &ret_address->any, &ret_address->len_bytes) < 0)
+		return false;
+	return true;
+}
+
 int cv_session_proxy_header(struct cv_session *session, int version)
 {
-	struct cv_sockaddr source = {.len_bytes = sizeof(source.un)};
-	struct cv_sockaddr destination = {.len_bytes = sizeof(destination.un)};
+	struct cv_sockaddr source, destination = {.len_bytes = sizeof(destination.un)};
 
 	if (version == 0)
 		return 0;
-	if (getpeername(session->client.fd, &source.any, &source.len_bytes) < 0 ||
-	    getsockname(session->client.fd, &destination.any, &destination.len_bytes) < 0)
+	if (!cv_session_client_address(session, &source))
+		return CV_PEER_RESET;
+	if (session->proxied)
+		destination = session->proxied->destination;
+	else if (getsockname(session->client.fd, &destination.any, &destination.len_bytes) < 0)
 		return CV_PEER_RESET;
 	return cv_proxy_protocol_write(version, &source, &destination, &session->upstream.out);
 }

@@ -261,7 +261,8 @@ void cv_step_relay(struct cv_session *session)
 		return;
 	}
 	if (session->flow_reason) {
-		fail(session, session->flow_failed, session->flow_reason);
+		fail(session, session->flow_failed_client ? &session->client : &session->upstream,
+		     session->flow_reason);
 		return;
 	}
 	run_direction(session, CV_UPLINK);

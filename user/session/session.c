@@ -38,6 +38,7 @@
 #define DRAIN_POLL_MS 5
 
 static const char *const state_names[] = {
+	[CV_SESSION_EXPECT_PROXY] = "expect-proxy",
 	[CV_SESSION_EXPECT_SNI] = "expect-sni",
 	[CV_SESSION_CONNECT_TARGET] = "connect-target",
 	[CV_SESSION_EXPECT_HELLO] = "expect-hello",
@@ -68,6 +69,15 @@ const char *cv_session_user_name(const struct cv_session *session)
 	if (!session->user)
 		return "";
 	return session->user->email[0] ? session->user->email : session->user->name;
+}
+
+const char *cv_session_outbound_name(const struct cv_session *session)
+{
+	if (session->is_fallback)
+		return "fallback";
+	if (session->backend)
+		return session->backend->name;
+	return session->outbound ? session->outbound->tag : "";
 }
 
 const struct cv_level *cv_session_level(const struct cv_session *session)
@@ -169,17 +179,18 @@ static bool session_is_quiet(const struct cv_session *session)
 static void log_end(struct cv_session *session)
 {
 	uint64_t age_ms = cv_ring_now_ms(session->worker->ring) - session->started_ms;
+	/* who connects and leaves without a word checks our health */
+	const enum cv_log_level level =
+		session->reason == CV_PEER_CLOSED && !session->user ? CV_LOG_DEBUG : CV_LOG_INFO;
 
-	if (!cv_log_wants(CV_LOG_INFO))
+	if (!cv_log_wants(level))
 		return;
-	cv_log(CV_LOG_INFO,
+	cv_log(level,
 	       "session %u.%" PRIu64 " end: inbound=%s user=%s outbound=%s to=%s uplink=%" PRIu64
 	       "/%s downlink=%" PRIu64 "/%s ms=%" PRIu64 " reason=%s (%s)",
 	       session->worker->index, session->id, session->inbound->tag,
 	       cv_session_user_name(session)[0] ? cv_session_user_name(session) : "-",
-	       session->is_fallback ? "fallback"
-	       : session->outbound  ? session->outbound->tag
-				    : "-",
+	       cv_session_outbound_name(session)[0] ? cv_session_outbound_name(session) : "-",
 	       session->destination_text ? session->destination_text : "-",
 	       cv_session_bytes(session, CV_UPLINK),
 	       session->flow[CV_UPLINK].engine ? session->flow[CV_UPLINK].engine->name : "layers",
@@ -200,6 +211,7 @@ static void session_free(struct cv_session *session)
 	cv_leg_done(&session->upstream, session->abort_upstream);
 	cv_worker_forget_text(worker, session->destination_text);
 	free(session->limit);
+	free(session->proxied);
 	cv_worker_forget(worker, session);
 }
 
@@ -268,7 +280,8 @@ static bool leg_is_delivered(const struct cv_leg *leg, bool sent_is_enough)
  * the 40 ms of a delayed acknowledgement, where we stand for one. */
 static bool stands_for_target(const struct cv_session *session)
 {
-	return session->inbound->security == CV_SECURITY_REALITY && !session->user;
+	return (session->inbound->security == CV_SECURITY_REALITY || session->backend) &&
+	       !session->user;
 }
 
 /* Flush both legs; then RST where that is what a side must see, once it has got what came before;
@@ -335,8 +348,11 @@ static void finish_due(struct cv_session *session)
 static void run(struct cv_session *session)
 {
 	switch (session->state) {
+	case CV_SESSION_EXPECT_PROXY:
+		cv_step_proxy(session);
+		break;
 	case CV_SESSION_EXPECT_SNI:
-		cv_step_expect_sni(session);
+		cv_step_place(session);
 		break;
 	case CV_SESSION_EXPECT_HELLO:
 	case CV_SESSION_EXPECT_FINISHED:
@@ -415,7 +431,7 @@ static void timer_due(struct cv_timer *timer)
 	session->depth++;
 	switch (session->state) {
 	case CV_SESSION_EXPECT_SNI:
-		cv_step_sni_timeout(session);
+		cv_step_place_timeout(session);
 		break;
 	case CV_SESSION_RELAY:
 		cv_step_relay_timer(session);
@@ -436,7 +452,7 @@ static void timer_due(struct cv_timer *timer)
 
 /* ---- start -------------------------------------------------------------------------------- */
 
-static void begin(struct cv_session *session)
+void cv_session_serve(struct cv_session *session)
 {
 	if (session->inbound->security == CV_SECURITY_REALITY)
 		cv_step_reality_begin(session);
@@ -446,6 +462,14 @@ static void begin(struct cv_session *session)
 		cv_front_begin(session);
 	else
 		cv_step_request_begin(session);
+}
+
+void cv_session_enter(struct cv_session *session)
+{
+	if (cv_place_waits(session->inbound))
+		cv_step_place_begin(session);
+	else
+		cv_session_serve(session);
 }
 
 void cv_session_start(struct cv_worker *worker, const struct cv_inbound *inbound, int client_fd)
@@ -468,8 +492,10 @@ void cv_session_start(struct cv_worker *worker, const struct cv_inbound *inbound
 	session->depth++;
 	if (!session->handshake)
 		cv_session_close(session, CV_INTERNAL_MEMORY);
+	else if (inbound->accepts_proxy)
+		cv_step_proxy_begin(session);
 	else
-		begin(session);
+		cv_session_enter(session);
 	session->depth--;
 	cv_session_event(session, NULL, 0);
 }

@@ -6,6 +6,7 @@
  * when relaying starts), its timer and its two flows. Nothing else points to it except the worker's
  * list and operations in flight; the slot is given back only when no operation is pending.
  *
+ *   front   EXPECT_PROXY? -> EXPECT_SNI? -> below, or CONNECT_UPSTREAM (a backend) -> RELAY
  *   server  EXPECT_SNI? -> CONNECT_TARGET -> EXPECT_HELLO -> EXPECT_FINISHED -> RETIRE_TARGET
  *                                 not ours \-> RELAY (fallback to the target)      |
  *           EXPECT_TLS ------------------------------------------> EXPECT_REQUEST <-/
@@ -23,6 +24,7 @@
 #include "session/leg.h"
 
 enum cv_session_state {
+	CV_SESSION_EXPECT_PROXY,
 	CV_SESSION_EXPECT_SNI,
 	CV_SESSION_CONNECT_TARGET,
 	CV_SESSION_EXPECT_HELLO,
@@ -48,6 +50,7 @@ enum cv_direction { CV_UPLINK, CV_DOWNLINK };
 struct cv_handshake; /* session/handshake.h: what only exists before relaying */
 struct cv_fallback_limit; /* session/relay.c */
 struct cv_limited; /* session/session_limits.c */
+struct cv_proxied; /* session/preamble.h */
 
 struct cv_session {
 	struct cv_worker *worker;
@@ -56,6 +59,8 @@ struct cv_session {
 	struct cv_config *config; /* it began with, and counts in */
 	const struct cv_inbound *inbound;
 	const struct cv_outbound *outbound; /* NULL = fallback or not yet routed */
+	struct cv_backend *backend;	    /* where the edge led to; NULL = nowhere */
+	struct cv_proxied *proxied; /* the ends that a PROXY header told; NULL = the socket's */
 	struct cv_user *user;		    /* NULL = unauthenticated */
 	struct cv_leg client, upstream;	    /* upstream: also the target while REALITY decides */
 	struct cv_handshake *handshake;
@@ -69,13 +74,13 @@ struct cv_session {
 	uint64_t accounted_user_bytes[2], accounted_flow_bytes[2]; /* what counters have of it */
 	char *destination_text;	      /* NULL until known; kept by the worker */
 	int reason;		      /* why it ended; 0 = both sides finished */
-	int flow_reason;	      /* what kernel TLS found wrong, on flow_failed */
-	struct cv_leg *flow_failed;
+	int flow_reason;	      /* what kernel TLS found wrong */
 	uint16_t sni_class; /* of culvert/classify.h, below CV_CLASSIFY_CLASSES; 0 = none */
 	uint8_t state;
 	uint8_t edge_state; /* enum cv_edge_state: session_edge.h */
 	uint8_t depth; /* of cv_session_run(): nobody frees the slot above 0 */
 	bool flow_active[2], flow_ended[2], flow_refused[2];
+	bool flow_failed_client; /* ... on the client's leg, else on the upstream's */
 	bool is_fallback; /* relays to a target or fallback, not to what the client asked for */
 	bool abort_client, abort_upstream; /* close that leg with RST */
 	bool lingering;	       /* FINISH: FIN is sent, input is thrown away for a while */
@@ -120,6 +125,12 @@ void cv_session_account(struct cv_session *session);
 /** cv_session_idle_since_ms() - When a byte last moved, kernel-moved ones included. */
 uint64_t cv_session_idle_since_ms(struct cv_session *session);
 const struct cv_level *cv_session_level(const struct cv_session *session);
+/** cv_session_serve() - The inbound's protocol begins, with what client.in holds already. */
+void cv_session_serve(struct cv_session *session);
+/** cv_session_enter() - The edge first, where there is something for it to decide. */
+void cv_session_enter(struct cv_session *session);
+/** cv_session_outbound_name() - What people call where it goes; "" = not known yet. */
+const char *cv_session_outbound_name(const struct cv_session *session);
 /** cv_session_user_name() - What people call the user: e-mail, else name; "" = none yet. */
 const char *cv_session_user_name(const struct cv_session *session);
 const char *cv_session_state_name(const struct cv_session *session);

@@ -30,7 +30,7 @@
 
 struct found {
 	uint32_t class;
-	enum cv_sni_action action;
+	struct cv_edge_place place;
 	size_t target; /* of a REALITY inbound */
 };
 
@@ -50,18 +50,53 @@ static bool is_target(const struct cv_edge *edge, uint32_t class)
 	return class >= edge->first_target && class - edge->first_target < edge->target_count;
 }
 
-/* False also for what must be read to choose a target: REALITY's names count letter by letter. */
+static bool place_of_class(const struct cv_edge *edge, const struct cv_sni_result *result,
+			   struct cv_edge_place *ret_place)
+{
+	if (result->action == CV_SNI_DROP) {
+		*ret_place = (struct cv_edge_place){.kind = CV_EDGE_DROP};
+		return true;
+	}
+	switch (result->class) {
+	case CV_SNI_CLASS_NOT_TLS:
+		*ret_place = edge->no_tls;
+		return true;
+	case CV_SNI_CLASS_NO_NAME:
+		*ret_place = edge->no_name;
+		return true;
+	case CV_SNI_CLASS_OTHER:
+		*ret_place = edge->unknown;
+		return true;
+	default:
+		return cv_edge_class_place(edge, result->class, ret_place);
+	}
+}
+
+/* The inbound that @place means, with targets to choose from; else NULL. */
+static const struct cv_inbound *chooser(const struct cv_session *session,
+					const struct cv_edge_place *place)
+{
+	const struct cv_inbound *inbound = session->inbound;
+
+	if (place->kind == CV_EDGE_INBOUND)
+		inbound = &session->config->inbounds[place->inbound];
+	return inbound->reality && inbound->reality->target_count > 1 ? inbound : NULL;
+}
+
+/* False also for what must be read to choose a target: REALITY's names count letter by letter, and
+ * of another inbound's the kernel knows nothing. */
 static bool find_in_kernel(const struct cv_session *session, struct found *ret_found)
 {
 	const struct cv_edge *edge = session->inbound->edge;
 	struct cv_sni_result result;
 
-	if (!ask_kernel(session, &result))
+	if (!ask_kernel(session, &result) || !place_of_class(edge, &result, &ret_found->place))
 		return false;
 	if (is_target(edge, result.class) && result.has_uppercase)
 		return false;
+	if (ret_found->place.kind == CV_EDGE_INBOUND && chooser(session, &ret_found->place))
+		return false;
 	ret_found->class = result.class;
-	ret_found->action = (enum cv_sni_action)result.action;
 	ret_found->target = is_target(edge, result.class) ? result.class - edge->first_target : 0;
 	return true;
 }
@@ -90,10 +125,16 @@ static void match(const struct cv_session *session, const char *name, struct fou
 {
 	const struct cv_edge *edge = session->inbound->edge;
 	const struct cv_edge_name *entry = edge ? cv_edge_match(edge, name) : NULL;
+	const struct cv_inbound *chooses;
 
 	found->class = entry ? entry->class : CV_SNI_CLASS_OTHER;
-	found->action = entry ? entry->action : CV_SNI_PASS;
-	found->target = target_of(session->inbound, name);
+	found->place = (struct cv_edge_place){0};
+	if (entry)
+		found->place = entry->place;
+	else if (edge)
+		found->place = edge->unknown;
+	chooses = chooser(session, &found->place);
+	found->target = chooses ? target_of(chooses, name) : 0;
 }
 
 /* As the kernel says it: by the first byte or two. */
@@ -137,14 +178,16 @@ static bool find_in_hello(struct cv_session *session, struct found *ret_found)
 	*ret_found = (struct found){.class = CV_SNI_CLASS_UNDECIDED};
 	if (result == -EAGAIN && may_grow(session))
 		return false;
-	if (result == CV_PEER_NOT_TLS) {
+	if (edge) /* a hello that is none goes where unknown names do */
+		ret_found->place = result == CV_PEER_NOT_TLS ? edge->no_tls : edge->unknown;
+	if (result == CV_PEER_NOT_TLS)
 		ret_found->class = CV_SNI_CLASS_NOT_TLS;
-		ret_found->action = edge ? edge->not_tls : CV_SNI_PASS;
-	}
 	hello = result == 0 ? malloc(sizeof(*hello)) : NULL;
 	if (hello && cv_client_hello_parse(cv_buffer_span(&session->handshake->assembler.message),
 					   hello) == 0) {
 		ret_found->class = CV_SNI_CLASS_NO_NAME;
+		if (edge)
+			ret_found->place = edge->no_name;
 		if (hello->has_server_name)
 			match(session, hello->server_name, ret_found);
 	}
@@ -188,13 +231,14 @@ enum cv_edge_state cv_edge_look(struct cv_session *session)
 	if (!find_in_kernel(session, &found) && !find_in_hello(session, &found))
 		return CV_EDGE_OPEN;
 	set_class(session, session->inbound->edge ? found.class : CV_SNI_CLASS_NONE);
-	if (found.action == CV_SNI_DROP) {
+	if (found.place.kind == CV_EDGE_DROP) {
 		note_drop(session);
 		/* without it the client is acknowledged, and heard by nobody all the same */
 		(void)cv_classify_silence(session->client.fd);
 		return session->edge_state;
 	}
 	session->handshake->chosen_target = found.target;
+	session->handshake->place = found.place;
 	session->edge_state = CV_EDGE_PASSED;
 	detach(session);
 	return session->edge_state;

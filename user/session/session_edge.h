@@ -15,7 +15,7 @@ enum cv_edge_state { /* session->edge_state */
 
 /**
  * cv_edge_look() - Decide, by the kernel's class or by what is in client.in.
- * Once it is decided that stays; handshake->chosen_target and sni_class are set.
+ * Once it is decided that stays; handshake->place and chosen_target and sni_class are set.
  * Returns enum cv_edge_state; OPEN: more of the hello is needed.
  */
 enum cv_edge_state cv_edge_look(struct cv_session *session);

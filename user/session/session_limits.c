@@ -21,6 +21,7 @@
 #include "base/reason.h"
 #include "crypto/uuid.h"
 #include "policy/reload.h"
+#include "session/preamble.h"
 #include "session/session.h"
 #include "wire/vless.h"
 
@@ -301,8 +302,7 @@ static int enter(struct cv_session *session, struct cv_usage *usage)
 	if (!limited)
 		return CV_INTERNAL_MEMORY;
 	from = &limited->from;
-	from->len_bytes = sizeof(from->un);
-	if (getpeername(session->client.fd, &from->any, &from->len_bytes) < 0)
+	if (!cv_session_client_address(session, from))
 		from->any.sa_family = AF_UNSPEC;
 	reason = cv_usage_enter(usage, from, cv_clock_wall_ms(), &limited->holds_source);
 	if (reason)

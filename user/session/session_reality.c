@@ -9,9 +9,9 @@
  *     ESTABLISHED  the target is closed, the record layer goes on the client leg
  *
  * The client is not read before the target is connected (REALITY 3.1), nor between its hello and
- * the verdict. With several targets behind one listener the hello must be read first to choose one;
- * such a listener differs from its targets in when it dials. A silent client gets the default
- * target.
+ * the verdict. With several targets behind one listener, or names that lead elsewhere, the hello
+ * must be read first (session_place.c); such a listener differs from its targets in when it dials.
+ * A silent client gets the default target.
  */
 #include "session/handshake.h"
 #include "session/preamble.h"
@@ -32,7 +32,6 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#define SNI_WAIT_MS 5000
 #define MIRROR_CAP_MS \
 	(3600u * 1000u) /* far above any site's own time-outs, which are the real ones */
 
@@ -57,43 +56,12 @@ static void dial_target(struct cv_session *session, const struct cv_reality_targ
 			   target_connected);
 }
 
+/* The hello, if it had to be read to choose, stays in client.in until the target is connected. */
 void cv_step_reality_begin(struct cv_session *session)
 {
 	const struct cv_reality_inbound *reality = session->inbound->reality;
 
-	if (reality->target_count == 1) {
-		dial_target(session, &reality->targets[0]);
-		return;
-	}
-	session->state = CV_SESSION_EXPECT_SNI;
-	cv_session_arm(session, SNI_WAIT_MS);
-	cv_leg_recv(&session->client);
-}
-
-/* ---- choosing among several targets ------------------------------------------------------- */
-
-static void dial_chosen(struct cv_session *session)
-{
-	const struct cv_reality_inbound *reality = session->inbound->reality;
-
 	dial_target(session, &reality->targets[session->handshake->chosen_target]);
-}
-
-/* The bytes stay in client.in: they are mirrored once the target is connected. */
-void cv_step_expect_sni(struct cv_session *session)
-{
-	if (session->edge_state == CV_EDGE_DROPPED)
-		cv_buffer_consume(&session->client.in, cv_buffer_len(&session->client.in));
-	if (cv_edge_look(session) == CV_EDGE_PASSED ||
-	    (session->client.facts & CV_LEG_FIN_RECEIVED))
-		dial_chosen(session);
-	else
-		cv_leg_recv(&session->client);
-}
-
-void cv_step_sni_timeout(struct cv_session *session)
-{
-	dial_chosen(session);
 }
 
 /* ---- mirroring ---------------------------------------------------------------------------- */

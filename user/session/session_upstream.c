@@ -180,7 +180,7 @@ static void resolved(struct cv_resolve_query *query, int result,
 static enum cv_route_result pick_route(struct cv_session *session, uint32_t *ret_outbound)
 {
 	struct cv_handshake *handshake = session->handshake;
-	struct cv_sockaddr source = {.len_bytes = sizeof(source.in6)};
+	struct cv_sockaddr source;
 	const uint8_t *uuid = handshake->request.uuid;
 	struct cv_route_query query = {
 		.inbound_tag = session->inbound->tag,
@@ -196,7 +196,7 @@ static enum cv_route_result pick_route(struct cv_session *session, uint32_t *ret
 	};
 	uint32_t rule;
 
-	if (getpeername(session->client.fd, &source.any, &source.len_bytes) < 0)
+	if (!cv_session_client_address(session, &source))
 		query.source = NULL;
 	return cv_router_pick(session->config->router, &query, ret_outbound, &rule);
 }

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/reason.h"
 #include "session/handshake.h"
+#include "session/preamble.h"
 #include "session/session_limits.h"
 #include "session/worker.h"
 
@@ -19,9 +20,7 @@
 
 static void client_address(const struct cv_session *session, struct cv_sockaddr *ret_from)
 {
-	memset(ret_from, 0, sizeof(*ret_from));
-	ret_from->len_bytes = sizeof(ret_from->un);
-	if (getpeername(session->client.fd, &ret_from->any, &ret_from->len_bytes) < 0)
+	if (!cv_session_client_address(session, ret_from))
 		ret_from->any.sa_family = AF_UNSPEC;
 }
 

@@ -8,10 +8,19 @@
 
 #include "session/session.h"
 
+/* session_proxy.c: a PROXY header in front of everything */
+void cv_step_proxy_begin(struct cv_session *session);
+void cv_step_proxy(struct cv_session *session);
+
+/* session_place.c: the hello, and where its name leads */
+/** cv_place_waits() - Nothing may be done for a client of @inbound before its hello was read. */
+bool cv_place_waits(const struct cv_inbound *inbound);
+void cv_step_place_begin(struct cv_session *session);
+void cv_step_place(struct cv_session *session);
+void cv_step_place_timeout(struct cv_session *session);
+
 /* session_reality.c */
 void cv_step_reality_begin(struct cv_session *session);
-void cv_step_expect_sni(struct cv_session *session);
-void cv_step_sni_timeout(struct cv_session *session);
 void cv_step_reality(struct cv_session *session);
 void cv_step_retire_target(struct cv_session *session);
 

@@ -17,6 +17,7 @@
 #include "engine/sockmap.h"
 #include "policy/reload.h"
 #include "protocol/spider.h"
+#include "session/backend_checks.h"
 #include "session/handover.h"
 #include "session/session.h"
 
@@ -241,6 +242,11 @@ static void use_posted(struct cv_post *post)
 	for (struct cv_listener *l = use->worker->listeners; l; l = l->next)
 		l->inbound = cv_reload_successor(l->inbound, use->config);
 	use->worker->config = use->config;
+	if (use->worker->index == 0 && !use->worker->stopping) {
+		use->worker->checks = cv_backend_checks_free(use->worker->checks);
+		use->worker->checks = cv_backend_checks_new(use->worker->ring,
+							    use->worker->resolver, use->config);
+	}
 	pthread_mutex_lock(&use->lock);
 	use->is_done = true;
 	pthread_cond_signal(&use->done);
@@ -279,6 +285,7 @@ static void stop_accepting(struct cv_worker *worker)
 	if (worker->stopping)
 		return;
 	worker->stopping = true;
+	worker->checks = cv_backend_checks_free(worker->checks);
 	for (struct cv_listener *l = worker->listeners; l; l = l->next)
 		if (l->accept_op.pending)
 			cv_ring_cancel(worker->ring, &l->accept_op);
@@ -357,6 +364,9 @@ static int set_up(struct cv_worker *worker)
 	cv_slab_init(&worker->slab, sizeof(struct cv_session), worker->config->daemon.max_sessions);
 	cv_slab_init(&worker->texts, TEXT_BYTES, worker->config->daemon.max_sessions);
 	cv_buffer_init(&worker->app, APP_LIMIT);
+	if (worker->index == 0)
+		worker->checks = cv_backend_checks_new(worker->ring, worker->resolver,
+						       worker->config);
 	return 0;
 }
 

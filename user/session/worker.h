@@ -19,6 +19,7 @@
 
 #define CV_WORKER_REASONS 128
 
+struct cv_backend_checks;
 struct cv_classify;
 struct cv_kernel;
 struct cv_ktls_support;
@@ -61,6 +62,7 @@ struct cv_worker {
 	const struct cv_sockmap_selftest *selftest; /* borrowed; of the kernel's relay part */
 	bool selftest_counted; /* that it failed */
 	uint32_t busy_flows, busy_flows_next; /* directions worth a promotion, in the last second */
+	struct cv_backend_checks *checks; /* of backends; the first worker's, else NULL */
 	const struct cv_classify *classify; /* names are read in the kernel; NULL: only here */
 	struct cv_ring *ring;
 	struct cv_engine_env env;

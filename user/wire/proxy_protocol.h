@@ -15,4 +15,16 @@
 int cv_proxy_protocol_write(int version, const struct cv_sockaddr *source,
 			    const struct cv_sockaddr *destination, struct cv_buffer *out);
 
+/**
+ * cv_proxy_protocol_read() - Take the PROXY header, of either version, that @bytes begin with.
+ * @ret_used: its length
+ * @ret_source, @ret_destination: len_bytes 0 = not told (UNKNOWN, LOCAL, no IP): the socket's count
+ * Returns: 0; -EAGAIN if more is needed; CV_PEER_DECODE; CV_PEER_TOO_LONG (v2 above
+ * CV_PROXY_HEADER_MAX). Options behind the addresses are skipped. Source: HAProxy's
+ * proxy-protocol.txt 2.1, 2.2.
+ */
+#define CV_PROXY_HEADER_MAX 4096
+int cv_proxy_protocol_read(struct cv_span bytes, size_t *ret_used, struct cv_sockaddr *ret_source,
+			   struct cv_sockaddr *ret_destination);
+
 #endif
