@@ -526,3 +526,31 @@ def test_health(net, tmp):
                               check=True).stdout
         assert "first" in text and "backend second" in text and "down" in text
         back.stop()
+
+
+def test_reload(net, tmp, where):
+    """Places and backends change with SIGHUP; who is there stays where it is."""
+    check = {"interval": 1, "fall": 1, "rise": 1}
+    edge = {"backends": [{"name": "main", "address": "%s:9601" % LOOPBACK, "check": check}],
+            "routes": [{"names": [A], "to": {"backend": "main"}}],
+            "target": "%s:9603" % LOOPBACK}
+    with recorders(net.server, one=9601, two=9602, site=9603) as made, \
+            start(net, tmp, front(edge), where) as daemon:
+        live = dial(net)
+        live.sendall(hello(A))
+        assert answer(live) == "one"
+        with open(daemon.config_path) as file:
+            config = json.load(file)
+        config["edge"]["backends"][0]["address"] = "%s:9602" % LOOPBACK
+        config["edge"]["unknownName"] = {"backend": "main"}
+        with open(daemon.config_path, "w") as file:
+            json.dump(config, file)
+        answered = daemon.ask("reload")
+        assert not answered.get("error"), answered
+        assert led_to(net, hello(A)) == "two"
+        assert led_to(net, hello(OTHER)) == "two"
+        live.sendall(b"still here")
+        rig.wait_for(lambda: any(h.endswith(b"still here") for h in made["one"].heard), 3,
+                     "the old way")
+        live.close()
+        rig.wait_for(lambda: backends(daemon)["main"]["checks"] > 1, 5, "the new one is checked")

@@ -25,6 +25,8 @@ static bool same_addresses(const struct cv_inbound *one, const struct cv_inbound
 {
 	if (one->listen_count != other->listen_count || one->unix_mode != other->unix_mode)
 		return false;
+	if (one->listen_count == 0) /* only the edge leads there */
+		return same_text(one->tag, other->tag);
 	for (size_t i = 0; i < one->listen_count; i++) {
 		const struct cv_sockaddr *a = &one->listen_addresses[i];
 		const struct cv_sockaddr *b = &other->listen_addresses[i];
@@ -102,6 +104,11 @@ int cv_reload_obstacle(const struct cv_config *now, const struct cv_config *next
 		const struct cv_inbound *inbound = &now->inbounds[i];
 		const struct cv_inbound *successor = cv_reload_successor(inbound, next);
 
+		if (successor && inbound->accepts_proxy != successor->accepts_proxy) {
+			(void)snprintf(ret_text, CV_RELOAD_TEXT,
+				       "acceptProxyProtocol of inbound %.200s", inbound->tag);
+			return CV_POLICY_NEEDS_RESTART;
+		}
 		if (successor && same_names(inbound->edge, successor->edge))
 			continue;
 		(void)snprintf(ret_text, CV_RELOAD_TEXT, "%s of inbound %.200s",

@@ -80,13 +80,13 @@ struct cv_session {
 	uint8_t edge_state; /* enum cv_edge_state: session_edge.h */
 	uint8_t depth; /* of cv_session_run(): nobody frees the slot above 0 */
 	bool flow_active[2], flow_ended[2], flow_refused[2];
-	bool flow_failed_client; /* ... on the client's leg, else on the upstream's */
-	bool is_fallback; /* relays to a target or fallback, not to what the client asked for */
-	bool abort_client, abort_upstream; /* close that leg with RST */
-	bool lingering;	       /* FINISH: FIN is sent, input is thrown away for a while */
-	bool header_held;      /* VLESS client: the request header waits for the first app bytes */
-	bool in_sockmap;       /* a socket is, until it closes: no more splice */
-	bool promoting;	       /* flows yield to go to sockmap */
+	bool flow_failed_client : 1; /* ... on the client's leg, else on the upstream's */
+	bool is_fallback : 1; /* relays to a target or fallback, not to what the client asked for */
+	bool abort_client : 1, abort_upstream : 1; /* close that leg with RST */
+	bool lingering : 1;   /* FINISH: FIN is sent, input is thrown away for a while */
+	bool header_held : 1; /* VLESS client: the request header waits for the first app bytes */
+	bool in_sockmap : 1;  /* a socket is, until it closes: no more splice */
+	bool promoting : 1;   /* flows yield to go to sockmap */
 	uint32_t reviewed_bytes[2]; /* of each direction at the last review, modulo 2^32 */
 	/* what that review was told of the second before it, for people */
 	uint32_t second_bytes[2];
