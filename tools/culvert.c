@@ -17,8 +17,8 @@ static const struct command {
 } commands[] = {
 	{"keys", cv_cmd_keys, "[--mldsa | --from PRIVATE] [--json]", "make a REALITY key pair"},
 	{"uuid", cv_cmd_uuid, "[TEXT] [--json]", "make a user id, at random or from a text"},
-	{"link", cv_cmd_link, "USER -c FILE [--host H] [--port P] [--no-qr] [--json] | --parse URL",
-	 "share link and QR code of a user; or a client's outbound from a link"},
+	{"link", cv_cmd_link, "USER -c FILE [--client] [--host H] [--port P] ... | --parse URL",
+	 "a user's links and QR code, or a client's configuration; or an outbound from a link"},
 	{"check", cv_cmd_check, "FILE [--offline] [--json]",
 	 "check a configuration without starting it"},
 	{"probe", cv_cmd_probe, "TARGET [--sni NAME] [--ca FILE] [--json]",

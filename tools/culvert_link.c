@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: MIT
 /*
- * culvert_link.c - `culvert link`: a user's share link and QR code from the live configuration, or
- * the other way round a client's outbound from a link.
+ * culvert_link.c - `culvert link`: a user's links for every way in, and a QR code, from the live
+ * configuration, or a whole configuration for a client; the other way round, an outbound from a
+ * link.
+ *
+ * A password cannot be read from its hash: whoever knows it gives it on standard input.
  */
 #include "culvert.h"
 
 #include "config/config_load.h"
 #include "config/share_link.h"
+#include "crypto/crypto.h"
+#include "policy/password.h"
 
 #include <getopt.h>
 #include <json-c/json.h>
@@ -142,7 +147,10 @@ static int print_outbound(const char *url)
 struct request {
 	const char *user, *config_path;
 	struct cv_share_place place;
-	bool no_qr, json;
+	char password[CV_PASSWORD_MAX + 2]; /* "" = not known; and a newline */
+	bool no_qr, json, client, password_stdin;
+	struct json_object *ways; /* {"protocol", "link"} */
+	struct json_object *outbound; /* of the first way that a client of ours can use */
 };
 
 static void print_finding(void *context, bool is_error, const char *text)
@@ -152,51 +160,168 @@ static void print_finding(void *context, bool is_error, const char *text)
 		fprintf(stderr, "error: %s\n", text);
 }
 
-static void print_link(const struct request *request, const char *text)
+static void add_way(struct request *request, const char *protocol, const char *link)
 {
-	struct json_object *object;
+	struct json_object *way = json_object_new_object();
 
-	if (!request->json) {
-		puts(text);
-		if (!request->no_qr)
-			print_qr(text);
-		return;
-	}
-	object = json_object_new_object();
-	add(object, "user", request->user);
-	add(object, "link", text);
-	puts(json_object_to_json_string_ext(object, JSON_C_TO_STRING_NOSLASHESCAPE));
-	json_object_put(object);
+	add(way, "protocol", protocol);
+	add(way, "link", link);
+	json_object_array_add(request->ways, way);
 }
 
-static int link_of_user(const struct request *request)
+static const char *link_at(const struct request *request, size_t index)
+{
+	struct json_object *way = json_object_array_get_idx(request->ways, index), *link = NULL;
+
+	(void)json_object_object_get_ex(way, "link", &link);
+	return json_object_get_string(link);
+}
+
+static struct json_object *proxy_outbound(const struct cv_share_proxy *proxy)
+{
+	struct json_object *outbound = json_object_new_object(),
+			   *settings = json_object_new_object();
+	const bool is_tls = proxy->scheme[strlen(proxy->scheme) - 1] == 's';
+
+	add(outbound, "tag", "proxy");
+	add(outbound, "protocol", strncmp(proxy->scheme, "socks", 5) == 0 ? "socks" : "http");
+	add(settings, "address", proxy->host);
+	json_object_object_add(settings, "port", json_object_new_int(proxy->port));
+	add(settings, "user", proxy->user);
+	add(settings, "pass", proxy->password);
+	add(settings, "fallback", "block"); /* nothing goes around it unasked */
+	json_object_object_add(outbound, "settings", settings);
+	if (is_tls) {
+		struct json_object *stream = json_object_new_object();
+
+		add(stream, "security", "tls");
+		json_object_object_add(outbound, "streamSettings", stream);
+	}
+	return outbound;
+}
+
+static void take_proxy(void *context, const struct cv_share_proxy *proxy)
+{
+	struct request *request = context;
+	char text[CV_SHARE_LINK_MAX];
+
+	cv_share_proxy_format(proxy, text);
+	add_way(request, proxy->scheme, text);
+	cv_cleanse(text, sizeof(text));
+	if (!request->outbound && proxy->password[0])
+		request->outbound = proxy_outbound(proxy);
+}
+
+static void take_vless(struct request *request, const struct cv_share_link *link)
+{
+	char text[CV_SHARE_LINK_MAX];
+
+	cv_share_link_format(link, text);
+	add_way(request, "vless", text);
+	request->outbound = outbound_json(link);
+}
+
+/* A configuration that is complete: SOCKS5 on this machine, and the way out. */
+static int print_client(const struct request *request)
+{
+	struct json_object *root, *outbounds = json_object_new_array();
+
+	if (!request->outbound) {
+		json_object_put(outbounds);
+		fputs("culvert link: a client needs the password: --password-stdin\n", stderr);
+		return EXIT_FAILURE;
+	}
+	root = json_tokener_parse("{\"inbounds\": [{\"listen\": \"127.0.0.1\", \"port\": 1080,"
+				  " \"protocol\": \"socks\"}]}");
+	json_object_array_add(outbounds, json_object_get(request->outbound));
+	json_object_object_add(root, "outbounds", outbounds);
+	puts(json_object_to_json_string_ext(root, JSON_C_TO_STRING_PRETTY |
+							  JSON_C_TO_STRING_NOSLASHESCAPE));
+	json_object_put(root);
+	return EXIT_SUCCESS;
+}
+
+static int print_ways(const struct request *request)
+{
+	const size_t count = json_object_array_length(request->ways);
+	struct json_object *object;
+
+	if (request->client)
+		return print_client(request);
+	for (size_t i = 0; !request->json && i < count; i++) {
+		puts(link_at(request, i));
+		if (i == 0 && !request->no_qr)
+			print_qr(link_at(request, i));
+	}
+	if (!request->json)
+		return EXIT_SUCCESS;
+	object = json_object_new_object();
+	add(object, "user", request->user);
+	add(object, "link", link_at(request, 0));
+	json_object_object_add(object, "ways", json_object_get(request->ways));
+	puts(json_object_to_json_string_ext(object, JSON_C_TO_STRING_NOSLASHESCAPE));
+	json_object_put(object);
+	return EXIT_SUCCESS;
+}
+
+static int collect_ways(struct request *request, const struct cv_config *config)
+{
+	char vless_error[CV_SHARE_ERROR_TEXT], error_text[CV_SHARE_ERROR_TEXT];
+	struct cv_share_place place = request->place;
+	struct cv_share_link link;
+	int proxies;
+
+	if (cv_share_link_of_user(config, request->user, &place, &link, vless_error) == 0) {
+		take_vless(request, &link);
+		place.port = 0; /* that was the one it was given for */
+	}
+	proxies = cv_share_proxies_of_user(config, request->user, &place,
+					   request->password[0] ? request->password : NULL,
+					   take_proxy, request, error_text);
+	if (proxies == 0 && request->password[0])
+		fprintf(stderr, "culvert link: no proxy takes this password of %s\n",
+			request->user);
+	else if (json_object_array_length(request->ways) == 0)
+		fprintf(stderr, "culvert link: %s\n", proxies < 0 ? error_text : vless_error);
+	else
+		return EXIT_SUCCESS;
+	return EXIT_FAILURE;
+}
+
+static int links_of_user(struct request *request)
 {
 	const struct cv_config_report report = {.line = print_finding};
-	char error_text[CV_SHARE_ERROR_TEXT], text[CV_SHARE_LINK_MAX];
 	struct cv_config *config = NULL;
-	struct cv_share_link link;
-	int error = cv_config_load(request->config_path, &report, &config);
+	int error, status;
 
+	if (request->password_stdin &&
+	    !fgets(request->password, sizeof(request->password), stdin)) {
+		fputs("culvert link: standard input is empty\n", stderr);
+		return EXIT_FAILURE;
+	}
+	request->password[strcspn(request->password, "\r\n")] = '\0';
+	error = cv_config_load(request->config_path, &report, &config);
 	if (error) {
 		if (error > -2000)
 			fprintf(stderr, "culvert link: %s: %s\n", request->config_path,
 				strerror(-error));
 		return CV_EXIT_USAGE;
 	}
-	error = cv_share_link_of_user(config, request->user, &request->place, &link, error_text);
+	request->ways = json_object_new_array();
+	status = collect_ways(request, config);
+	if (!status)
+		status = print_ways(request);
+	json_object_put(request->ways);
+	json_object_put(request->outbound);
+	cv_cleanse(request->password, sizeof(request->password));
 	cv_config_free(config);
-	if (error) {
-		fprintf(stderr, "culvert link: %s\n", error_text);
-		return EXIT_FAILURE;
-	}
-	cv_share_link_format(&link, text);
-	print_link(request, text);
-	return EXIT_SUCCESS;
+	return status;
 }
 
 static int usage(void)
 {
-	fputs("usage: culvert link USER -c FILE [--host HOST] [--port PORT] [--no-qr] [--json]\n"
+	fputs("usage: culvert link USER -c FILE [--host HOST] [--port PORT] [--password-stdin]\n"
+	      "                    [--client] [--no-qr] [--json]\n"
 	      "       culvert link --parse URL|-\n",
 	      stderr);
 	return CV_EXIT_USAGE;
@@ -222,6 +347,8 @@ int cv_cmd_link(int argc, char **argv)
 		{"no-qr", no_argument, NULL, 'n'},
 		{"json", no_argument, NULL, 'j'},
 		{"parse", required_argument, NULL, 'u'},
+		{"client", no_argument, NULL, 'l'},
+		{"password-stdin", no_argument, NULL, 's'},
 		{NULL, 0, NULL, 0},
 	};
 	struct request request = {0};
@@ -249,6 +376,12 @@ int cv_cmd_link(int argc, char **argv)
 		case 'u':
 			url = optarg;
 			break;
+		case 'l':
+			request.client = true;
+			break;
+		case 's':
+			request.password_stdin = true;
+			break;
 		default:
 			return usage();
 		}
@@ -258,5 +391,5 @@ int cv_cmd_link(int argc, char **argv)
 	if (argc - optind != 1 || !request.config_path)
 		return usage();
 	request.user = argv[optind];
-	return link_of_user(&request);
+	return links_of_user(&request);
 }

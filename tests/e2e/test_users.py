@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import threading
 import time
+import urllib.parse
 import uuid
 
 import pytest
@@ -515,6 +516,87 @@ def test_row_070_a_damaged_or_commented_file_is_left_alone(net, tmp, users_path)
         culvert_user("add", "alice", "--file", users_path, "--no-reload", status=1)
         with open(users_path) as file:
             assert file.read() == text
+
+
+# ---- culvert link ------------------------------------------------------------------------------
+
+
+def culvert_link(*arguments, status=0, text=""):
+    done = subprocess.run([os.path.join(rig.build_dir(), "culvert"), "link", *arguments],
+                          input=text, capture_output=True, text=True, timeout=60)
+    assert done.returncode == status, "%s: %d\n%s%s" % (arguments, done.returncode, done.stdout,
+                                                        done.stderr)
+    return done.stdout if status == 0 else done.stderr
+
+
+def tls_of(authority):
+    certificate, key = authority.issue("proxy.test")
+    return {"security": "tls", "tlsSettings": {
+        "certificates": [{"certificateFile": certificate, "keyFile": key}]}}
+
+
+def test_row_071_a_link_for_every_way_in(net, tmp, authority, keys, users_path):
+    write_users(net, users_path, user("first"))
+    config = config_of(
+        dict(vless_inbound(users_path, 443),
+             streamSettings=rig.reality_stream(keys.private, "127.0.0.1:9")),
+        dict(socks_inbound(users_path, 1080), streamSettings=tls_of(authority)))
+    path = os.path.join(os.path.dirname(users_path), "culvert.json")
+    with open(path, "w") as file:
+        json.dump(config, file)
+    made = json.loads(culvert_user("add", "alice", "-c", path, "--json", "--no-reload"))
+    found = json.loads(culvert_link("alice", "-c", path, "--host", "vpn.example", "--json"))
+    links = {way["protocol"]: urllib.parse.urlsplit(way["link"]) for way in found["ways"]}
+    assert list(links) == ["vless", "socks5s"] and found["link"] == found["ways"][0]["link"]
+    vless, query = links["vless"], dict(urllib.parse.parse_qsl(links["vless"].query))
+    assert (vless.username, vless.hostname, vless.port) == (made["uuid"], "vpn.example", 443)
+    assert query == {"encryption": "none", "type": "tcp", "security": "reality", "sni": rig.SITE,
+                     "fp": "chrome", "pbk": keys.public, "flow": rig.VISION,
+                     "sid": read_users(users_path)["alice"]["shortId"].rstrip("0")}
+    assert links["socks5s"].geturl() == "socks5s://alice@vpn.example:1080"
+    found = json.loads(culvert_link("alice", "-c", path, "--json", "--password-stdin",
+                                    text=made["password"]))
+    assert "socks5s://alice:%s@%s:1080" % (made["password"], rig.SERVER_IP) in str(found["ways"])
+    assert "no proxy takes this password" in culvert_link(
+        "alice", "-c", path, "--password-stdin", text="wrong", status=1)
+    shown = culvert_link("alice", "-c", path)  # the QR code stands between the links
+    assert shown.splitlines()[0].startswith("vless://") and "█" in shown
+    assert shown.splitlines()[-1].startswith("socks5s://")
+    client = json.loads(culvert_link("alice", "-c", path, "--client"))
+    assert check(tmp, client, "made-client")[0] == 0
+    # one who may not use VLESS has a client, too
+    culvert_user("add", "bobby", "--type", "proxy", "--password-stdin", "-c", path, "--no-reload",
+                 text="pw")
+    assert "needs the password" in culvert_link("bobby", "-c", path, "--client", status=1)
+    client = json.loads(culvert_link("bobby", "-c", path, "--client", "--host", "proxy.test",
+                                     "--password-stdin", text="pw"))
+    assert check(tmp, client, "made-client")[0] == 0
+    assert "no VLESS user" in culvert_link("nobody", "-c", path, status=1)
+
+
+def test_row_071_the_links_work(net, tmp, internet, users_path):
+    """curl by the proxy's link, a daemon of ours by the configurations that are made."""
+    write_users(net, users_path, user("first"))
+    daemon = start(net, tmp, socks_inbound(users_path), vless_inbound(users_path, PORT + 1))
+    url = "http://%s/" % rig.INTERNET_IP
+    with rig.running(daemon):
+        password = {}
+        for name, kind in (("alice", "both"), ("bobby", "proxy")):
+            password[name] = json.loads(culvert_user(
+                "add", name, "--type", kind, "--flow", "", "-c", daemon.config_path,
+                "--json"))["password"]
+        ways = json.loads(culvert_link("alice", "-c", daemon.config_path, "--json",
+                                       "--password-stdin", text=password["alice"]))["ways"]
+        link = [way["link"] for way in ways if way["protocol"] == "socks5"][0]
+        assert rig.curl(net.client, "-x", link, url)[:2] == (0, b"the internet\n")
+        for name in ("alice", "bobby"):
+            config = json.loads(culvert_link("%s@vless.local" % name, "-c", daemon.config_path,
+                                             "--client", "--password-stdin", text=password[name]))
+            client = rig.Culvert(net.client, tmp, config, "made-client",
+                                 wait=(("127.0.0.1", 1080),))
+            with rig.running(client):
+                assert rig.curl(net.client, "-x", "socks5h://127.0.0.1:1080", url)[:2] == (
+                    0, b"the internet\n"), name
 
 
 # ---- changes while the daemon runs -------------------------------------------------------------

@@ -246,6 +246,66 @@ static void test_of_user_refused(void **state)
 	assert_int_equal(of_user("/run/x.sock", "none", "", "alice@x", "h", 1, &link), 0);
 }
 
+struct proxies {
+	char text[1024]; /* the links, each on a line */
+};
+
+static void note(void *context, const struct cv_share_proxy *proxy)
+{
+	struct proxies *proxies = context;
+	const size_t len = strlen(proxies->text);
+	char text[CV_SHARE_LINK_MAX];
+
+	cv_share_proxy_format(proxy, text);
+	snprintf(proxies->text + len, sizeof(proxies->text) - len, "%.200s\n", text);
+}
+
+static int proxies_of(const char *user, const char *host, const char *password,
+		      struct proxies *proxies)
+{
+	static const char text[] =
+		"{\"outbounds\": [{\"protocol\": \"freedom\"}], \"inbounds\": ["
+		"{\"tag\": \"a\", \"listen\": \"192.0.2.1\", \"port\": 1080,"
+		" \"protocol\": \"socks\", \"settings\": {\"auth\": \"password\", \"accounts\": ["
+		"{\"user\": \"alice\", \"pass\": \"a b:@\"},"
+		" {\"user\": \"b@x\", \"pass\": \"pw\"}]}},"
+		"{\"tag\": \"b\", \"listen\": \"::1\", \"port\": 1081, \"protocol\": \"socks\","
+		" \"settings\": {\"auth\": \"password\", \"accounts\": ["
+		"{\"user\": \"alice\", \"pass\": \"other\"}]}},"
+		"{\"tag\": \"c\", \"listen\": \"127.0.0.1\", \"port\": 1082,"
+		" \"protocol\": \"socks\"}]}";
+	const struct cv_share_place place = {.host = host};
+	char error_text[CV_SHARE_ERROR_TEXT] = "";
+	struct cv_config *config = NULL;
+	int count;
+
+	assert_int_equal(cv_config_load_text("t.json", text, strlen(text), NULL, &config), 0);
+	*proxies = (struct proxies){0};
+	count = cv_share_proxies_of_user(config, user, &place, password, note, proxies,
+					 error_text);
+	assert_int_equal(count < 0, error_text[0] != '\0');
+	cv_config_free(config);
+	return count;
+}
+
+static void test_proxies_of_user(void **state)
+{
+	struct proxies proxies;
+
+	(void)state;
+	assert_int_equal(proxies_of("alice", NULL, NULL, &proxies), 2);
+	assert_string_equal(proxies.text, "socks5://alice@192.0.2.1:1080\n"
+					  "socks5://alice@[::1]:1081\n");
+	assert_int_equal(proxies_of("alice", "my.test", "a b:@", &proxies), 1);
+	assert_string_equal(proxies.text, "socks5://alice:a%20b%3A%40@my.test:1080\n");
+	assert_int_equal(proxies_of("b@x", NULL, "pw", &proxies), 1);
+	assert_string_equal(proxies.text, "socks5://b%40x:pw@192.0.2.1:1080\n");
+	assert_int_equal(proxies_of("alice", NULL, "wrong", &proxies), 0);
+	assert_int_equal(proxies_of("carol", NULL, NULL, &proxies), 0);
+	assert_int_equal(proxies_of("", NULL, NULL, &proxies), 0);
+	assert_true(proxies_of("alice", "a b", NULL, &proxies) < 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -253,6 +313,7 @@ int main(void)
 		cmocka_unit_test(test_refused),       cmocka_unit_test(test_too_long),
 		cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_of_user),
 		cmocka_unit_test(test_of_user_mldsa), cmocka_unit_test(test_of_user_refused),
+		cmocka_unit_test(test_proxies_of_user),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * share_link.c - vless://ID@HOST:PORT?KEY=VALUE&...#NAME, both ways.
+ * share_link.c - vless://ID@HOST:PORT?KEY=VALUE&...#NAME, both ways; and socks5s://USER@HOST:PORT.
  *
  * One table says which key is which member and serves reader and writer alike. Values are
  * percent-encoded except for unreserved characters, so that every reader splits them alike.
@@ -11,6 +11,7 @@
 #include "crypto/crypto.h"
 #include "crypto/uuid.h"
 #include "policy/config.h"
+#include "policy/password.h"
 #include "wire/base64.h"
 
 #include <stdio.h>
@@ -331,21 +332,21 @@ static const struct cv_inbound *find_user(const struct cv_config *config, const 
 }
 
 static int set_place(const struct cv_inbound *inbound, const struct cv_share_place *place,
-		     struct cv_share_link *link, char *error_text)
+		     char ret_host[256], uint16_t *ret_port, char *error_text)
 {
 	struct cv_destination listen = {0}, any = {0};
 	char text[CV_DESTINATION_TEXT];
 
 	(void)cv_sockaddr_to_destination(&inbound->listen_addresses[0], &listen);
-	link->port = place->port ? place->port : listen.port;
-	if (link->port == 0)
+	*ret_port = place->port ? place->port : listen.port;
+	if (*ret_port == 0)
 		return fail(error_text, "this inbound has no port: give --port", "");
 	if (place->host) {
 		const bool bracketed = place->host[0] == '[';
 
 		if (cv_destination_set_text(&any, place->host, 1) != 0)
 			return fail(error_text, "no IP address or domain", place->host);
-		snprintf(link->host, sizeof(link->host), "%.*s",
+		snprintf(ret_host, 256, "%.*s",
 			 (int)strlen(place->host) - 2 * bracketed, place->host + bracketed);
 		return 0;
 	}
@@ -354,7 +355,7 @@ static int set_place(const struct cv_inbound *inbound, const struct cv_share_pla
 		return fail(error_text, "this inbound listens on every address: give --host", "");
 	cv_destination_format(&listen, text);
 	*strrchr(text, ':') = '\0';
-	snprintf(link->host, sizeof(link->host), "%.*s",
+	snprintf(ret_host, 256, "%.*s",
 		 (int)(strlen(text) - (text[0] == '[') - (text[0] == '[')),
 		 text + (text[0] == '['));
 	return 0;
@@ -412,7 +413,7 @@ int cv_share_link_of_user(const struct cv_config *config, const char *user,
 
 	if (!inbound)
 		return fail(error_text, "no VLESS user has this email or name", user);
-	error = set_place(inbound, place, &link, error_text);
+	error = set_place(inbound, place, link.host, &link.port, error_text);
 	if (error)
 		return error;
 	cv_uuid_format(found->uuid, link.id);
@@ -429,4 +430,75 @@ int cv_share_link_of_user(const struct cv_config *config, const char *user,
 	if (!error)
 		*ret_link = link;
 	return error;
+}
+
+/* ---- proxies ------------------------------------------------------------------------------ */
+
+static struct cv_user *find_login(const struct cv_inbound *inbound, const char *name)
+{
+	for (size_t u = 0; inbound->users && u < cv_user_count(inbound->users); u++) {
+		struct cv_user *user = cv_user_at(inbound->users, u);
+
+		if (is_called(user, name) && user->enabled && user->password[0])
+			return user;
+	}
+	return NULL;
+}
+
+static int set_proxy(const struct cv_inbound *inbound, const struct cv_user *user,
+		     const struct cv_share_place *place, struct cv_share_proxy *proxy,
+		     char *error_text)
+{
+	*proxy = (struct cv_share_proxy){0};
+	snprintf(proxy->scheme, sizeof(proxy->scheme), "%s%s",
+		 inbound->protocol == CV_INBOUND_SOCKS ? "socks5" : "http",
+		 inbound->security == CV_SECURITY_TLS ? "s" : "");
+	snprintf(proxy->user, sizeof(proxy->user), "%.255s", user->name);
+	return set_place(inbound, place, proxy->host, &proxy->port, error_text);
+}
+
+int cv_share_proxies_of_user(const struct cv_config *config, const char *user,
+			     const struct cv_share_place *place, const char *password,
+			     void (*each)(void *context, const struct cv_share_proxy *proxy),
+			     void *context, char error_text[CV_SHARE_ERROR_TEXT])
+{
+	int count = 0;
+
+	for (size_t i = 0; i < config->inbound_count; i++) {
+		const struct cv_inbound *inbound = &config->inbounds[i];
+		const struct cv_user *found = inbound->protocol == CV_INBOUND_VLESS
+						      ? NULL
+						      : find_login(inbound, user);
+		struct cv_share_proxy proxy;
+
+		if (!found || (password && !cv_password_verify(found->password, password,
+							       strlen(password))))
+			continue;
+		if (set_proxy(inbound, found, place, &proxy, error_text) != 0)
+			return -1;
+		if (password)
+			snprintf(proxy.password, sizeof(proxy.password), "%.255s", password);
+		each(context, &proxy);
+		cv_cleanse(&proxy, sizeof(proxy));
+		count++;
+	}
+	return count;
+}
+
+void cv_share_proxy_format(const struct cv_share_proxy *proxy, char *text)
+{
+	struct writer writer = {.text = text};
+	const bool is_ipv6 = strchr(proxy->host, ':') != NULL;
+	char port[8];
+
+	snprintf(port, sizeof(port), ":%u", proxy->port);
+	put(&writer, proxy->scheme);
+	put(&writer, "://");
+	put_encoded(&writer, proxy->user);
+	put(&writer, proxy->password[0] ? ":" : "");
+	put_encoded(&writer, proxy->password);
+	put(&writer, is_ipv6 ? "@[" : "@");
+	put(&writer, proxy->host);
+	put(&writer, is_ipv6 ? "]" : "");
+	put(&writer, port);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * share_link.h - vless:// links: everything a client needs to reach one user's inbound.
+ * share_link.h - links: everything a client needs to reach a user's inbounds, by VLESS or by proxy
+ * protocols.
  */
 #ifndef CV_CONFIG_SHARE_LINK_H
 #define CV_CONFIG_SHARE_LINK_H
@@ -56,5 +57,26 @@ struct cv_share_place {
 int cv_share_link_of_user(const struct cv_config *config, const char *user,
 			  const struct cv_share_place *place, struct cv_share_link *ret_link,
 			  char error_text[CV_SHARE_ERROR_TEXT]);
+
+/* A way in for programs that know proxies: socks5, socks5s, http or https. */
+struct cv_share_proxy {
+	char scheme[8];
+	char host[256]; /* without brackets */
+	uint16_t port;
+	char user[256], password[256]; /* "" = not known */
+};
+
+/**
+ * cv_share_proxies_of_user() - Call @each for each SOCKS and HTTP inbound that lets this user in,
+ * by email or name. Passwords cannot be read from their hashes: @password, if not NULL, goes into
+ * the links of those inbounds that take it, and others are left out.
+ * Returns: how many there were; -1 with the cause in @error_text if a place cannot be told.
+ */
+int cv_share_proxies_of_user(const struct cv_config *config, const char *user,
+			     const struct cv_share_place *place, const char *password,
+			     void (*each)(void *context, const struct cv_share_proxy *proxy),
+			     void *context, char error_text[CV_SHARE_ERROR_TEXT]);
+/** cv_share_proxy_format() - "socks5s://user:password@host:port" into @text (CV_SHARE_LINK_MAX). */
+void cv_share_proxy_format(const struct cv_share_proxy *proxy, char *text);
 
 #endif
