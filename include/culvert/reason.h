@@ -103,6 +103,7 @@
 	X(POLICY_NEEDS_RESTART, -2330, "cannot change while the daemon runs") \
 	X(POLICY_EDGE_DROP, -2316, "name, or what is no TLS, is dropped by the edge") \
 	X(POLICY_BANNED, -2317, "too many failed logins from this address") \
+	X(POLICY_NO_PROXY, -2340, "user's external proxy does not exist") \
 	X(POLICY_KEY_LIMIT, -2309, \
 	  "TLS key served as long as it may, and this kernel cannot change it") \
 	X(INTERNAL_MEMORY, -2401, "out of memory") \

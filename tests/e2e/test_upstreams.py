@@ -6,12 +6,15 @@ The proxies live in the internet namespace, so that whoever comes through one ha
 
 import contextlib
 import hashlib
+import json
 import os
 import re
 import socket
 import socketserver
+import subprocess
 import threading
 import time
+import uuid
 
 import pytest
 import rig
@@ -588,3 +591,134 @@ def test_chain_of_vless_through_a_proxy_and_back(net, tmp, keys, target, interne
             assert who_am_i(net) == PROXY_IP
             assert who_am_i(net, "localhost") == "127.0.0.1"
             check_download(net, internet)
+
+
+# ---- a proxy of one's own ------------------------------------------------------------------------
+
+
+def users_and_proxies(net, tmp, proxies, **ways):
+    """Files for users with external_proxy_id ways[name]; the configuration that names them."""
+    users = [{"username": name, "uuid": str(uuid.uuid5(uuid.NAMESPACE_DNS, name)), "flow": "",
+              "socks_password": WORD, "external_proxy_id": way} for name, way in ways.items()]
+    for name, content in (("users.json", {"users": users}),
+                          ("external_proxy.json", {"proxies": proxies})):
+        path = written(tmp, name + ".new", json.dumps(content))
+        os.chmod(path, 0o600)
+        if net.server.pins:
+            os.chown(path, rig.NOBODY, rig.NOBODY)
+        os.rename(path, os.path.join(tmp, name))
+    return {"inbounds": [
+        {"tag": "socks-in", "listen": rig.SERVER_IP, "port": PORT, "protocol": "socks",
+         "settings": {"auth": "password", "usersFile": os.path.join(tmp, "users.json"),
+                      "allowPlain": True}},
+        {"tag": "vless-in", "listen": "127.0.0.1", "port": PORT + 1, "protocol": "vless",
+         "settings": {"decryption": "none", "usersFile": os.path.join(tmp, "users.json")}}],
+        "outbounds": [FREEDOM]}
+
+
+def proxy_of(kind, port, **more):
+    return dict({"id": "proxy-1", "type": kind, "address": PROXY_IP, "port": port,
+                 "username": NAME, "password": WORD}, **more)
+
+
+def way_of(net, person, port=PORT, address=rig.SERVER_IP, space=None):
+    """What the server says this user comes from, or the reply that refused it."""
+    connection = rig.tcp(space or net.client, address, port, 25)
+    reply = rig.socks_handshake(connection, PROXY_IP, WHO_PORT, (person, WORD))
+    with connection:
+        if reply != 0:
+            return reply
+        address = b""
+        while not address.endswith(b"\n"):
+            address += rig.exactly(connection, 1)
+        return address.decode().strip()
+
+
+def reloaded(daemon):
+    subprocess.run([os.path.join(rig.build_dir(), "culvert"), "reload", "--control",
+                    daemon.control_path], check=True, capture_output=True, timeout=30)
+
+
+def test_row_036_each_user_has_its_way_and_changes_it(net, tmp):
+    external = {"externalProxyFile": os.path.join(tmp, "external_proxy.json")}
+    config = users_and_proxies(net, tmp, [proxy_of("socks5", MICROSOCKS)],
+                               alice="proxy-1", bob=None)
+    with microsocks(net, tmp), rig.running(rig.Culvert(
+            net.server, tmp, config, "ways", wait=((rig.SERVER_IP, PORT),), **external)) as (one,):
+        assert way_of(net, "alice") == PROXY_IP
+        assert way_of(net, "bob") == DIRECT_IP
+        old = rig.tcp(net.client, rig.SERVER_IP, PORT)
+        assert rig.socks_handshake(old, PROXY_IP, WHO_PORT, ("alice", WORD)) == 0
+        users_and_proxies(net, tmp, [proxy_of("socks5", MICROSOCKS)], alice=None, bob="proxy-1")
+        reloaded(one)
+        assert way_of(net, "alice") == DIRECT_IP
+        assert way_of(net, "bob") == PROXY_IP
+        # what runs keeps its way
+        assert rig.exactly(old, len(PROXY_IP) + 1) == PROXY_IP.encode() + b"\n"
+        old.sendall(b"still there")
+        assert rig.exactly(old, 11) == b"still there"
+        old.close()
+        assert WORD not in one.log()
+
+
+def test_row_036_vless_users_as_well(net, tmp):
+    config = users_and_proxies(net, tmp, [proxy_of("socks5", MICROSOCKS)], alice="proxy-1",
+                               bob=None)
+    external = {"externalProxyFile": os.path.join(tmp, "external_proxy.json")}
+    with microsocks(net, tmp), rig.running(rig.Culvert(
+            net.server, tmp, config, "ways", wait=((rig.SERVER_IP, PORT),), **external)):
+        for person, expected in (("alice", PROXY_IP), ("bob", DIRECT_IP)):
+            client = {"inbounds": [{"listen": "127.0.0.1", "port": PORT + 2, "protocol": "socks"}],
+                      "outbounds": [{"protocol": "vless", "settings": {
+                          "address": "127.0.0.1", "port": PORT + 1, "encryption": "none",
+                          "id": str(uuid.uuid5(uuid.NAMESPACE_DNS, person))}}]}
+            with rig.running(rig.Culvert(net.server, tmp, client, "vless-client",
+                                         wait=(("127.0.0.1", PORT + 2),))):
+                connection = rig.tcp(net.server, "127.0.0.1", PORT + 2)
+                assert rig.socks_handshake(connection, PROXY_IP, WHO_PORT) == 0
+                answer = (expected + "\n").encode()
+                assert rig.exactly(connection, len(answer)) == answer
+                connection.close()
+
+
+def test_row_037_disabled_and_unknown(net, tmp):
+    external = {"externalProxyFile": os.path.join(tmp, "external_proxy.json")}
+    config = users_and_proxies(net, tmp, [proxy_of("socks5", MICROSOCKS, enabled=False)],
+                               alice="proxy-1", bob="proxy-2")
+    with microsocks(net, tmp), rig.running(rig.Culvert(
+            net.server, tmp, config, "ways", wait=((rig.SERVER_IP, PORT),), **external)) as (one,):
+        assert way_of(net, "alice") == DIRECT_IP
+        assert way_of(net, "bob") == 2
+        assert re.search(r" error .*external-proxy proxy-2 of user bob\S* does not exist: refused",
+                         one.log()), one.log()[-1500:]
+        assert one.reason_count("policy_no_proxy") == 1
+        users_and_proxies(net, tmp, [proxy_of("socks5", MICROSOCKS)], alice="proxy-1", bob=None)
+        reloaded(one)
+        assert way_of(net, "alice") == PROXY_IP
+        assert way_of(net, "bob") == DIRECT_IP
+
+
+def test_rows_029_032_034_of_external_proxies(net, tmp, authority):
+    """TLS with a ca_file, and the fallback of the file, by the words of external_proxy.json."""
+    external = {"externalProxyFile": os.path.join(tmp, "external_proxy.json")}
+    proxies = [
+        proxy_of("socks5s", STUNNEL, id="good",
+                 tls={"server_name": "proxy.test", "ca_file": authority.file}),
+        proxy_of("socks5s", STUNNEL, id="wrong-name", fallback="block",
+                 tls={"server_name": "other.test", "ca_file": authority.file}),
+        proxy_of("socks5s", STUNNEL, id="nobody-signed-it", tls={"server_name": "proxy.test"}),
+        proxy_of("http", CLOSED_PORT, id="down", retry={"max_attempts": 2, "backoff_ms": [100]})]
+    config = users_and_proxies(net, tmp, proxies, alice="good", bob="wrong-name",
+                               carol="nobody-signed-it", dave="down")
+    with microsocks(net, tmp), stunnel(net, tmp, authority, MICROSOCKS), rig.running(rig.Culvert(
+            net.server, tmp, config, "ways", wait=((rig.SERVER_IP, PORT),), **external)) as (one,):
+        assert way_of(net, "alice") == PROXY_IP
+        assert way_of(net, "bob") == 1
+        assert way_of(net, "carol") == DIRECT_IP
+        assert way_of(net, "dave") == DIRECT_IP
+        log = one.log()
+        assert "external-proxy wrong-name failed after 1 attempt, user bob" in log
+        assert re.search("external-proxy nobody-signed-it failed after 1 attempt, user carol\\S*: "
+                         "using direct", log)
+        assert re.search("external-proxy down failed after 2 attempts, user dave\\S*: using direct",
+                         log)

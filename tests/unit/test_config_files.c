@@ -188,7 +188,7 @@ static const struct {
 	 "users[0].connection_type: expected one of both, vpn, proxy"},
 	{"{\"users\": [{\"username\": \"alice\", \"uuid\": \"" UUID_A
 	 "\", \"external_proxy_id\": \"p1\"}]}",
-	 "users[0].external_proxy_id: not supported"},
+	 "users[0].external_proxy_id: there is no culvert.externalProxyFile"},
 	{"{\"users\": [{\"username\": \"alice\", \"uuid\": \"" UUID_A "\"},"
 	 "{\"username\": \"bob\", \"uuid\": \"" UUID_A "\"}]}",
 	 "users[1].uuid: same id as alice@vless.local"},

@@ -88,6 +88,7 @@ struct cv_config *cv_config_free(struct cv_config *config)
 	free(config->log_access_path);
 	free(config->daemon.engine);
 	free(config->daemon.control_path);
+	free(config->daemon.external_path);
 	free(config->daemon.pin_directory);
 	free(config->daemon.state_directory);
 	cv_usage_table_free(config->usages);

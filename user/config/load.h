@@ -124,6 +124,13 @@ void cv_load_credentials(const struct cv_node *node, const char *user, const cha
 void cv_load_retry(const struct cv_node *node, bool goes_around, struct cv_outbound *outbound);
 /** cv_load_chains() - When all of @list is loaded: who is dialled through whom. */
 void cv_load_chains(const struct cv_node *list);
+/** cv_load_external_proxies() - external_proxy.json, behind the outbounds; errors about the file
+ * itself are reported about @node. */
+void cv_load_external_proxies(struct cv_load *load, const struct cv_node *node);
+/** cv_load_check_external() - Warns of users whose external proxy does not exist. */
+void cv_load_check_external(const struct cv_node *node);
+/** cv_load_check_permissions() - Warns, or reports an error, if others can read @path. */
+void cv_load_check_permissions(const struct cv_node *node, const char *path, bool is_strict);
 /** cv_load_has_direct() - Sets config->direct, if an outbound can be that. */
 bool cv_load_has_direct(struct cv_config *config);
 void cv_load_routing(const struct cv_node *node);
@@ -137,6 +144,10 @@ void cv_load_tls_server(const struct cv_node *node, struct cv_inbound *inbound);
 void cv_load_tls_client(const struct cv_node *node, struct cv_outbound *outbound);
 /** cv_load_system_trust() - The roots of this machine, loaded once; NULL after a warning. */
 struct cv_trust_store *cv_load_system_trust(const struct cv_node *node);
+/** cv_load_authority() - The roots in one file, and no others; NULL after an error. */
+struct cv_trust_store *cv_load_authority(const struct cv_node *node, const char *path);
+#define CV_TLS_INSECURE_WARNING \
+	"ANYBODY on the way can read and change this traffic: the server is not verified"
 /** cv_load_fallbacks() - settings.fallbacks of a VLESS inbound. */
 void cv_load_fallbacks(const struct cv_node *list, struct cv_inbound *inbound);
 

@@ -523,7 +523,9 @@ void cv_load_outbounds(const struct cv_node *list)
 			    strcmp(config->outbounds[i].tag, config->outbounds[j].tag) == 0)
 				cv_node_error(&tag, "another outbound has this tag");
 	}
+	cv_load_external_proxies(load, list);
 	cv_load_chains(list);
 	if (!cv_load_has_direct(config) && has_proxies(config))
 		config->direct = add_direct(load);
+	cv_load_check_external(list);
 }

@@ -323,13 +323,13 @@ void cv_load_chains(const struct cv_node *list)
 {
 	struct cv_config *config = cv_node_load(list)->config;
 
-	for (size_t i = 0; i < config->outbound_count; i++) {
+	for (size_t i = 0; i < cv_node_count(list); i++) {
 		const struct cv_node node = cv_node_element(list, i);
 
 		if (config->outbounds[i].via_tag && config->outbounds[i].via_tag[0])
 			set_via(&node, config, &config->outbounds[i]);
 	}
-	for (size_t i = 0; i < config->outbound_count; i++) {
+	for (size_t i = 0; i < cv_node_count(list); i++) {
 		const struct cv_node node = cv_node_element(list, i);
 
 		if (is_too_long(&config->outbounds[i]))

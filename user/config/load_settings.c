@@ -129,7 +129,7 @@ struct raw_culvert {
 	struct cv_daemon_settings settings;
 	int engine, bpf, ktls;
 	uint32_t ktls_after_kb;
-	const char *control, *pins, *state;
+	const char *control, *pins, *state, *external;
 };
 
 static const struct cv_word engines[] = {
@@ -151,6 +151,7 @@ static const struct cv_field culvert_fields[] = {
 	 CV_FIELD(struct raw_culvert, control)},
 	{"stateDirectory", .type = CV_FIELD_TEXT, .text = STATE_DIRECTORY,
 	 CV_FIELD(struct raw_culvert, state)},
+	{"externalProxyFile", .type = CV_FIELD_TEXT, CV_FIELD(struct raw_culvert, external)},
 	{"maxSessions", .type = CV_FIELD_U32, .min = 1, .max = 1u << 24, .number = 65536,
 	 CV_FIELD(struct raw_culvert, settings.max_sessions)},
 	{"drainSeconds", .type = CV_FIELD_U32, .max = DAY_S, .number = 30, .unit = "seconds",
@@ -189,6 +190,7 @@ void cv_load_culvert(const struct cv_node *node)
 	if (*raw.state && raw.state[0] != '/')
 		cv_node_error(node, "stateDirectory: expected an absolute path or \"\"");
 	load->config->daemon = raw.settings;
+	load->config->daemon.external_path = cv_load_strdup(load, raw.external);
 	load->config->daemon.ban.max_sources = BAN_SOURCES;
 	load->config->daemon.bpf = (enum cv_bpf)raw.bpf;
 	load->config->daemon.pin_directory = cv_load_strdup(load, raw.pins);

@@ -142,35 +142,57 @@ static void collect_authority(const struct cv_node *node, FILE *out, size_t *cou
 	(*count)++;
 }
 
-/* All extra roots in one memory file, because that is what libcrypto reads. */
-static struct cv_trust_store *load_authorities(const struct cv_node *list, bool with_system)
+/* Roots are collected in a memory file, because a file is what libcrypto reads. */
+static FILE *open_roots(const struct cv_node *node)
 {
 	const int fd = memfd_create("culvert-roots", MFD_CLOEXEC);
 	FILE *out = fd < 0 ? NULL : fdopen(fd, "w");
+
+	if (!out)
+		cv_node_error(node, "cannot make a memory file: %s", strerror(errno));
+	if (!out && fd >= 0)
+		(void)close(fd);
+	return out;
+}
+
+/* Closes @out. */
+static struct cv_trust_store *read_roots(const struct cv_node *node, FILE *out, bool with_system)
+{
 	struct cv_trust_store *store = NULL;
 	char path[64];
+
+	(void)fflush(out);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fileno(out));
+	if (cv_node_load(node)->error_count == 0) {
+		store = cv_trust_store_new(path, with_system);
+		if (!store)
+			cv_node_error(node, "no usable root certificate in there");
+	}
+	(void)fclose(out);
+	return store ? keep_store(cv_node_load(node), store) : NULL;
+}
+
+static struct cv_trust_store *load_authorities(const struct cv_node *list, bool with_system)
+{
+	FILE *out = open_roots(list);
 	size_t count = 0;
 
-	if (!out) {
-		cv_node_error(list, "cannot make a memory file: %s", strerror(errno));
-		if (fd >= 0)
-			(void)close(fd);
-		return NULL;
-	}
-	for (size_t i = 0; i < cv_node_count(list); i++) {
+	for (size_t i = 0; out && i < cv_node_count(list); i++) {
 		const struct cv_node node = cv_node_element(list, i);
 
 		collect_authority(&node, out, &count);
 	}
-	(void)fflush(out);
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	if (cv_node_load(list)->error_count == 0) {
-		store = cv_trust_store_new(path, with_system);
-		if (!store)
-			cv_node_error(list, "no usable root certificate in there");
-	}
-	(void)fclose(out);
-	return store ? keep_store(cv_node_load(list), store) : NULL;
+	return out ? read_roots(list, out, with_system) : NULL;
+}
+
+struct cv_trust_store *cv_load_authority(const struct cv_node *node, const char *path)
+{
+	FILE *out = open_roots(node);
+
+	if (!out)
+		return NULL;
+	copy_file(node, path, out);
+	return read_roots(node, out, false);
 }
 
 static void load_trust(const struct cv_node *node, const struct raw_client *raw,
@@ -231,6 +253,5 @@ void cv_load_tls_client(const struct cv_node *node, struct cv_outbound *outbound
 	outbound->allow_insecure = raw.allow_insecure;
 	load_trust(node, &raw, outbound);
 	if (raw.allow_insecure)
-		cv_node_warning(&insecure, "ANYBODY on the way can read and change this traffic: "
-					   "the server is not verified");
+		cv_node_warning(&insecure, CV_TLS_INSECURE_WARNING);
 }

@@ -343,9 +343,11 @@ static bool set_user_proxy(const struct cv_node *node, const struct raw_user *ra
 {
 	const struct cv_node place = cv_node_member(node, "external_proxy_id");
 
-	if (!*raw->proxy_id || file->only_check)
+	if (!*raw->proxy_id || file->only_check ||
+	    cv_node_load(node)->config->daemon.external_path[0])
 		return true;
-	cv_node_error(&place, CV_NOT_SUPPORTED ": this user would go out directly");
+	cv_node_error(&place, "there is no culvert.externalProxyFile: this user would go out "
+			      "directly");
 	return false;
 }
 
@@ -406,7 +408,7 @@ void cv_load_file_users(struct cv_user_list *list, const struct cv_document *doc
 	}
 }
 
-static void check_permissions(const struct cv_node *node, const char *path, bool is_strict)
+void cv_load_check_permissions(const struct cv_node *node, const char *path, bool is_strict)
 {
 	struct stat status;
 
@@ -435,7 +437,7 @@ void cv_load_users_file(struct cv_user_list *list, const struct cv_node *node,
 		cv_node_error(node, "cannot read %.255s: %s", whole_path, strerror(-error));
 		return;
 	}
-	check_permissions(node, whole_path, file->strict_permissions);
+	cv_load_check_permissions(node, whole_path, file->strict_permissions);
 	if (cv_document_open(list->load, whole_path, text, len, &document) == 0) {
 		cv_load_file_users(list, &document, file);
 		cv_document_close(&document);

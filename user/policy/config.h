@@ -147,6 +147,7 @@ struct cv_daemon_settings {    /* our own top-level object "culvert" */
 	uint32_t worker_count; /* 0 = one per CPU */
 	char *engine;          /* "auto", "copy", "splice", "sockmap" */
 	char *state_directory; /* where quotas survive, "" = nowhere; default /var/lib/culvert */
+	char *external_path;   /* external_proxy.json, "" = none */
 	char *control_path;    /* unix socket, "" = none; default /run/culvert/control.sock */
 	uint32_t max_sessions; /* per worker, default 65536 */
 	uint32_t drain_s;      /* after SIGTERM, default 30 */
@@ -167,6 +168,7 @@ struct cv_config {
 	size_t inbound_count;
 	struct cv_outbound *outbounds; /* [0] is the default */
 	size_t outbound_count;
+	size_t external_first;		  /* from here on those of external_proxy.json */
 	const struct cv_outbound *direct; /* the way around failing proxies */
 	struct cv_router *router;
 	struct cv_usage_table *usages; /* of all inbounds' users; shared with later ones */
@@ -180,5 +182,9 @@ struct cv_config {
 	struct cv_trust_store **trust_stores; /* owned here, borrowed by outbounds */
 	size_t trust_store_count;
 };
+
+/** cv_config_external() - The outbound of external_proxy.json with that id, also a disabled one, or
+ * NULL. */
+const struct cv_outbound *cv_config_external(const struct cv_config *config, const char *id);
 
 #endif

@@ -13,6 +13,7 @@
 #include "session/steps.h"
 #include "session/worker.h"
 
+#include "base/log.h"
 #include "base/reason.h"
 #include "policy/private_address.h"
 
@@ -201,6 +202,26 @@ static enum cv_route_result pick_route(struct cv_session *session, uint32_t *ret
 	return cv_router_pick(session->config->router, &query, ret_outbound, &rule);
 }
 
+/* What would go out directly goes through the user's own proxy, if it has one. NULL: that does not
+ * exist, so that we do not know what was meant. */
+static const struct cv_outbound *users_way(struct cv_session *session,
+					   const struct cv_outbound *picked)
+{
+	const char *id = session->user ? session->user->external_proxy_id : "";
+	const struct cv_outbound *external;
+
+	if (picked->is_disabled) /* a rule named it */
+		return session->config->direct;
+	if (!*id || picked->protocol != CV_OUTBOUND_FREEDOM || picked->redirect.port ||
+	    picked->redirect.kind != CV_ADDRESS_NONE)
+		return picked;
+	external = cv_config_external(session->config, id);
+	if (!external)
+		cv_log(CV_LOG_ERROR, "external-proxy %s of user %s does not exist: refused", id,
+		       cv_session_user_name(session));
+	return external && external->is_disabled ? picked : external;
+}
+
 void cv_step_route(struct cv_session *session)
 {
 	struct cv_handshake *handshake = session->handshake;
@@ -227,6 +248,10 @@ void cv_step_route(struct cv_session *session)
 		cv_session_refuse(session, CV_POLICY_NO_OUTBOUND);
 		return;
 	}
-	session->outbound = &config->outbounds[result == CV_ROUTE_OUTBOUND ? outbound : 0];
-	dial_outbound(session);
+	session->outbound = users_way(
+		session, &config->outbounds[result == CV_ROUTE_OUTBOUND ? outbound : 0]);
+	if (session->outbound)
+		dial_outbound(session);
+	else
+		cv_session_refuse(session, CV_POLICY_NO_PROXY);
 }
