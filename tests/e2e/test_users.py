@@ -552,7 +552,7 @@ def test_row_071_a_link_for_every_way_in(net, tmp, authority, keys, users_path):
     assert (vless.username, vless.hostname, vless.port) == (made["uuid"], "vpn.example", 443)
     assert query == {"encryption": "none", "type": "tcp", "security": "reality", "sni": rig.SITE,
                      "fp": "chrome", "pbk": keys.public, "flow": rig.VISION,
-                     "sid": read_users(users_path)["alice"]["shortId"].rstrip("0")}
+                     "sid": re.sub("(00)+$", "", read_users(users_path)["alice"]["shortId"])}
     assert links["socks5s"].geturl() == "socks5s://alice@vpn.example:1080"
     found = json.loads(culvert_link("alice", "-c", path, "--json", "--password-stdin",
                                     text=made["password"]))
