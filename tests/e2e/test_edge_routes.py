@@ -554,3 +554,179 @@ def test_reload(net, tmp, where):
                      "the old way")
         live.close()
         rig.wait_for(lambda: backends(daemon)["main"]["checks"] > 1, 5, "the new one is checked")
+
+
+# ---- rows 7 and 8: beside other proxies ----------------------------------------------------------
+
+
+def checking_haproxy(net, tmp, ports, send="", port=7699):
+    """HAProxy with one server for each of our ports, which it checks; state by its socket."""
+    stats = os.path.join(tmp, "haproxy-%d.sock" % port)
+    servers = "".join("""
+frontend f%d
+    bind %s:%d
+    default_backend b%d
+backend b%d
+    server us %s:%d check inter 300ms fall 1 rise 1 %s
+""" % (one, rig.SERVER_IP, port + i, one, one, rig.SERVER_IP, one, send)
+                      for i, one in enumerate(ports))
+    path = os.path.join(tmp, "checks-%d.cfg" % port)
+    with open(path, "w") as file:
+        file.write("""
+global
+    maxconn 256
+    stats socket %s
+defaults
+    mode tcp
+    timeout connect 5s
+    timeout client 30s
+    timeout server 30s
+%s""" % (stats, servers))
+    process = rig.Process(net.server, [rig.find_program("haproxy"), "-db", "-f", path],
+                          path + ".log")
+    rig.wait_for(lambda: rig.accepts(net.server, rig.SERVER_IP, port) or not process.alive(), 10,
+                 "haproxy listens")
+    assert process.alive(), process.log()
+    return process, stats
+
+
+def server_states(stats):
+    """{backend: (status, checks that failed)}"""
+    with socket.socket(socket.AF_UNIX) as one:
+        one.connect(stats)
+        one.sendall(b"show stat\n")
+        text = b""
+        while True:
+            block = one.recv(65536)
+            if not block:
+                break
+            text += block
+    rows = [line.split(",") for line in text.decode().splitlines() if line]
+    columns = rows[0]
+    return {row[0].lstrip("# "): (row[columns.index("status")], row[columns.index("chkfail")])
+            for row in rows[1:] if row[1] == "us"}
+
+
+def test_row_007_health_checks(net, tmp, keys, target, authority):
+    """HAProxy's checks of a router, REALITY, TLS and SOCKS: always UP, and nothing in the log."""
+    seconds = 60 if os.environ.get("CULVERT_LONG") else 6
+    tls = dict(terminator(authority, TLS_SITE, 9610), listen=rig.SERVER_IP, port=7602)
+    reality = vless_behind(keys, target.address, listen=rig.SERVER_IP, port=7601)
+    socks = {"tag": "socks", "listen": rig.SERVER_IP, "port": 7603, "protocol": "socks"}
+    config = dict(front({"inboundTag": "front", "target": target.address}, reality, tls, socks),
+                  outbounds=OUT)
+    with start(net, tmp, config, loglevel="info") as daemon:
+        process, stats = checking_haproxy(net, tmp, (PORT, 7601, 7602, 7603))
+        with rig.running(process):
+            before = daemon.log()
+            time.sleep(seconds)
+            states = server_states(stats)
+            assert len(states) == 4
+            assert all(state == ("UP", "0") for state in states.values()), states
+            for port in (PORT, 7601, 7602, 7603):  # others send more than a SYN and an RST
+                for leave in (rig.reset, socket.socket.close):
+                    for _ in range(5):
+                        leave(dial(net, port))
+            daemon.wait_idle()
+            assert daemon.counter("accepted") >= 30
+            assert daemon.log() == before
+            assert daemon.alive()
+        daemon.wait_idle()
+
+
+def proxy_v2(source="198.51.100.9", port=4321, command=0x21):
+    return (b"\r\n\r\n\0\r\nQUIT\n" + bytes([command, 0x11, 0, 12]) + socket.inet_aton(source) +
+            socket.inet_aton("192.0.2.1") + port.to_bytes(2, "big") + b"\1\xbb")
+
+
+HEADERS = {"v1": b"PROXY TCP4 198.51.100.9 192.0.2.1 4321 443\r\n", "v2": proxy_v2(),
+           "v1 unknown": b"PROXY UNKNOWN\r\n", "local": proxy_v2(command=0x20)}
+
+
+def accepting(inbound):
+    return dict(inbound, streamSettings=dict(inbound.get("streamSettings", {"network": "raw"}),
+                                             sockopt={"acceptProxyProtocol": True}))
+
+
+def sites_with_proxy(net, tmp, authority, port, name):
+    """nginx that wants a PROXY header and tells whom it names."""
+    certificate, key = authority.issue(name)
+    return rig.Nginx(net.server, os.path.join(tmp, "proxied-%d" % port), """
+        server { listen %s:%d ssl proxy_protocol; server_name %s;
+            return 200 "$proxy_protocol_addr $proxy_protocol_port\\n";
+            ssl_certificate %s; ssl_certificate_key %s; ssl_protocols TLSv1.3; }""" % (
+        LOOPBACK, port, name, certificate, key), wait=((LOOPBACK, port),))
+
+
+@pytest.mark.parametrize("send", ("send-proxy", "send-proxy-v2"))
+def test_row_008_through_haproxy(net, tmp, authority, internet, send, where):
+    """HAProxy tells us who the client is, and we tell nginx: by both versions, at each end."""
+    edge = {"routes": [{"names": [A], "to": {"backend": LOOPBACK + ":9621", "xver": 1}},
+                       {"names": [B], "to": {"backend": LOOPBACK + ":9622", "xver": 2}},
+                       {"names": [rig.WEB], "to": {"backend": rig.INTERNET_IP + ":443"}}],
+            "target": LOOPBACK + ":9603"}
+    config = front(edge)
+    config["inbounds"][0] = accepting(config["inbounds"][0])
+    with rig.running(sites_with_proxy(net, tmp, authority, 9621, A),
+                     sites_with_proxy(net, tmp, authority, 9622, B)), \
+            start(net, tmp, config, where) as daemon:
+        process, stats = checking_haproxy(net, tmp, (PORT,), send)
+        with rig.running(process):
+            for name in (A, B):
+                told = fetch(net, authority, name, 7699).split()
+                assert told[0] == rig.CLIENT_IP and int(told[1]) > 1024
+            download = rig.curl(net.client, "--cacert", internet.ca, "--limit-rate", "2m",
+                                "--connect-to",
+                                "%s:443:%s:7699" % (rig.WEB, rig.SERVER_IP),
+                                "https://%s/medium" % rig.WEB, background=True)
+            rig.wait_for(lambda: any(s["client"].startswith(rig.CLIENT_IP + ":")
+                                     for s in daemon.sessions()), 5, "the client's own address")
+            body, _ = download.communicate(timeout=60)
+            assert hashlib.sha256(body).hexdigest() == internet.hashes["medium"]
+            assert server_states(stats)["b%d" % PORT][0] == "UP"
+
+
+@pytest.mark.parametrize("kind", sorted(HEADERS))
+def test_row_008_headers(net, tmp, kind, where):
+    """Any pieces; the address counts for show and for rules; LOCAL and UNKNOWN are the socket's."""
+    config = {"inbounds": [accepting({"tag": "socks", "listen": rig.SERVER_IP, "port": PORT,
+                                      "protocol": "socks"}),
+                           accepting(front({}, port=7601)["inbounds"][0])],
+              "outbounds": OUT + [{"tag": "block", "protocol": "blackhole"}],
+              "routing": {"rules": [{"source": ["198.51.100.0/24"], "outboundTag": "block"}]},
+              "edge": {"routes": [{"names": [A], "to": backend(9601)}],
+                       "target": LOOPBACK + ":9603"}}
+    is_told = kind in ("v1", "v2")
+    with recorders(net.server, one=9601, site=9603) as made, \
+            start(net, tmp, config, where) as daemon:
+        for size in (1000, 1):
+            with dial(net) as one:
+                prober.send_pieces(one, HEADERS[kind], size, 0.001)
+                reply = rig.socks_handshake(one, rig.SERVER_INNER_IP, 1)
+                assert reply == (2 if is_told else 5)  # refused by a rule, or by the port
+            data = hello(A)
+            with dial(net, 7601) as one:
+                prober.send_pieces(one, HEADERS[kind] + data, size, 0.001)
+                assert answer(one) == "one"
+                assert [s["client"].split(":")[0] for s in daemon.sessions()
+                        if s["inbound"] == "front"][-1:] == \
+                    ["198.51.100.9" if is_told else rig.CLIENT_IP]
+            rig.wait_for(lambda: made["one"].heard[-1:] == [data], 3, "the hello alone")
+
+
+def test_row_008_without_header(net, tmp):
+    """None, a broken one, half of one: closed without a word, within 5 s."""
+    config = front({"target": LOOPBACK + ":9603"})
+    config["inbounds"][0] = accepting(config["inbounds"][0])
+    with recorders(net.server, site=9603) as made, start(net, tmp, config) as daemon:
+        for data in (hello(A), b"PROXY TCP4 1.2.3.4\r\n", b"GET / HTTP/1.1\r\n\r\n",
+                     b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff"):
+            with dial(net) as one:
+                one.sendall(data)
+                assert rig.read_all(one, 3)[0] == b""
+        with dial(net) as one:
+            one.sendall(HEADERS["v1"][:20])
+            data, end = rig.read_all(one, 8)
+            assert (data, end) == (b"", "fin")
+        assert made["site"].heard == []
+        assert "no PROXY header" in daemon.log()

@@ -118,6 +118,8 @@ static void log_forward(struct cv_session *session, int reason)
 	const struct cv_client_hello *hello = cv_reality_server_hello(reality);
 	enum cv_log_level level = is_near_miss(reason) ? CV_LOG_WARNING : CV_LOG_INFO;
 
+	if (session->client.received_bytes == 0)
+		level = CV_LOG_DEBUG; /* connected and left: a health check */
 	cv_worker_count(session->worker, reason);
 	if (!cv_log_wants(level))
 		return;
