@@ -15,7 +15,7 @@ SOCKS = "socks5h://%s:secret@" + rig.SERVER_IP + ":%d" % PORT
 
 
 def config(people=("alice", "bob"), port=PORT, outbound=None, **limits):
-    accounts = [dict({"user": name, "pass": "secret", "email": name + "@test"},
+    accounts = [dict({"user": name, "pass": "secret"},
                      **limits.get(name, {})) for name in people]
     return {"inbounds": [{"tag": "socks", "listen": rig.SERVER_IP, "port": port,
                           "protocol": "socks",

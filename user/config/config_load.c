@@ -9,6 +9,7 @@
  * made here, one per process (REALITY 6.6).
  */
 #include "config/load.h"
+#include "config/load_geo.h"
 
 #include "crypto/crypto.h"
 
@@ -122,6 +123,7 @@ static int load_text(const char *name, const char *text, size_t len,
 		load_document(&document);
 		cv_document_close(&document);
 	}
+	cv_load_geo_done(&load);
 	free(directory);
 	if (load.out_of_memory || load.error_count > 0) {
 		cv_config_free(load.config);

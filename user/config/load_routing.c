@@ -6,6 +6,7 @@
  * catch more than it says.
  */
 #include "config/load.h"
+#include "config/load_geo.h"
 #include "config/value.h"
 
 #include "base/reason.h"
@@ -80,7 +81,7 @@ static void add_domain(const struct cv_node *node, const char *text, void *conte
 		rule->domains = cv_domain_matcher_new();
 	if (!rule->domains)
 		cv_node_load(node)->out_of_memory = true;
-	else
+	else if (!cv_load_geosite(node, text, rule->domains))
 		check(node, cv_domain_matcher_add(rule->domains, text, cause, sizeof(cause)), cause,
 		      text);
 }
@@ -94,7 +95,7 @@ static void add_block(const struct cv_node *node, const char *text, void *contex
 		*matcher = cv_ip_matcher_new();
 	if (!*matcher)
 		cv_node_load(node)->out_of_memory = true;
-	else
+	else if (!cv_load_geoip(node, text, *matcher))
 		check(node, cv_ip_matcher_add(*matcher, text, cause, sizeof(cause)), cause, text);
 }
 

@@ -20,6 +20,7 @@ struct cv_load {
 	size_t error_count;
 	bool out_of_memory;
 	struct cv_config *config; /* being filled */
+	struct cv_geo_file *geo_files; /* load_geo.c */
 	struct cv_usage_table *usages; /* of the configuration before this one, or NULL */
 	const char *directory;    /* of the main file, for relative paths; "" = as they are */
 	bool system_trust_tried;

@@ -209,7 +209,7 @@ int cv_domain_matcher_add(struct cv_domain_matcher *matcher, const char *rule, c
 		return add_regexp(matcher, value, error_text, error_size);
 	if (after(rule, "geosite:") || after(rule, "ext:") || after(rule, "ext-domain:")) {
 		snprintf(error_text, error_size,
-			 "geosite files are not supported by this version of culvert");
+			 "expected geosite:NAME or ext:FILE:NAME");
 		return CV_INTERNAL_CONFIG;
 	}
 	value = strchr(rule, ':') ? strchr(rule, ':') + 1 : rule;

@@ -205,11 +205,8 @@ int cv_ip_matcher_add(struct cv_ip_matcher *matcher, const char *rule, char *err
 	}
 	group = is_geoip ? GROUP_GEOIP : GROUP_CUSTOM;
 	set = is_inverted ? &matcher->unwanted[group] : &matcher->wanted;
-	if ((is_geoip && strcasecmp(rule, "private") != 0) || strncasecmp(rule, "ext:", 4) == 0 ||
-	    strncasecmp(rule, "ext-ip:", 7) == 0) {
-		snprintf(error_text, error_size,
-			 "geoip files are not supported by this version of "
-			 "culvert (geoip:private is)");
+	if ((is_geoip && strcasecmp(rule, "private") != 0) || strncasecmp(rule, "ext", 3) == 0) {
+		snprintf(error_text, error_size, "expected geoip:CODE or ext:FILE:CODE");
 		return CV_INTERNAL_CONFIG;
 	}
 	if (!is_geoip && !cidr_parse(rule, &cidr)) {
@@ -218,6 +215,16 @@ int cv_ip_matcher_add(struct cv_ip_matcher *matcher, const char *rule, char *err
 	}
 	matcher->has_unwanted[group] |= is_inverted;
 	return is_geoip ? add_private(set) : set_add(set, &cidr);
+}
+
+int cv_ip_matcher_add_geoip(struct cv_ip_matcher *matcher, bool is_inverted,
+			    const struct cv_cidr *block)
+{
+	struct cv_cidr cidr = *block;
+
+	unmap(&cidr);
+	matcher->has_unwanted[GROUP_GEOIP] |= is_inverted;
+	return set_add(is_inverted ? &matcher->unwanted[GROUP_GEOIP] : &matcher->wanted, &cidr);
 }
 
 static bool inside(const struct address_set *set, bool is_ipv6, const uint8_t *address)

@@ -6,6 +6,7 @@
 #define CV_POLICY_IP_MATCHER_H
 
 #include "base/address.h"
+#include "policy/private_address.h"
 
 #include <stddef.h>
 
@@ -21,6 +22,10 @@ struct cv_ip_matcher *cv_ip_matcher_free(struct cv_ip_matcher *matcher);
  */
 int cv_ip_matcher_add(struct cv_ip_matcher *matcher, const char *rule, char *error_text,
 		      size_t error_size);
+/** cv_ip_matcher_add_geoip() - A block of a list that stands for "geoip:CODE"; 0 or
+ * CV_INTERNAL_MEMORY. */
+int cv_ip_matcher_add_geoip(struct cv_ip_matcher *matcher, bool is_inverted,
+			    const struct cv_cidr *block);
 /** cv_ip_matcher_match() - False for domains. @destination is normalised. */
 bool cv_ip_matcher_match(const struct cv_ip_matcher *matcher,
 			 const struct cv_destination *destination);
