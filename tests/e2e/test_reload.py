@@ -27,7 +27,7 @@ def config(people=("alice", "bob"), port=PORT, outbound=None, **limits):
 @pytest.fixture
 def daemon(net, tmp):
     one = rig.Culvert(net.server, tmp, config(), "reload", wait=((rig.SERVER_IP, PORT),),
-                      workers=2)
+                      workers=2, stateDirectory="")
     yield one
     if not one.stopped:
         one.stop_clean()
@@ -111,7 +111,7 @@ def test_counts_go_on(net, internet, daemon):
 def test_new_quota_holds_for_a_live_session(net, internet, daemon):
     """One that had another limit before; a session without any limit goes on as it began."""
     assert reload(daemon, config(alice={"quotaBytes": 1 << 40})).returncode == 0
-    live = curl(net, "alice", "--limit-rate", "1m", path="/medium")
+    live = curl(net, "alice", "--limit-rate", "3m", path="/big")
     rig.wait_for(lambda: relaying(daemon, "alice"), 10, "downloads")
     assert reload(daemon, config(alice={"quotaBytes": 65536})).returncode == 0
     assert live.wait(10) != 0, "cut by the quota that is new"
