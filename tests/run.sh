@@ -30,7 +30,7 @@ fail() { failed=$((failed + 1)); failures+=("$1"); printf '   FAILED %s\n' "$1";
 skip() { skipped=$((skipped + 1)); skips+=("$1"); printf '   skipped %s\n' "$1"; }
 fuzz_in_parallel=$(nproc)
 python_in_parallel=$(($(nproc) + 1))
-guest_seconds=400
+guest_seconds=900
 guest_mutations=asan/unit/test_session_ktls # only there rules can be left out
 
 # Build something; without it the stage that wanted it has failed.
