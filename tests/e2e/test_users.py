@@ -315,6 +315,27 @@ def test_row_055_a_flood_from_one_address(net, tmp, internet, two_sources):
         assert log_in(net, "alice", "pw", source=OTHER_CLIENT_IP) == 0
 
 
+def test_row_055_behind_a_front(net, tmp, internet):
+    """Who comes through a front that tells addresses is banned by the own one, not by the front's."""
+    path = write_users(net, os.path.join(tmp, "front.json"), user(
+        "alice", socks_password=mkpasswd("yescrypt", "pw", "-R", "1")))
+    inbound = dict(socks_inbound(path), streamSettings={
+        "rawSettings": {"acceptProxyProtocol": True}})
+    with rig.running(start(net, tmp, inbound)) as (daemon,):
+        def come(source, password):
+            connection = rig.tcp(net.client, rig.SERVER_IP, PORT)
+            connection.sendall(b"PROXY TCP4 %s 192.0.2.1 40000 1080\r\n\5\1\2\1\5alice%c%s" % (
+                source, len(password), password))
+            answer = rig.exactly(connection, 4)
+            connection.close()
+            return answer[3]
+
+        assert [come(b"198.51.100.7", b"guess") for _ in range(5)] == [1] * 5
+        assert come(b"198.51.100.7", b"pw") == 1
+        assert come(b"198.51.100.8", b"pw") == 0
+        assert daemon.log().count("login banned: client=198.51.100.7 failures=5") == 1
+
+
 # ---- ways in -----------------------------------------------------------------------------------
 
 
