@@ -76,7 +76,7 @@ static const struct {
 } inbounds[] = {
 	{true, "{\"port\": 1}", "protocol: required, but missing"},
 	{true, "{\"port\": 1, \"protocol\": \"pigeon\"}",
-	 "protocol: expected one of vless, socks, mixed"},
+	 "protocol: expected one of vless, socks, mixed, edge, http"},
 	{true, "{\"port\": 1, \"protocol\": \"vmess\"}", "protocol: \"vmess\" is not supported"},
 	{true, "{\"protocol\": \"socks\"}", "port: required, but missing"},
 	{true, "{\"port\": \"x\", \"protocol\": \"socks\"}", "port: expected ports like"},
@@ -118,6 +118,13 @@ static const struct {
 	 " \"accounts\": [{\"user\": \"a\", \"pass\": \"b\"}, {\"user\": \"a\", \"pass\": "
 	 "\"c\"}]}}",
 	 "settings.accounts[1].user: same name as a"},
+	{true, "{\"port\": 1, \"protocol\": \"http\", \"settings\": {\"accounts\": []}}",
+	 "settings.accounts: expected at least one account, found none"},
+	{true, "{\"port\": 1, \"protocol\": \"http\", \"settings\": {\"allowTransparent\": true}}",
+	 "settings.allowTransparent: "},
+	{true, "{\"port\": 1, \"protocol\": \"http\", \"settings\": {\"hide\": true}}",
+	 "settings.hide: expected "},
+	{false, "{\"port\": 1, \"protocol\": \"http\"}", " an open proxy for everybody"},
 	{true,
 	 "{\"port\": 1, \"protocol\": \"socks\", \"streamSettings\": {\"security\": \"reality\"}}",
 	 " REALITY without VLESS is not supported"},

@@ -21,7 +21,7 @@ static const struct cv_word protocols[] = {
 	{"socks", CV_INBOUND_SOCKS},
 	{"mixed", CV_INBOUND_SOCKS},
 	{"edge", CV_INBOUND_EDGE}, /* our own: routes by name, serves nothing itself */
-	{"http", CV_WORD_UNSUPPORTED},
+	{"http", CV_INBOUND_HTTP},
 	{"dokodemo-door", CV_WORD_UNSUPPORTED},
 	{"tunnel", CV_WORD_UNSUPPORTED},
 	{"vmess", CV_WORD_UNSUPPORTED},
@@ -336,7 +336,65 @@ static void load_socks(const struct cv_node *node, struct cv_user_list *users,
 		cv_node_error(&raw.accounts, "expected at least one account, found none");
 }
 
-static void warn_public_socks(const struct cv_node *node, const struct cv_inbound *inbound,
+/* ---- HTTP --------------------------------------------------------------------------------- */
+
+struct raw_http {
+	struct cv_users_file users;
+	uint32_t level;
+	struct cv_node accounts, hide;
+};
+
+static const struct cv_field http_fields[] = {
+	{"accounts", "users", .type = CV_FIELD_ARRAY, CV_FIELD(struct raw_http, accounts)},
+	{"allowTransparent", .type = CV_FIELD_REFUSED},
+	{"timeout", .type = CV_FIELD_WARNED, .why = "policy.levels says how long to wait"},
+	{"userLevel", .type = CV_FIELD_U32, .max = CV_LEVELS - 1,
+	 CV_FIELD(struct raw_http, level)},
+	/* our own */
+	{"hide", .type = CV_FIELD_ANY, CV_FIELD(struct raw_http, hide)},
+	CV_USERS_FILE_FIELDS(struct raw_http),
+	CV_LOGIN_FIELDS(struct raw_http),
+	{.type = CV_FIELD_END},
+};
+
+/* Where requests go that are not for a proxy. */
+static void load_hide(const struct cv_node *node, struct cv_inbound *inbound)
+{
+	struct cv_load *load = cv_node_load(node);
+	struct cv_fallback *fallback = cv_load_calloc(load, 1, sizeof(*fallback));
+	char *text = NULL;
+
+	if (!fallback)
+		return;
+	inbound->fallbacks = fallback;
+	inbound->fallback_count = 1;
+	fallback->name = cv_load_strdup(load, "");
+	fallback->alpn = cv_load_strdup(load, "");
+	fallback->path = cv_load_strdup(load, "");
+	(void)cv_value_target(node, "", &text, &fallback->destination, &fallback->unix_address);
+	free(text);
+}
+
+static void load_http(const struct cv_node *node, struct cv_user_list *users,
+		      struct cv_inbound *inbound, bool *ret_open)
+{
+	const struct cv_node file = cv_node_member(node, "usersFile");
+	struct raw_http raw;
+
+	cv_schema_read(http_fields, node, &raw);
+	inbound->level = raw.level;
+	*ret_open = !raw.accounts.json && !*raw.users.path;
+	cv_load_accounts(users, &raw.accounts, raw.level);
+	raw.users.login = CV_LOGIN_HTTP;
+	if (*raw.users.path)
+		cv_load_users_file(users, &file, &raw.users);
+	if (raw.accounts.json && users->count == 0 && !*raw.users.path)
+		cv_node_error(&raw.accounts, "expected at least one account, found none");
+	if (raw.hide.json)
+		load_hide(&raw.hide, inbound);
+}
+
+static void warn_public_proxy(const struct cv_node *node, const struct cv_inbound *inbound,
 			      bool is_open)
 {
 	if (!is_public(inbound))
@@ -367,12 +425,15 @@ static void load_by_protocol(const struct cv_node *node, const struct raw_inboun
 		load_security(stream, &users, inbound);
 		warn_plain_vless(node, &users, inbound);
 	} else {
-		load_socks(&raw->settings, &users, inbound, &is_open);
+		if (raw->protocol == CV_INBOUND_HTTP)
+			load_http(&raw->settings, &users, inbound, &is_open);
+		else
+			load_socks(&raw->settings, &users, inbound, &is_open);
 		if (stream->security == CV_SECURITY_REALITY)
 			cv_node_error(node, "REALITY without VLESS is " CV_NOT_SUPPORTED);
 		else
 			load_security(stream, &users, inbound);
-		warn_public_socks(node, inbound, is_open);
+		warn_public_proxy(node, inbound, is_open);
 	}
 	cv_load_usages(&users, node);
 	if (!is_open && !load->out_of_memory) {
@@ -385,8 +446,11 @@ static void load_by_protocol(const struct cv_node *node, const struct raw_inboun
 static void load_inbound(const struct cv_node *node, struct cv_inbound *inbound)
 {
 	static const char *const default_tags[] = {
-		[CV_INBOUND_VLESS] = "vless-in", [CV_INBOUND_SOCKS] = "socks-in",
-		[CV_INBOUND_EDGE] = "edge-in"};
+		[CV_INBOUND_VLESS] = "vless-in",
+		[CV_INBOUND_SOCKS] = "socks-in",
+		[CV_INBOUND_HTTP] = "http-in",
+		[CV_INBOUND_EDGE] = "edge-in",
+	};
 	const struct cv_node listen_node = cv_node_member(node, "listen");
 	const struct cv_node protocol = cv_node_member(node, "protocol");
 	struct raw_inbound raw;

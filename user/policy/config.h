@@ -28,7 +28,12 @@ struct cv_tls_server_context;
 struct cv_trust_store;
 
 enum cv_security { CV_SECURITY_NONE, CV_SECURITY_TLS, CV_SECURITY_REALITY };
-enum cv_inbound_protocol { CV_INBOUND_VLESS, CV_INBOUND_SOCKS, CV_INBOUND_EDGE };
+enum cv_inbound_protocol {
+	CV_INBOUND_VLESS,
+	CV_INBOUND_SOCKS,
+	CV_INBOUND_EDGE,
+	CV_INBOUND_HTTP,
+};
 enum cv_outbound_protocol {
 	CV_OUTBOUND_FREEDOM,
 	CV_OUTBOUND_BLACKHOLE,

@@ -6,6 +6,7 @@
 
 #include "base/reason.h"
 #include "crypto/crypto.h"
+#include "session/session_http.h"
 #include "session/steps.h"
 
 #include <stdlib.h>
@@ -21,7 +22,6 @@ struct cv_handshake *cv_handshake_new(void)
 		return NULL;
 	cv_buffer_init(&handshake->app, REQUEST_LIMIT);
 	cv_buffer_init(&handshake->answer, REQUEST_LIMIT);
-	cv_buffer_init(&handshake->early, REQUEST_LIMIT);
 	cv_buffer_init(&handshake->hop_in, HOP_IN_LIMIT);
 	cv_buffer_init(&handshake->hop_out, REQUEST_LIMIT);
 	return handshake;
@@ -44,9 +44,9 @@ struct cv_handshake *cv_handshake_free(struct cv_handshake *handshake)
 	cv_spider_free(handshake->spider);
 	if (handshake->health && handshake->is_probe)
 		cv_upstream_abandoned(handshake->health);
+	cv_http_exchange_free(handshake->http);
 	cv_buffer_done(&handshake->app);
 	cv_buffer_done(&handshake->answer);
-	cv_buffer_done(&handshake->early);
 	cv_buffer_done(&handshake->hop_in);
 	cv_buffer_done(&handshake->hop_out);
 	cv_cleanse(handshake, sizeof(*handshake));
@@ -70,6 +70,12 @@ void cv_step_deadline(struct cv_session *session)
 		break;
 	case CV_SESSION_RETRY_UPSTREAM:
 		session->handshake->retry_due = true; /* the step follows */
+		break;
+	case CV_SESSION_EXPECT_HTTP:
+		cv_step_http_timeout(session);
+		break;
+	case CV_SESSION_HTTP_EXCHANGE:
+		cv_step_http_exchange_timer(session);
 		break;
 	case CV_SESSION_EXPECT_SOCKS:
 	case CV_SESSION_VERIFY:

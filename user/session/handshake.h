@@ -17,6 +17,14 @@
 #include "wire/socks5_client.h"
 #include "wire/vless.h"
 
+struct cv_http_exchange; /* session/session_http.h */
+
+enum cv_front { /* the proxy protocol that the client speaks; NONE: another kind of inbound */
+	CV_FRONT_NONE,
+	CV_FRONT_SOCKS5,
+	CV_FRONT_HTTP,
+};
+
 struct cv_handshake {
 	struct cv_session *session;
 	/* server */
@@ -35,8 +43,9 @@ struct cv_handshake {
 	unsigned fallback_failures;
 	struct cv_buffer app; /* decrypted bytes of the request, kept for fallbacks */
 	struct cv_buffer answer; /* what a proxy protocol is about to say */
-	struct cv_buffer early;	 /* came behind the request, out of the client's layers */
 	/* front door */
+	enum cv_front front;
+	struct cv_http_exchange *http;
 	struct cv_socks5_server socks5;
 	struct cv_verify_query verify;
 	void (*judged)(struct cv_session *session, int reason);

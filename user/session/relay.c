@@ -18,6 +18,7 @@
 #include "session/handshake.h"
 #include "session/session_edge.h"
 #include "session/session_front.h"
+#include "session/session_http.h"
 #include "session/session_limits.h"
 #include "session/steps.h"
 #include "session/worker.h"
@@ -283,9 +284,14 @@ void cv_step_relay(struct cv_session *session)
 
 void cv_session_relay(struct cv_session *session)
 {
-	const int error = cv_front_relay(session);
+	int error;
 
 	cv_edge_leave(session);
+	if (cv_http_is_forward(session)) {
+		cv_http_exchange_begin(session);
+		return;
+	}
+	error = cv_front_relay(session);
 	if (error) {
 		cv_session_close(session, error);
 		return;

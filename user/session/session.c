@@ -20,6 +20,7 @@
 #include "session/handshake.h"
 #include "session/session_edge.h"
 #include "session/session_front.h"
+#include "session/session_http.h"
 #include "session/session_limits.h"
 #include "session/steps.h"
 #include "session/worker.h"
@@ -48,11 +49,14 @@ static const char *const state_names[] = {
 	[CV_SESSION_EXPECT_REQUEST] = "expect-request",
 	[CV_SESSION_EXPECT_SOCKS] = "expect-socks",
 	[CV_SESSION_VERIFY] = "verify",
+	[CV_SESSION_EXPECT_HTTP] = "expect-http",
 	[CV_SESSION_ROUTE] = "route",
 	[CV_SESSION_CONNECT_UPSTREAM] = "connect-upstream",
 	[CV_SESSION_EXPECT_UPSTREAM_HELLO] = "expect-upstream-hello",
 	[CV_SESSION_EXPECT_UPSTREAM_PROXY] = "expect-upstream-proxy",
 	[CV_SESSION_RETRY_UPSTREAM] = "retry-upstream",
+	[CV_SESSION_HTTP_EXCHANGE] = "http-exchange",
+	[CV_SESSION_HTTP_RETIRE] = "http-retire",
 	[CV_SESSION_RELAY] = "relay",
 	[CV_SESSION_SPIDER] = "spider",
 	[CV_SESSION_FINISH] = "finish",
@@ -370,6 +374,15 @@ static void run(struct cv_session *session)
 		break;
 	case CV_SESSION_EXPECT_SOCKS:
 		cv_step_socks(session);
+		break;
+	case CV_SESSION_EXPECT_HTTP:
+		cv_step_http(session);
+		break;
+	case CV_SESSION_HTTP_EXCHANGE:
+		cv_step_http_exchange(session);
+		break;
+	case CV_SESSION_HTTP_RETIRE:
+		cv_step_http_retire(session);
 		break;
 	case CV_SESSION_EXPECT_UPSTREAM_HELLO:
 	case CV_SESSION_EXPECT_UPSTREAM_PROXY:

@@ -10,6 +10,7 @@
  *   server  EXPECT_SNI? -> CONNECT_TARGET -> EXPECT_HELLO -> EXPECT_FINISHED -> RETIRE_TARGET
  *                                 not ours \-> RELAY (fallback to the target)      |
  *           EXPECT_TLS ------------------------------------------> EXPECT_REQUEST <-/
+ *   http    EXPECT_HTTP <-> VERIFY, HTTP_EXCHANGE, HTTP_RETIRE: session_http.h
  *   client  EXPECT_SOCKS <-> VERIFY ---------------------------------------\  |
  *                                                                 ROUTE <-- --/
  *           RELAY <- (EXPECT_UPSTREAM_HELLO, _PROXY) <- CONNECT_UPSTREAM <--/
@@ -34,11 +35,14 @@ enum cv_session_state {
 	CV_SESSION_EXPECT_REQUEST,
 	CV_SESSION_EXPECT_SOCKS,
 	CV_SESSION_VERIFY,
+	CV_SESSION_EXPECT_HTTP,
 	CV_SESSION_ROUTE,
 	CV_SESSION_CONNECT_UPSTREAM,
 	CV_SESSION_EXPECT_UPSTREAM_HELLO,
 	CV_SESSION_EXPECT_UPSTREAM_PROXY,
 	CV_SESSION_RETRY_UPSTREAM,
+	CV_SESSION_HTTP_EXCHANGE,
+	CV_SESSION_HTTP_RETIRE,
 	CV_SESSION_RELAY,
 	CV_SESSION_SPIDER,
 	CV_SESSION_FINISH,

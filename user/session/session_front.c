@@ -2,17 +2,18 @@
 /*
  * session_front.c - inbounds that speak a proxy protocol, in clear text or behind TLS.
  *
- *   accept -> [EXPECT_TLS] -> cv_front_begin -> the protocol's step -> cv_front_keep_early -> ROUTE
+ *   accept -> [EXPECT_TLS] -> cv_front_begin -> the protocol's step -> ROUTE
  *          -> upstream there: cv_front_accepted, cv_session_relay (cv_front_relay)
  *          -> or not: cv_front_refuse
  *
  * Without TLS the protocol's codec reads client.in, and what it leaves there is relayed as it is.
  * Behind TLS records are opened into handshake.app one at a time until the request is whole; what
- * is left then is "early" and goes to the upstream ahead of everything else.
+ * is left there then is early and goes to the upstream ahead of everything else.
  */
 #include "session/session_front.h"
 
 #include "session/handshake.h"
+#include "session/session_http.h"
 #include "session/steps.h"
 #include "session/worker.h"
 
@@ -22,7 +23,10 @@
 
 void cv_front_begin(struct cv_session *session)
 {
-	cv_step_socks_begin(session);
+	if (session->inbound->protocol == CV_INBOUND_HTTP)
+		cv_step_http_begin(session);
+	else
+		cv_step_socks_begin(session);
 }
 
 /* ---- the client's bytes ------------------------------------------------------------------- */
@@ -54,26 +58,16 @@ int cv_front_say(struct cv_session *session)
 	return error;
 }
 
-void cv_front_keep_early(struct cv_session *session)
-{
-	struct cv_handshake *handshake = session->handshake;
-	struct cv_buffer empty = handshake->early;
-
-	if (!session->client.stack)
-		return;
-	handshake->early = handshake->app;
-	handshake->app = empty;
-}
-
 int cv_front_relay(struct cv_session *session)
 {
-	struct cv_buffer *early = &session->handshake->early;
+	struct cv_buffer *early = &session->handshake->app;
 	const size_t early_bytes = cv_buffer_len(early);
 	int error;
 
-	if (early_bytes == 0)
+	if (session->handshake->front == CV_FRONT_NONE || early_bytes == 0)
 		return 0;
 	error = cv_leg_encode(&session->upstream, cv_buffer_span(early));
+	cv_buffer_consume(early, early_bytes);
 	session->user_moved_bytes[CV_UPLINK] += early_bytes;
 	session->header_held = false;
 	return error;
@@ -83,25 +77,44 @@ int cv_front_relay(struct cv_session *session)
 
 int cv_front_accepted(struct cv_session *session)
 {
-	struct cv_buffer *answer = &session->handshake->answer;
+	struct cv_handshake *handshake = session->handshake;
 	int error = 0;
 
-	if (session->inbound->protocol == CV_INBOUND_SOCKS)
-		error = cv_socks5_server_reply(CV_SOCKS5_SUCCEEDED, answer);
+	if (handshake->front == CV_FRONT_SOCKS5)
+		error = cv_socks5_server_reply(CV_SOCKS5_SUCCEEDED, &handshake->answer);
+	else if (handshake->front == CV_FRONT_HTTP && !cv_http_is_forward(session))
+		error = cv_http_established(&handshake->answer);
 	return error ? error : cv_front_say(session);
+}
+
+int cv_front_upstream_said(struct cv_session *session, struct cv_span bytes)
+{
+	if (cv_http_is_forward(session))
+		return cv_buffer_append(&session->handshake->http->in, bytes.data, bytes.len_bytes);
+	return cv_leg_encode(&session->client, bytes);
 }
 
 bool cv_front_answer_refusal(struct cv_session *session, int reason)
 {
-	if (session->inbound->protocol != CV_INBOUND_SOCKS)
+	struct cv_handshake *handshake = session->handshake;
+
+	if (handshake->front == CV_FRONT_NONE)
 		return false;
-	(void)cv_socks5_server_reply(cv_socks5_reply_of(reason), &session->handshake->answer);
+	if (handshake->front == CV_FRONT_SOCKS5)
+		(void)cv_socks5_server_reply(cv_socks5_reply_of(reason), &handshake->answer);
+	else
+		(void)cv_http_answer(cv_http_status_of(reason), handshake->http->client.is_head,
+				     false, &handshake->answer);
 	(void)cv_front_say(session);
 	return true;
 }
 
 void cv_front_refuse(struct cv_session *session, int reason)
 {
+	if (session->handshake->front == CV_FRONT_HTTP) {
+		cv_http_refuse(session, reason);
+		return;
+	}
 	(void)cv_front_answer_refusal(session, reason);
 	cv_session_finish(session, reason);
 }

@@ -19,13 +19,14 @@ struct cv_buffer *cv_front_input(struct cv_session *session);
 int cv_front_fill(struct cv_session *session);
 /** cv_front_say() - Send what waits in handshake->answer. 0 or a layer's or buffer's reason. */
 int cv_front_say(struct cv_session *session);
-/** cv_front_keep_early() - The request is whole: what lies behind it is for the upstream. */
-void cv_front_keep_early(struct cv_session *session);
-/** cv_front_relay() - Called when relaying starts: early bytes go first. 0 or a reason. */
+/** cv_front_relay() - Called when relaying starts: what lies behind the request, out of layers that
+ * have no place for it, goes first. 0 or a reason. */
 int cv_front_relay(struct cv_session *session);
 
 /** cv_front_accepted() - Tell the client that its upstream is there. 0 or a reason. */
 int cv_front_accepted(struct cv_session *session);
+/** cv_front_upstream_said() - It spoke before relaying began. 0 or a reason. */
+int cv_front_upstream_said(struct cv_session *session, struct cv_span bytes);
 /** cv_front_answer_refusal() - Only the words; false: the protocol has none. */
 bool cv_front_answer_refusal(struct cv_session *session, int reason);
 /** cv_front_refuse() - Tell the client that it is not served, and finish. */

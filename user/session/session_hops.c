@@ -138,7 +138,7 @@ static int pass_rest_to_client(struct cv_session *session)
 {
 	struct cv_buffer *rest = &session->handshake->hop_in;
 	const size_t rest_bytes = cv_buffer_len(rest);
-	const int error = rest_bytes ? cv_leg_encode(&session->client, cv_buffer_span(rest)) : 0;
+	const int error = rest_bytes ? cv_front_upstream_said(session, cv_buffer_span(rest)) : 0;
 
 	session->user_moved_bytes[CV_DOWNLINK] += rest_bytes;
 	cv_buffer_consume(rest, rest_bytes);

@@ -365,6 +365,7 @@ void cv_limits_relay(struct cv_session *session)
 		struct pace *pace = &limited->pace[d];
 
 		pace->looked_ms = now_ms;
+		pace->rate = 0; /* the socket may be another one than before */
 		limited->paced[d] = cv_usage_limits(session->user->usage).bytes_per_s[d] > 0;
 		if (!limited->paced[d])
 			continue;

@@ -147,7 +147,7 @@ void cv_step_fallback_dial(struct cv_session *session)
 			   fallback_connected);
 }
 
-static void go_fallback(struct cv_session *session, int reason)
+void cv_step_fallback(struct cv_session *session, int reason)
 {
 	struct cv_handshake *handshake = session->handshake;
 	const struct cv_fallback *fallback = NULL;
@@ -229,17 +229,17 @@ static void judge_request(struct cv_session *session)
 	int result;
 
 	if (session->inbound->fallback_count > 0 && bytes.len_bytes < VLESS_DECISIVE) {
-		go_fallback(session, CV_PEER_DECODE);
+		cv_step_fallback(session, CV_PEER_DECODE);
 		return;
 	}
 	if (bytes.data[0] != 0) {
-		go_fallback(session, CV_PEER_PROTOCOL_VERSION);
+		cv_step_fallback(session, CV_PEER_PROTOCOL_VERSION);
 		return;
 	}
 	if (bytes.len_bytes > CV_UUID_LEN)
 		user = cv_user_find_uuid(session->inbound->users, bytes.data + 1);
 	if (bytes.len_bytes > CV_UUID_LEN && !user) {
-		go_fallback(session, CV_PEER_UNKNOWN_USER);
+		cv_step_fallback(session, CV_PEER_UNKNOWN_USER);
 		return;
 	}
 	result = cv_vless_request_read(bytes, &handshake->request, &header_bytes);

@@ -18,6 +18,7 @@
 void cv_step_socks_begin(struct cv_session *session)
 {
 	cv_socks5_server_init(&session->handshake->socks5, session->inbound->users != NULL);
+	session->handshake->front = CV_FRONT_SOCKS5;
 	session->state = CV_SESSION_EXPECT_SOCKS;
 	cv_session_arm(session, cv_session_level(session)->handshake_ms);
 	cv_leg_recv(&session->client);
@@ -64,7 +65,6 @@ void cv_step_socks(struct cv_session *session)
 		 socks5->state != CV_SOCKS5_EXPECT_VERDICT);
 	if (result == 0 && socks5->state == CV_SOCKS5_EXPECT_CONNECT) {
 		session->handshake->destination = socks5->destination;
-		cv_front_keep_early(session);
 		cv_step_route(session);
 	} else if (result == 0) {
 		cv_session_verify(session, socks5->user, socks5->user_len, socks5->password,

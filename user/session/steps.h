@@ -29,6 +29,8 @@ void cv_step_tls_begin(struct cv_session *session);
 void cv_step_tls(struct cv_session *session);
 void cv_step_request_begin(struct cv_session *session);
 void cv_step_request(struct cv_session *session);
+/** cv_step_fallback() - What the client says is for the fallback, with every byte; or the end. */
+void cv_step_fallback(struct cv_session *session, int reason);
 /** cv_step_fallback_dial() - Dial the fallback, first or after a refusal. */
 void cv_step_fallback_dial(struct cv_session *session);
 
