@@ -120,5 +120,9 @@ expect place "a machine path"
 broken_line Makefile "# from registry.""example.org"
 expect place "a registry host"
 
+echo '1 a row' >"$tree/tests/rows.txt"
+printf '<!-- rows: made by tools/build/rows.py -->\n| 1 |\n<!-- /rows -->\n' >"$tree/README.md"
+expect rows "a table of rows that no test is there for"
+
 printf 'lint_selftest: %d checked, %d wrong\n' $checked $wrong
 [ $wrong -eq 0 ]

@@ -18,7 +18,7 @@ def culvert(*arguments, namespace=None, status=0):
     return done.stdout
 
 
-def test_keys_belong_together(build):
+def test_row_013_keys_belong_together(build):
     """The public key is the private key's, by another library."""
     import reality_client
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey

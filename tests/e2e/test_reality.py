@@ -33,7 +33,7 @@ def leaf_of(target):
         return ssl.PEM_cert_to_DER_cert(file.read())
 
 
-def test_stranger_sees_the_target(net, server, target):
+def test_row_010_stranger_sees_the_target(net, server, target):
     before = server.reason_count("auth")
     for arguments in ([], ["--http1.1"], ["--tls-max", "1.2"], ["--no-alpn"]):
         status, body, error = rig.curl(
@@ -64,7 +64,7 @@ def test_curl_through_the_pair(net, client, server, internet):
     server.wait_idle()
 
 
-def test_independent_client_without_flow(net, server, keys, internet):
+def test_row_009_independent_client_without_flow(net, server, keys, internet):
     accepted = server.counter("reality_accepted")
     tls = reality_client.connect(rig.tcp(net.client, rig.SERVER_IP, PORT), keys.public)
     assert tls.alpn is None, "REALITY never sends ALPN"
@@ -129,7 +129,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("what", BAD)
-def test_not_ours_meets_the_target(net, server, keys, target, what):
+def test_row_011_not_ours_meets_the_target(net, server, keys, target, what):
     options, reason = BAD[what]
     options = dict(options)
     before = server.reason_count(reason)
@@ -179,7 +179,7 @@ def test_replay_meets_the_target(net, server, keys, target):
     server.wait_idle()
 
 
-def test_clock_within_the_window(net, server, keys):
+def test_row_011_clock_within_the_window(net, server, keys):
     for skew in (-50, 50):
         tls = dial(net, reality_client.Hello().seal(public(keys), rig.SHORT_ID, skew=skew))
         tls.handshake()

@@ -43,7 +43,7 @@ def upload(net, internet, inner, name="big", *more):
 
 
 @pytest.mark.parametrize("engine", ["splice", "copy", "sockmap"])
-def test_down_and_up(net, internet, pair, engine):
+def test_row_020_down_and_up(net, internet, pair, engine):
     """Big files through inner TLS 1.3, TLS 1.2 and HTTP; nothing is left afterwards."""
     server, client = pair(engine=engine)
     for inner in ("tls13", "tls12", "http"):

@@ -65,7 +65,7 @@ def fetch(net, target, path="/", *more):
                     "%s:450:%s" % (rig.SITE, rig.SERVER_IP), "https://%s:450%s" % (rig.SITE, path))
 
 
-def test_fallback_of_tls(net, tls_server, target, fake_site):
+def test_row_019_fallback_of_tls(net, tls_server, target, fake_site):
     status, body, error = fetch(net, target, "/some/path?q=1", "--http1.1")
     assert (status, body) == (0, b"fallback\n"), error
     with open(fake_site.log) as file:
@@ -85,7 +85,7 @@ def test_fallback_by_alpn(net, tls_server, target):
     tls_server.wait_idle()
 
 
-def test_fallback_of_reality(net, reality_server, keys):
+def test_row_018_fallback_of_reality(net, reality_server, keys):
     """Let in by REALITY, but what follows is not VLESS: the site behind, with every byte."""
     for first in (b"GET /behind HTTP/1.0\r\n\r\n",
                   reality_client.vless_header(rig.STRANGER, "web.test", 80)):
@@ -228,7 +228,7 @@ def v2(config):
 
 @pytest.mark.skipif(not rig.find_program("v2ray"), reason="v2ray (Debian package) is not installed")
 @pytest.mark.parametrize("ours", ["server", "client"])
-def test_v2ray(net, tmp, target, internet, ours):
+def test_row_014_015_v2ray(net, tmp, target, internet, ours):
     server_settings = rig.server_config(454, tls_stream(target, ("http/1.1",)), clients=[
         {"id": rig.PLAIN_USER, "email": "plain@test"}])
     client_settings = rig.client_config(1087, 454, {

@@ -8,6 +8,7 @@
 # tests/lint_selftest.sh breaks each rule once and expects to be told.
 
 set -uo pipefail
+rows_program=$(realpath "$(dirname "$0")")/rows.py
 cd "${1:-$(dirname "$0")/../..}" || exit 2
 export LC_ALL=C
 
@@ -146,7 +147,12 @@ places()
 		sed 's/^\([^:]*:[0-9]*\):/place \1: registry host:/'
 }
 
-{ floors; libraries; sans_io; sizes; forms; places; } >"$found"
+rows()
+{
+	[ ! -e tests/rows.txt ] || /usr/bin/python3 "$rows_program" 2>&1 | sed 's/^/rows /'
+}
+
+{ floors; libraries; sans_io; sizes; forms; places; rows; } >"$found"
 cat "$found"
 if [ -s "$found" ]; then
 	printf 'lint: %d violations\n' "$(wc -l <"$found")"
