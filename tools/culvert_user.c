@@ -72,10 +72,15 @@ static void print_json(struct json_object *object)
 
 /* ---- the file ----------------------------------------------------------------------------- */
 
+static const char *config_of(const struct job *job)
+{
+	return job->config_path ? job->config_path : DEFAULT_CONFIG;
+}
+
 /* 0, or an exit status after saying why. */
 static int find_file(struct job *job)
 {
-	const char *config = job->config_path ? job->config_path : DEFAULT_CONFIG;
+	const char *config = config_of(job);
 	int error;
 
 	if (job->path && !job->config_path)
@@ -111,6 +116,34 @@ static int open_file(const struct job *job, bool to_change, struct cv_json_file 
 	return complain(job->path, "users: expected a list of users");
 }
 
+static void count_finding(void *context, bool is_error, const char *text)
+{
+	(void)text;
+	*(size_t *)context += is_error;
+}
+
+/* Does the daemon start now, and would it not with @text? The rest of the configuration may forbid
+ * what is good by itself. True after saying why. */
+static bool spoils_config(const struct job *job, const char *text, size_t len)
+{
+	const struct cv_config_instead instead = {
+		.path = job->place.users_path, .text = text, .len = len};
+	size_t errors = 0;
+	const struct cv_config_report before = {.line = count_finding, .context = &errors};
+	const struct cv_config_report after = {.line = print_finding, .instead = &instead};
+	struct cv_config *config = NULL;
+	int error;
+
+	if (!job->place.users_path || strcmp(job->place.users_path, job->path) != 0 ||
+	    cv_config_load(config_of(job), &before, &config) != 0)
+		return false;
+	cv_config_free(config);
+	config = NULL;
+	error = cv_config_load(config_of(job), &after, &config);
+	cv_config_free(config);
+	return error == CV_INTERNAL_CONFIG;
+}
+
 /* What the daemon would not take is not written. */
 static int save(const struct job *job, const struct cv_json_file *file)
 {
@@ -118,6 +151,8 @@ static int save(const struct job *job, const struct cv_json_file *file)
 	char *text = cv_json_file_text(file, &len);
 	int error = text ? cv_users_check(job->path, text, len, &report) : -ENOMEM;
 
+	if (!error && spoils_config(job, text, len))
+		error = CV_INTERNAL_CONFIG;
 	if (!error)
 		error = cv_json_file_write(file);
 	if (text)

@@ -655,6 +655,23 @@ def test_row_068_changes_take_effect_at_once(net, tmp, internet, users_path):
                 assert log_in(net, "alice", fresh) == 0
 
 
+def test_row_068_the_daemon_would_not_start_with_it(net, tmp, users_path):
+    """Good by itself, but not for this configuration: it is not written."""
+    write_users(net, users_path, user("first"))
+    config = os.path.join(os.path.dirname(users_path), "culvert.json")
+    with open(config, "w") as file:
+        json.dump(config_of(socks_inbound("users.json")), file)
+    for arguments in (["set-proxy", "first", "proxy-1"], ["add", "alice", "--proxy", "proxy-1"]):
+        text = culvert_user(*arguments, "-c", config, "--no-reload", status=1)
+        assert "externalProxyFile" in text and "nothing was changed" in text
+    assert list(read_users(users_path)) == ["first"]
+    assert "external_proxy_id" not in read_users(users_path)["first"]
+    culvert_user("set-proxy", "first", "proxy-1", "--file", users_path, "--no-reload")
+    culvert_user("disable", "first", "-c", config, "--no-reload")  # it was bad before: may change
+    culvert_user("set-proxy", "first", "none", "-c", config, "--no-reload")
+    assert check(tmp, config_of(socks_inbound(users_path)))[0] == 0
+
+
 def test_row_068_parallel_changes_of_a_running_daemon(net, tmp, internet, users_path):
     write_users(net, users_path, user("first"))
     daemon = start(net, tmp, socks_inbound(users_path), loginFailures=0)

@@ -8,6 +8,14 @@
 struct cv_config_report {
 	void (*line)(void *context, bool is_error, const char *text);
 	void *context;
+	const struct cv_config_instead *instead; /* NULL: all files as they are */
+};
+
+/* A usersFile that is not written yet. */
+struct cv_config_instead {
+	const char *path; /* with the directory it is looked for in */
+	const char *text;
+	size_t len;
 };
 
 /**

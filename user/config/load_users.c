@@ -422,6 +422,22 @@ void cv_load_check_permissions(const struct cv_node *node, const char *path, boo
 				status.st_mode & 07777u);
 }
 
+static int read_users(const struct cv_load *load, const char *path, char **ret_text,
+		      size_t *ret_len)
+{
+	const struct cv_config_instead *instead = load->report->instead;
+
+	if (!instead || strcmp(instead->path, path) != 0)
+		return cv_document_read_file(path, ret_text, ret_len);
+	*ret_text = malloc(instead->len + 1);
+	if (!*ret_text)
+		return -ENOMEM;
+	memcpy(*ret_text, instead->text, instead->len);
+	(*ret_text)[instead->len] = '\0';
+	*ret_len = instead->len;
+	return 0;
+}
+
 void cv_load_users_file(struct cv_user_list *list, const struct cv_node *node,
 			const struct cv_users_file *file)
 {
@@ -432,7 +448,7 @@ void cv_load_users_file(struct cv_user_list *list, const struct cv_node *node,
 
 	snprintf(whole_path, sizeof(whole_path), "%s%s",
 		 file->path[0] == '/' ? "" : list->load->directory, file->path);
-	error = cv_document_read_file(whole_path, &text, &len);
+	error = read_users(list->load, whole_path, &text, &len);
 	if (error) {
 		cv_node_error(node, "cannot read %.255s: %s", whole_path, strerror(-error));
 		return;
