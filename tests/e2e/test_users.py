@@ -57,6 +57,11 @@ def vless_inbound(path, port):
             "settings": {"decryption": "none", "usersFile": path}}
 
 
+def http_inbound(path, port):
+    return {"tag": "http-in", "listen": rig.SERVER_IP, "port": port, "protocol": "http",
+            "settings": {"usersFile": path}}
+
+
 def config_of(*inbounds):
     return {"inbounds": list(inbounds), "outbounds": [
         {"tag": "direct", "protocol": "freedom",
@@ -561,20 +566,22 @@ def test_row_071_a_link_for_every_way_in(net, tmp, authority, keys, users_path):
     config = config_of(
         dict(vless_inbound(users_path, 443),
              streamSettings=rig.reality_stream(keys.private, "127.0.0.1:9")),
-        dict(socks_inbound(users_path, 1080), streamSettings=tls_of(authority)))
+        dict(socks_inbound(users_path, 1080), streamSettings=tls_of(authority)),
+        dict(http_inbound(users_path, 8118), streamSettings=tls_of(authority)))
     path = os.path.join(os.path.dirname(users_path), "culvert.json")
     with open(path, "w") as file:
         json.dump(config, file)
     made = json.loads(culvert_user("add", "alice", "-c", path, "--json", "--no-reload"))
     found = json.loads(culvert_link("alice", "-c", path, "--host", "vpn.example", "--json"))
     links = {way["protocol"]: urllib.parse.urlsplit(way["link"]) for way in found["ways"]}
-    assert list(links) == ["vless", "socks5s"] and found["link"] == found["ways"][0]["link"]
+    assert list(links) == ["vless", "socks5s", "https"] and found["link"] == found["ways"][0]["link"]
     vless, query = links["vless"], dict(urllib.parse.parse_qsl(links["vless"].query))
     assert (vless.username, vless.hostname, vless.port) == (made["uuid"], "vpn.example", 443)
     assert query == {"encryption": "none", "type": "tcp", "security": "reality", "sni": rig.SITE,
                      "fp": "chrome", "pbk": keys.public, "flow": rig.VISION,
                      "sid": re.sub("(00)+$", "", read_users(users_path)["alice"]["shortId"])}
     assert links["socks5s"].geturl() == "socks5s://alice@vpn.example:1080"
+    assert links["https"].geturl() == "https://alice@vpn.example:8118"
     found = json.loads(culvert_link("alice", "-c", path, "--json", "--password-stdin",
                                     text=made["password"]))
     assert "socks5s://alice:%s@%s:1080" % (made["password"], rig.SERVER_IP) in str(found["ways"])
@@ -582,7 +589,7 @@ def test_row_071_a_link_for_every_way_in(net, tmp, authority, keys, users_path):
         "alice", "-c", path, "--password-stdin", text="wrong", status=1)
     shown = culvert_link("alice", "-c", path)  # the QR code stands between the links
     assert shown.splitlines()[0].startswith("vless://") and "█" in shown
-    assert shown.splitlines()[-1].startswith("socks5s://")
+    assert [line.split(":")[0] for line in shown.splitlines()[-2:]] == ["socks5s", "https"]
     client = json.loads(culvert_link("alice", "-c", path, "--client"))
     assert check(tmp, client, "made-client")[0] == 0
     # one who may not use VLESS has a client, too
@@ -598,7 +605,8 @@ def test_row_071_a_link_for_every_way_in(net, tmp, authority, keys, users_path):
 def test_row_071_the_links_work(net, tmp, internet, users_path):
     """curl by the proxy's link, a daemon of ours by the configurations that are made."""
     write_users(net, users_path, user("first"))
-    daemon = start(net, tmp, socks_inbound(users_path), vless_inbound(users_path, PORT + 1))
+    daemon = start(net, tmp, socks_inbound(users_path), vless_inbound(users_path, PORT + 1),
+                   http_inbound(users_path, PORT + 2))
     url = "http://%s/" % rig.INTERNET_IP
     with rig.running(daemon):
         password = {}
@@ -608,8 +616,10 @@ def test_row_071_the_links_work(net, tmp, internet, users_path):
                 "--json"))["password"]
         ways = json.loads(culvert_link("alice", "-c", daemon.config_path, "--json",
                                        "--password-stdin", text=password["alice"]))["ways"]
-        link = [way["link"] for way in ways if way["protocol"] == "socks5"][0]
-        assert rig.curl(net.client, "-x", link, url)[:2] == (0, b"the internet\n")
+        links = {way["protocol"]: way["link"] for way in ways}
+        for protocol in ("socks5", "http"):
+            assert rig.curl(net.client, "-x", links[protocol], url)[:2] == (
+                0, b"the internet\n"), protocol
         for name in ("alice", "bobby"):
             config = json.loads(culvert_link("%s@vless.local" % name, "-c", daemon.config_path,
                                              "--client", "--password-stdin", text=password[name]))
