@@ -2,7 +2,7 @@
 /*
  * culvert_user.c - `culvert user`: people come, go and change in users.json.
  *
- *   lock -> read -> change in memory -> would the daemon take it? -> replace the file -> reload
+ *   hash -> lock -> read -> change in memory -> would the daemon take it? -> replace -> reload
  *
  * A password is generated, shown once and stored as a hash; one of the operator's own comes by
  * standard input, since a command line is no secret. A daemon that runs takes the change up at
@@ -37,6 +37,7 @@ struct job {
 	const char *who, *value; /* the arguments */
 	struct cv_user_wish wish;
 	char password[CV_PASSWORD_MAX + 2]; /* and a newline */
+	char stored[CV_PASSWORD_STORED];
 	bool json, no_reload, password_stdin, no_password;
 	struct cv_users_place place;
 	struct json_object *result; /* what --json prints */
@@ -215,12 +216,18 @@ static int read_password(struct job *job)
 	return 0;
 }
 
-/* Sets job->password. */
+/* Sets job->password and its hash: nobody shall wait for that behind our lock. */
 static int get_password(struct job *job)
 {
+	int status = 0;
+
 	if (job->password_stdin)
-		return read_password(job);
-	return cv_users_generate(job->password) ? 0 : complain("", "no randomness");
+		status = read_password(job);
+	else if (!cv_users_generate(job->password))
+		status = complain("", "no randomness");
+	if (!status && cv_password_hash(job->password, job->stored) != 0)
+		status = complain("", "no hash was made");
+	return status;
 }
 
 /* The only time that a generated one is seen. */
@@ -238,10 +245,8 @@ static int add(struct job *job, struct json_object *users)
 	struct json_object *user, *uuid;
 	char error_text[CV_USER_ERROR_TEXT];
 
-	if (!job->no_password && get_password(job) != 0)
-		return EXIT_FAILURE;
 	job->wish.name = job->who;
-	job->wish.password = job->no_password ? NULL : job->password;
+	job->wish.stored = job->no_password ? NULL : job->stored;
 	user = cv_users_add(users, &job->wish, error_text);
 	if (!user)
 		return complain("", error_text);
@@ -283,9 +288,8 @@ static int remove_user(struct job *job, struct json_object *users, struct json_o
 static int set_password(struct job *job, struct json_object *users, struct json_object *user)
 {
 	(void)users;
-	if (get_password(job) != 0)
-		return EXIT_FAILURE;
-	return cv_users_set_password(user, job->password) ? 0 : complain("", "no hash was made");
+	cv_users_set_password(user, job->stored);
+	return 0;
 }
 
 static int set_proxy(struct job *job, struct json_object *users, struct json_object *user)
@@ -328,8 +332,10 @@ static int change(struct job *job, const struct command *command)
 {
 	struct cv_json_file file;
 	struct json_object *users;
-	int status = open_file(job, true, &file, &users);
+	int status = command->takes_password && !job->no_password ? get_password(job) : 0;
 
+	if (!status)
+		status = open_file(job, true, &file, &users);
 	if (status)
 		return status;
 	status = change_users(job, command, users);
@@ -488,6 +494,8 @@ static int run(struct job *job, const char *name, int argument_count)
 		  : !(strcmp(name, "list") == 0 && argument_count == 0) &&
 			    !(strcmp(name, "show") == 0 && argument_count == 1))
 		return usage();
+	if (job->no_password && (!found || found->change))
+		return usage(); /* of add only */
 	status = find_file(job);
 	if (status)
 		return status;

@@ -6,7 +6,6 @@
 
 #include "crypto/crypto.h"
 #include "crypto/uuid.h"
-#include "policy/password.h"
 #include "wire/base64.h"
 
 #include <stdio.h>
@@ -77,16 +76,11 @@ bool cv_users_generate(char ret_password[CV_GENERATED_PASSWORD])
 	return good;
 }
 
-bool cv_users_set_password(struct json_object *user, const char *password)
+void cv_users_set_password(struct json_object *user, const char *stored)
 {
-	char stored[CV_PASSWORD_STORED];
-
-	if (cv_password_hash(password, stored) != 0)
-		return false;
 	for (size_t i = 1; i < PASSWORD_KEYS; i++)
 		json_object_object_del(user, password_keys[i]);
 	set_text(user, password_keys[0], stored);
-	return true;
 }
 
 static const char id_characters[] =
@@ -138,8 +132,9 @@ struct json_object *cv_users_add(struct json_object *users, const struct cv_user
 	user = json_object_new_object();
 	set_text(user, "username", wish->name);
 	snprintf(error_text, CV_USER_ERROR_TEXT, "no randomness, or no memory");
+	if (wish->stored)
+		cv_users_set_password(user, wish->stored);
 	if (!set_random(user) ||
-	    (wish->password && !cv_users_set_password(user, wish->password)) ||
 	    (wish->proxy && !cv_users_set_proxy(user, wish->proxy, error_text))) {
 		json_object_put(user);
 		return NULL;
