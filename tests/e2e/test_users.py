@@ -670,6 +670,35 @@ def test_row_068_changes_take_effect_at_once(net, tmp, internet, users_path):
                 assert log_in(net, "alice", fresh) == 0
 
 
+def test_row_036_set_proxy_while_the_daemon_runs(net, tmp, internet, users_path):
+    """The next connection goes the new way; nginx tells whom it sees."""
+    write_users(net, users_path, user("first"))
+    external = write_users(net, users_path + ".proxies")  # the file's mode and owner
+    with open(external, "w") as file:
+        json.dump({"proxies": [{"id": "proxy-1", "type": "socks5", "address": rig.INTERNET_IP,
+                                "port": PORT + 4}]}, file)
+    upstream = rig.Culvert(net.internet, tmp, rig.socks_only_config(
+        PORT + 4, listen=rig.INTERNET_IP), "upstream", wait=((rig.INTERNET_IP, PORT + 4),))
+    daemon = start(net, tmp, socks_inbound(users_path), externalProxyFile=external)
+    with rig.running(daemon, upstream):
+        password = json.loads(culvert_user("add", "alice", "-c", daemon.config_path,
+                                           "--json"))["password"]
+
+        def seen():
+            path = "/%s" % uuid.uuid4().hex
+            rig.curl(net.client, "-x", "socks5h://alice:%s@%s:%d" % (password, rig.SERVER_IP, PORT),
+                     "http://%s%s" % (rig.INTERNET_IP, path))
+            with open(internet.access_log) as file:
+                return [line.split()[0] for line in file if path in line]
+
+        assert seen() == [rig.SERVER_INNER_IP]
+        for way, address in (("proxy-1", rig.INTERNET_IP), ("none", rig.SERVER_INNER_IP)):
+            made = json.loads(culvert_user("set-proxy", "alice", way, "-c", daemon.config_path,
+                                           "--json"))
+            assert made["reloaded"] == "yes"
+            assert seen() == [address], way
+
+
 def test_row_068_the_daemon_would_not_start_with_it(net, tmp, users_path):
     """Good by itself, but not for this configuration: it is not written."""
     write_users(net, users_path, user("first"))
