@@ -686,8 +686,8 @@ def test_row_036_set_proxy_while_the_daemon_runs(net, tmp, internet, users_path)
 
         def seen():
             path = "/%s" % uuid.uuid4().hex
-            rig.curl(net.client, "-x", "socks5h://alice:%s@%s:%d" % (password, rig.SERVER_IP, PORT),
-                     "http://%s%s" % (rig.INTERNET_IP, path))
+            proxy = "socks5h://alice:%s@%s:%d" % (password, rig.SERVER_IP, PORT)
+            rig.curl(net.client, "-x", proxy, "http://%s%s" % (rig.INTERNET_IP, path))
             with open(internet.access_log) as file:
                 return [line.split()[0] for line in file if path in line]
 
