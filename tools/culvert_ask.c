@@ -10,9 +10,12 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #define ANSWER_MAX (256u << 20)
+#define RELOAD_LOOK_MS 50
+#define RELOAD_WAIT_MS 10000
 
 static int dial(const char *path)
 {
@@ -83,4 +86,23 @@ struct json_object *cv_ask(const char *path, const char *command)
 	if (!root && errno != EINTR)
 		fprintf(stderr, "culvert: %s: no answer\n", path);
 	return root;
+}
+
+/* A reload that is under way may have read the file before the change: another one has to follow.
+ */
+struct json_object *cv_ask_for_reload(const char *control)
+{
+	const struct timespec pause = {.tv_nsec = RELOAD_LOOK_MS * 1000000};
+	struct json_object *answer = NULL, *error;
+
+	for (int i = 0; i < RELOAD_WAIT_MS / RELOAD_LOOK_MS; i++) {
+		answer = cv_ask(control, "reload");
+		if (!answer || !json_object_object_get_ex(answer, "error", &error) ||
+		    !strstr(json_object_get_string(error), "another reload"))
+			break;
+		json_object_put(answer);
+		answer = NULL;
+		(void)nanosleep(&pause, NULL);
+	}
+	return answer;
 }

@@ -132,6 +132,18 @@ static const struct cv_column backend_columns[] = {
 	{"FAILED", cv_text_cell, "failed_checks"},
 };
 
+static const struct cv_column proxy_columns[] = {
+	{"OUTBOUND", cv_text_cell, "outbound"},
+	{"SERVER", cv_text_cell, "server"},
+	{"PROTOCOL", cv_text_cell, "protocol"},
+	{"STATE", cv_text_cell, "state"},
+	{"FALLBACK", cv_text_cell, "fallback"},
+	{"SESSIONS", cv_text_cell, "sessions_total"},
+	{"FAILURES", cv_text_cell, "failures_total"},
+	{"DIRECT", cv_text_cell, "gone_around_total"},
+	{"REFUSED", cv_text_cell, "refused_total"},
+};
+
 static const struct cv_column worker_columns[] = {
 	{"WORKER", cv_text_cell, "worker"},
 	{"ACCEPTED", cv_text_cell, "accepted"},
@@ -160,6 +172,7 @@ static const struct cv_topic topics[] = {
 	{"engines", "engines", TABLE(engine_columns), false},
 	{"sni", "classes", TABLE(sni_columns), false},
 	{"backends", "backends", TABLE(backend_columns), false},
+	{"proxies", "proxies", TABLE(proxy_columns), false},
 	{"kernel", "kernel", NULL, 0, false},
 	{"workers", "workers", TABLE(worker_columns), false},
 	{"reasons", "reasons", TABLE(reason_columns), false},

@@ -25,11 +25,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
-#define RELOAD_LOOK_MS 50
-#define RELOAD_WAIT_MS 10000
 #define DEFAULT_CONFIG "/etc/culvert/culvert.json"
 
 struct job {
@@ -165,25 +162,6 @@ static int save(const struct job *job, const struct cv_json_file *file)
 							       : strerror(-error));
 }
 
-/* A reload that is under way may have read the file before the change: another one has to follow.
- */
-static struct json_object *ask_for_reload(const char *control)
-{
-	const struct timespec pause = {.tv_nsec = RELOAD_LOOK_MS * 1000000};
-	struct json_object *answer = NULL, *error;
-
-	for (int i = 0; i < RELOAD_WAIT_MS / RELOAD_LOOK_MS; i++) {
-		answer = cv_ask(control, "reload");
-		if (!answer || !json_object_object_get_ex(answer, "error", &error) ||
-		    !strstr(json_object_get_string(error), "another reload"))
-			break;
-		json_object_put(answer);
-		answer = NULL;
-		(void)nanosleep(&pause, NULL);
-	}
-	return answer;
-}
-
 /* The change stands, whatever the daemon says; it is told apart by the exit status. */
 static int reload(const struct job *job)
 {
@@ -195,7 +173,7 @@ static int reload(const struct job *job)
 		put_text(job->result, "reloaded", "no");
 		return EXIT_SUCCESS;
 	}
-	answer = ask_for_reload(control);
+	answer = cv_ask_for_reload(control);
 	if (!answer || json_object_object_get_ex(answer, "error", &error))
 		status = complain("the daemon goes on with the former users",
 				  answer ? json_object_get_string(error) : "no answer");
@@ -520,6 +498,7 @@ int cv_cmd_user(int argc, char **argv)
 	json_object_put(job.result);
 	cv_cleanse(job.password, sizeof(job.password));
 	free(job.place.users_path);
+	free(job.place.external_path);
 	free(job.place.control_path);
 	return status;
 }

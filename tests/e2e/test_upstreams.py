@@ -722,3 +722,120 @@ def test_rows_029_032_034_of_external_proxies(net, tmp, authority):
                          "using direct", log)
         assert re.search("external-proxy down failed after 2 attempts, user dave\\S*: using direct",
                          log)
+
+
+# ---- culvert proxy -------------------------------------------------------------------------------
+
+
+def culvert_proxy(*arguments, status=0, text="", space=None):
+    done = subprocess.run([os.path.join(rig.build_dir(), "culvert"), "proxy", *arguments],
+                          input=text, capture_output=True, text=True, timeout=90,
+                          preexec_fn=space.enter if space else None)
+    assert done.returncode == status, "%s: %d\n%s%s" % (arguments, done.returncode, done.stdout,
+                                                        done.stderr)
+    return done.stdout if status != 2 and done.stdout else done.stderr
+
+
+def test_row_069_proxies_come_change_and_go(tmp, build):
+    path = os.path.join(tmp, "proxies-%s.json" % uuid.uuid4().hex[:8])
+    users = written(tmp, "owners.json", json.dumps({"users": [
+        {"username": "alice", "external_proxy_id": "mine"}]}))
+    place = ["--file", path, "--no-reload"]
+    made = json.loads(culvert_proxy("add", "socks5s", "proxy.example", "1080", "--id", "mine",
+                                    "--user", NAME, "--password-stdin", "--json", *place,
+                                    text=WORD + "\n"))
+    assert made["proxy"] == "mine" and os.stat(path).st_mode & 0o777 == 0o600
+    assert culvert_proxy("add", "http", "10.0.0.1", "3128", *place) == "proxy-1 added\n"
+    for shown in (culvert_proxy("list", *place), culvert_proxy("list", "--json", *place),
+                  culvert_proxy("show", "mine", *place)):
+        assert "proxy.example" in shown and WORD not in shown
+    culvert_proxy("update", "proxy-1", "--type", "https", "--port", "443", "--server-name",
+                  "cert.example", "--fallback", "block", *place)
+    culvert_proxy("disable", "proxy-1", *place)
+    with open(path) as file:
+        mine, other = json.load(file)["proxies"]
+    assert mine["password"] == WORD and mine["enabled"]
+    assert other == {"id": "proxy-1", "type": "https", "address": "10.0.0.1", "port": 443,
+                     "enabled": False, "tls": {"server_name": "cert.example"},
+                     "fallback": "block"}
+    culvert_proxy("enable", "proxy-1", *place)
+    culvert_proxy("disable", *place)
+    with open(path) as file:
+        assert json.load(file)["enabled"] is False
+    with open(path) as file:
+        before = file.read()
+    for wrong, complaint in (
+            (("add", "socks4", "a.example", "1"), "expected one of socks5"),
+            (("add", "http", "a b", "1"), "expected an IP address or a domain"),
+            (("add", "http", "a.example", "0"), "from 1 to 65535"),
+            (("add", "http", "a.example", "1", "--id", "mine"), "is there already"),
+            (("add", "http", "a.example", "1", "--user", "x"), "or neither"),
+            (("add", "https", "a.example", "1", "--server-name", "y"), "a name with a dot"),
+            (("update", "nobody", "--port", "1"), "no proxy has this id"),
+            (("remove", "mine"), "cannot be told"),
+            (("remove", "mine", "--users", users), "user alice goes out through it")):
+        assert complaint in culvert_proxy(*wrong, *place, status=1), wrong
+    with open(path) as file:
+        assert file.read() == before
+    assert "usage" in culvert_proxy("add", "http", *place, status=2)
+    culvert_proxy("remove", "proxy-1", "--users", users, *place)
+    with open(path) as file:
+        assert [entry["id"] for entry in json.load(file)["proxies"]] == ["mine"]
+
+
+def test_row_069_test_through_the_proxy(net, tmp, authority, internet):
+    path = os.path.join(tmp, "tried-%s.json" % uuid.uuid4().hex[:8])
+    with open(path, "w") as file:
+        json.dump({"proxies": [
+            proxy_of("socks5", MICROSOCKS, id="plain"),
+            proxy_of("socks5s", STUNNEL, id="tls",
+                     tls={"server_name": "proxy.test", "ca_file": authority.file}),
+            proxy_of("socks5s", STUNNEL, id="nobody-signed-it", tls={"server_name": "proxy.test"}),
+            proxy_of("socks5", MICROSOCKS, id="wrong-password", password="guess"),
+            proxy_of("http", CLOSED_PORT, id="down")]}, file)
+    os.chmod(path, 0o600)
+    place = ["--file", path, "--no-reload", "--json", "--http", "%s:80" % PROXY_IP,
+             "--https", "localhost:443", "--ca", authority.file]
+    # the name in the certificate is the proxy's to resolve: its localhost has the internet's server
+    forward = rig.Process(net.internet, [program("socat"), "TCP-LISTEN:443,bind=127.0.0.1,fork,"
+                                         "reuseaddr", "TCP:%s:443" % PROXY_IP],
+                          os.path.join(tmp, "socat-443.log"))
+    rig.wait_for(lambda: rig.accepts(net.internet, "127.0.0.1", 443), 5, "socat listens")
+    with rig.running(forward), microsocks(net, tmp), stunnel(net, tmp, authority, MICROSOCKS):
+        for name in ("plain", "tls"):
+            done = json.loads(culvert_proxy("test", name, *place, space=net.server))
+            assert done["status"] == "success" and 0 <= done["latency_ms"] < 5000
+            assert done["http"]["http_status"] == 200 and done["https"]["http_status"] == 200
+        for name, reason in (("nobody-signed-it", "upstream_certificate"),
+                             ("wrong-password", "upstream_credentials"),
+                             ("down", "upstream_refused")):
+            done = json.loads(culvert_proxy("test", name, *place, space=net.server, status=1))
+            assert done["status"] == "failed" and done["http"]["reason"] == reason
+            assert done["http"]["tries"] == 3
+    with open(path) as file:
+        results = {entry["id"]: entry["test_result"] for entry in json.load(file)["proxies"]}
+    assert results["tls"]["status"] == "success" and results["tls"]["latency_ms"] >= 0
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", results["tls"]["timestamp"])
+    assert results["down"]["status"] == "failed"
+    assert "success, " in culvert_proxy("list", "--file", path)
+
+
+def test_row_069_a_running_daemon_takes_it_up(net, tmp):
+    config = users_and_proxies(net, tmp, [proxy_of("http", CLOSED_PORT, retry={
+        "max_attempts": 1})], alice="proxy-1")
+    with microsocks(net, tmp), rig.running(rig.Culvert(
+            net.server, tmp, config, "ways", wait=((rig.SERVER_IP, PORT),),
+            externalProxyFile=os.path.join(tmp, "external_proxy.json"))) as (one,):
+        place = ["-c", one.config_path]
+        assert way_of(net, "alice") == DIRECT_IP
+        state = json.loads(culvert_proxy("status", "--json", *place))["proxies"][0]
+        assert state["state"] == "held down" and 0 < state["held_down_ms"] <= 4000
+        assert state["failures_total"] == state["gone_around_total"] == 1
+        culvert_proxy("update", "proxy-1", "--type", "socks5", "--port", str(MICROSOCKS), *place)
+        assert way_of(net, "alice") == PROXY_IP
+        assert "in use" in culvert_proxy("status", *place)
+        assert "user alice goes out through it" in culvert_proxy("remove", "proxy-1", *place,
+                                                                 status=1)
+        culvert_proxy("disable", "proxy-1", *place)
+        assert way_of(net, "alice") == DIRECT_IP
+        assert "disabled" in culvert_proxy("status", "--control", one.control_path)

@@ -222,7 +222,7 @@ static void test_errors(void **state)
 		{"{\"proxies\": [{}]}", "proxies[0].id: required"},
 		{"{\"proxies\": [{\"id\": \"a b\", \"type\": \"http\", \"address\": \"a\","
 		 " \"port\": 1}]}",
-		 "proxies[0].id: expected 1 to 64"},
+		 "proxies[0].id: expected 1 to 300"},
 		{"{\"proxies\": [{\"id\": \"a\", \"type\": \"socks4\", \"address\": \"a\","
 		 " \"port\": 1}]}",
 		 "proxies[0].type: expected one of socks5, socks5s, http, https"},

@@ -7,15 +7,19 @@
  * an id that does not exist are refused.
  */
 #include "config/load.h"
+#include "config/users_file.h"
 #include "config/value.h"
 
 #include "crypto/crypto.h"
 
+#include <culvert/reason.h>
+
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define ID_MAX 64
+#define ID_MAX 300 /* "proxy-", an address, and a number */
 #define TAG_PREFIX "external-proxy-"
 
 enum external_type { EXTERNAL_SOCKS5, EXTERNAL_SOCKS5S, EXTERNAL_HTTP, EXTERNAL_HTTPS };
@@ -117,7 +121,7 @@ static bool is_id(const char *text)
 	const size_t len = strlen(text);
 
 	return len >= 1 && len <= ID_MAX &&
-	       strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") ==
+	       strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:-") ==
 		       len;
 }
 
@@ -186,7 +190,8 @@ static void load_external(const struct cv_node *node, const struct raw_routing *
 
 	cv_schema_read(external_fields, node, &raw);
 	if (id.json && !is_id(raw.id))
-		cv_node_expected(&id, "1 to %d of letters, digits, \".\", \"_\", \"-\"", ID_MAX);
+		cv_node_expected(&id, "1 to %d of letters, digits, \".\", \"_\", \":\", \"-\"",
+				 ID_MAX);
 	snprintf(tag, sizeof(tag), TAG_PREFIX "%.*s", ID_MAX, raw.id);
 	outbound->tag = cv_load_strdup(load, tag);
 	cv_load_empty_texts(load, outbound);
@@ -277,6 +282,30 @@ void cv_load_external_proxies(struct cv_load *load, const struct cv_node *node)
 	}
 	cv_cleanse(text, len);
 	free(text);
+}
+
+int cv_external_load(const char *name, const char *text, size_t len,
+		     const struct cv_config_report *report, struct cv_config **ret_config)
+{
+	struct cv_load load = {.report = report, .config = calloc(1, sizeof(*load.config))};
+	const char *slash = strrchr(name, '/');
+	char *directory = strndup(name, slash ? (size_t)(slash - name) + 1 : 0);
+	struct cv_document document;
+
+	load.directory = directory;
+	if (!load.config || !directory) {
+		load.out_of_memory = true;
+	} else if (cv_document_open(&load, name, text, len, &document) == 0) {
+		load_file(&document);
+		cv_document_close(&document);
+	}
+	free(directory);
+	if (load.out_of_memory || load.error_count > 0) {
+		cv_config_free(load.config);
+		return load.out_of_memory ? -ENOMEM : CV_INTERNAL_CONFIG;
+	}
+	*ret_config = load.config;
+	return 0;
 }
 
 /* ---- whose they are ----------------------------------------------------------------------- */

@@ -71,6 +71,7 @@ static bool find_places(const char *config_path, const struct cv_document *docum
 	const struct cv_node inbounds = cv_node_member(&root, "inbounds");
 	const struct cv_node culvert = cv_node_member(&root, "culvert");
 	const struct cv_node control = cv_node_member(&culvert, "controlSocket");
+	const struct cv_node external = cv_node_member(&culvert, "externalProxyFile");
 	bool good = true;
 
 	for (size_t i = 0; i < cv_node_count(&inbounds) && good; i++) {
@@ -80,6 +81,8 @@ static bool find_places(const char *config_path, const struct cv_document *docum
 
 		good = take_path(config_path, &file, &place->users_path);
 	}
+	if (good)
+		good = take_path(config_path, &external, &place->external_path);
 	if (json_object_is_type(control.json, json_type_string))
 		place->control_path = strdup(json_object_get_string(control.json));
 	return good;
@@ -109,6 +112,7 @@ int cv_users_place(const char *path, const struct cv_config_report *report,
 		return 0;
 	}
 	free(place.users_path);
+	free(place.external_path);
 	free(place.control_path);
 	return load.out_of_memory ? -ENOMEM : error;
 }

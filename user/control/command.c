@@ -21,6 +21,7 @@ static const struct command {
 	{"engines", NONE, cv_show_engines},
 	{"sni", NONE, cv_show_sni},
 	{"backends", NONE, cv_show_backends},
+	{"proxies", NONE, cv_show_proxies},
 	{"kernel", NONE, cv_show_kernel},
 	{"workers", NONE, cv_show_workers},
 	{"reasons", NONE, cv_show_reasons},

@@ -39,6 +39,8 @@ void cv_show_sni(const struct cv_control_view *view, const char *argument,
 		 struct json_object *answer);
 void cv_show_backends(const struct cv_control_view *view, const char *argument,
 		      struct json_object *answer);
+void cv_show_proxies(const struct cv_control_view *view, const char *argument,
+		     struct json_object *answer);
 void cv_show_kernel(const struct cv_control_view *view, const char *argument,
 		    struct json_object *answer);
 void cv_show_workers(const struct cv_control_view *view, const char *argument,
