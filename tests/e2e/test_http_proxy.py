@@ -156,8 +156,9 @@ def proxy(port=PORT, credentials="bob:builder@", scheme="http"):
 class Raw:
     """A connection to the proxy and the responses on it, one by one."""
 
-    def __init__(self, net, port=OPEN_PORT, wrap=lambda connection: connection):
-        self.connection = wrap(rig.tcp(net.client, rig.SERVER_IP, port, timeout=15))
+    def __init__(self, net, port=OPEN_PORT, wrap=lambda connection: connection,
+                 address=rig.SERVER_IP):
+        self.connection = wrap(rig.tcp(net.client, address, port, timeout=15))
         self.data = b""
 
     def send(self, *lines, body=b""):

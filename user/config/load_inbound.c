@@ -19,7 +19,7 @@
 static const struct cv_word protocols[] = {
 	{"vless", CV_INBOUND_VLESS},
 	{"socks", CV_INBOUND_SOCKS},
-	{"mixed", CV_INBOUND_SOCKS},
+	{"mixed", CV_INBOUND_MIXED},
 	{"edge", CV_INBOUND_EDGE}, /* our own: routes by name, serves nothing itself */
 	{"http", CV_INBOUND_HTTP},
 	{"dokodemo-door", CV_WORD_UNSUPPORTED},
@@ -449,6 +449,7 @@ static void load_inbound(const struct cv_node *node, struct cv_inbound *inbound)
 		[CV_INBOUND_VLESS] = "vless-in",
 		[CV_INBOUND_SOCKS] = "socks-in",
 		[CV_INBOUND_HTTP] = "http-in",
+		[CV_INBOUND_MIXED] = "mixed-in",
 		[CV_INBOUND_EDGE] = "edge-in",
 	};
 	const struct cv_node listen_node = cv_node_member(node, "listen");
@@ -470,9 +471,6 @@ static void load_inbound(const struct cv_node *node, struct cv_inbound *inbound)
 	inbound->accepts_proxy = stream.accepts_proxy;
 	if (!cv_schema_has_word(protocols, &protocol))
 		return; /* its settings would only confuse */
-	if (strcasecmp(json_object_get_string(protocol.json), "mixed") == 0)
-		cv_node_warning(&protocol,
-				"HTTP proxy requests on this port are " CV_NOT_SUPPORTED);
 	load_by_protocol(node, &raw, &stream, inbound);
 }
 

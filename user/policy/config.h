@@ -33,6 +33,7 @@ enum cv_inbound_protocol {
 	CV_INBOUND_SOCKS,
 	CV_INBOUND_EDGE,
 	CV_INBOUND_HTTP,
+	CV_INBOUND_MIXED, /* SOCKS4, 4a, 5 and HTTP */
 };
 enum cv_outbound_protocol {
 	CV_OUTBOUND_FREEDOM,

@@ -77,7 +77,9 @@ void cv_step_deadline(struct cv_session *session)
 	case CV_SESSION_HTTP_EXCHANGE:
 		cv_step_http_exchange_timer(session);
 		break;
+	case CV_SESSION_EXPECT_FRONT:
 	case CV_SESSION_EXPECT_SOCKS:
+	case CV_SESSION_EXPECT_SOCKS4:
 	case CV_SESSION_VERIFY:
 	case CV_SESSION_EXPECT_TLS:
 	case CV_SESSION_EXPECT_REQUEST:

@@ -22,6 +22,7 @@ struct cv_http_exchange; /* session/session_http.h */
 enum cv_front { /* the proxy protocol that the client speaks; NONE: another kind of inbound */
 	CV_FRONT_NONE,
 	CV_FRONT_SOCKS5,
+	CV_FRONT_SOCKS4,
 	CV_FRONT_HTTP,
 };
 

@@ -47,7 +47,9 @@ static const char *const state_names[] = {
 	[CV_SESSION_RETIRE_TARGET] = "retire-target",
 	[CV_SESSION_EXPECT_TLS] = "expect-tls",
 	[CV_SESSION_EXPECT_REQUEST] = "expect-request",
+	[CV_SESSION_EXPECT_FRONT] = "expect-front",
 	[CV_SESSION_EXPECT_SOCKS] = "expect-socks",
+	[CV_SESSION_EXPECT_SOCKS4] = "expect-socks4",
 	[CV_SESSION_VERIFY] = "verify",
 	[CV_SESSION_EXPECT_HTTP] = "expect-http",
 	[CV_SESSION_ROUTE] = "route",
@@ -371,6 +373,12 @@ static void run(struct cv_session *session)
 		break;
 	case CV_SESSION_EXPECT_REQUEST:
 		cv_step_request(session);
+		break;
+	case CV_SESSION_EXPECT_FRONT:
+		cv_step_front(session);
+		break;
+	case CV_SESSION_EXPECT_SOCKS4:
+		cv_step_socks4(session);
 		break;
 	case CV_SESSION_EXPECT_SOCKS:
 		cv_step_socks(session);

@@ -18,15 +18,57 @@
 #include "session/worker.h"
 
 #include "base/reason.h"
+#include "wire/socks4.h"
 
 #include <errno.h>
 
+/* ---- which protocol ----------------------------------------------------------------------- */
+
+static void expect_first_byte(struct cv_session *session)
+{
+	session->state = CV_SESSION_EXPECT_FRONT;
+	cv_session_arm(session, cv_session_level(session)->handshake_ms);
+	cv_leg_recv(&session->client);
+}
+
 void cv_front_begin(struct cv_session *session)
 {
-	if (session->inbound->protocol == CV_INBOUND_HTTP)
+	switch (session->inbound->protocol) {
+	case CV_INBOUND_HTTP:
+		cv_step_http_begin(session);
+		break;
+	case CV_INBOUND_MIXED:
+		expect_first_byte(session);
+		break;
+	default:
+		cv_step_socks_begin(session);
+		break;
+	}
+}
+
+static void choose(struct cv_session *session, uint8_t first)
+{
+	if (first == 5)
+		cv_step_socks_begin(session);
+	else if (first == 4)
+		cv_step_socks4_begin(session);
+	else if (first >= 'A' && first <= 'Z')
 		cv_step_http_begin(session);
 	else
-		cv_step_socks_begin(session);
+		cv_session_finish(session, CV_PEER_PROTOCOL_VERSION);
+}
+
+void cv_step_front(struct cv_session *session)
+{
+	struct cv_buffer *in = cv_front_input(session);
+	int result = cv_buffer_len(in) > 0 ? 0 : cv_front_fill(session);
+
+	if (result == 0)
+		choose(session, cv_buffer_bytes(in)[0]);
+	else if (result == -EAGAIN && !(session->client.facts & CV_LEG_FIN_RECEIVED))
+		cv_leg_recv(&session->client);
+	else
+		cv_session_finish(session, result == -EAGAIN ? CV_PEER_CLOSED : result);
 }
 
 /* ---- the client's bytes ------------------------------------------------------------------- */
@@ -82,6 +124,8 @@ int cv_front_accepted(struct cv_session *session)
 
 	if (handshake->front == CV_FRONT_SOCKS5)
 		error = cv_socks5_server_reply(CV_SOCKS5_SUCCEEDED, &handshake->answer);
+	else if (handshake->front == CV_FRONT_SOCKS4)
+		error = cv_socks4_reply(true, &handshake->answer);
 	else if (handshake->front == CV_FRONT_HTTP && !cv_http_is_forward(session))
 		error = cv_http_established(&handshake->answer);
 	return error ? error : cv_front_say(session);
@@ -102,6 +146,8 @@ bool cv_front_answer_refusal(struct cv_session *session, int reason)
 		return false;
 	if (handshake->front == CV_FRONT_SOCKS5)
 		(void)cv_socks5_server_reply(cv_socks5_reply_of(reason), &handshake->answer);
+	else if (handshake->front == CV_FRONT_SOCKS4)
+		(void)cv_socks4_reply(false, &handshake->answer);
 	else
 		(void)cv_http_answer(cv_http_status_of(reason), handshake->http->client.is_head,
 				     false, &handshake->answer);

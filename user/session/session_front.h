@@ -12,6 +12,8 @@ struct cv_handshake;
 
 /** cv_front_begin() - The client's first byte may come now: choose by the inbound's protocol. */
 void cv_front_begin(struct cv_session *session);
+/** cv_step_front() - EXPECT_FRONT: the first byte on a mixed inbound says what is spoken. */
+void cv_step_front(struct cv_session *session);
 /** cv_front_input() - What the client said and nobody has used; consume from it. */
 struct cv_buffer *cv_front_input(struct cv_session *session);
 /** cv_front_fill() - More for cv_front_input() out of the client's layers. 0; -EAGAIN: nothing

@@ -34,6 +34,10 @@ void cv_step_fallback(struct cv_session *session, int reason);
 /** cv_step_fallback_dial() - Dial the fallback, first or after a refusal. */
 void cv_step_fallback_dial(struct cv_session *session);
 
+/* session_socks4.c */
+void cv_step_socks4_begin(struct cv_session *session);
+void cv_step_socks4(struct cv_session *session);
+
 /* session_socks5.c */
 void cv_step_socks_begin(struct cv_session *session);
 void cv_step_socks(struct cv_session *session);
