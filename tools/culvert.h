@@ -12,6 +12,8 @@ int cv_cmd_keys(int argc, char **argv);
 int cv_cmd_uuid(int argc, char **argv);
 int cv_cmd_link(int argc, char **argv);
 int cv_cmd_check(int argc, char **argv);
+int cv_cmd_import(int argc, char **argv);
+int cv_cmd_export(int argc, char **argv);
 int cv_cmd_load(int argc, char **argv);
 int cv_cmd_unload(int argc, char **argv);
 int cv_cmd_status(int argc, char **argv);

@@ -730,3 +730,183 @@ def test_row_008_without_header(net, tmp):
             assert (data, end) == (b"", "fin")
         assert made["site"].heard == []
         assert "no PROXY header" in daemon.log()
+
+
+# ---- row 6: haproxy.cfg in and out ---------------------------------------------------------------
+
+SEED = """
+global
+    maxconn 4096
+    ssl-default-bind-options ssl-min-ver TLSv1.3
+defaults
+    mode tcp
+    timeout connect 15s
+    timeout client 300s
+    timeout server 300s
+frontend https_sni_router
+    bind %(server)s:%(port)d
+    mode tcp
+    tcp-request content accept if { req_ssl_hello_type 1 }
+    acl is_vless req_ssl_sni -i a.example x.example   # the inbound
+    acl is_site req.ssl_sni -i "b.example"
+    acl is_tree req_ssl_sni -i -m end .wild.example
+    use_backend xray_vless if is_vless
+    use_backend nginx_9443 if is_site or is_tree
+    default_backend fake_site_fallback
+backend xray_vless
+    mode tcp
+    server xray 127.0.0.1:9601 check inter 1s
+backend nginx_9443
+    server nginx 127.0.0.1:9602 check inter 1s fall 1
+    server spare 127.0.0.1:9604 check backup
+backend fake_site_fallback
+    server fake 127.0.0.1:9603 check
+listen stats
+    bind 127.0.0.1:9000
+    mode http
+"""
+
+
+def run_culvert(*words):
+    return subprocess.run([os.path.join(rig.build_dir(), "culvert")] + list(words),
+                          capture_output=True, text=True)
+
+
+def import_cfg(tmp, text):
+    path = os.path.join(tmp, "import.cfg")
+    with open(path, "w") as file:
+        file.write(text)
+    return run_culvert("import", path)
+
+
+def export_cfg(tmp, config, *more):
+    path = os.path.join(tmp, "export.json")
+    with open(path, "w") as file:
+        json.dump(config, file)
+    return run_culvert("export", "haproxy", path, *more)
+
+
+def write_cfg(tmp, name, text):
+    path = os.path.join(tmp, name)
+    with open(path, "w") as file:
+        file.write(text)
+    return path
+
+
+@contextlib.contextmanager
+def running_haproxy(net, tmp, text, port):
+    """HAProxy itself finds the file good, without a warning, and runs it."""
+    path = write_cfg(tmp, "exported-%d.cfg" % port, text)
+    checked = subprocess.run([rig.find_program("haproxy"), "-c", "-f", path], capture_output=True,
+                             text=True)
+    assert checked.returncode == 0, text + checked.stdout + checked.stderr
+    assert "WARNING" not in checked.stderr, text + checked.stderr
+    process = rig.Process(net.server, [rig.find_program("haproxy"), "-db", "-f", path],
+                          path + ".log")
+    rig.wait_for(lambda: rig.accepts(net.server, rig.SERVER_IP, port) or not process.alive(), 10,
+                 "haproxy listens")
+    assert process.alive(), process.log()
+    with rig.running(process):
+        yield process
+
+
+LED = ((hello, A, "one"), (hello, "X.example", "one"), (hello, B, "two"),
+       (hello, "y.wild.example", "two"), (hello, "wild.example", "site"), (hello, OTHER, "site"),
+       (lambda _: no_name_hello(), "", "site"), (lambda _: b"GET / HTTP/1.0\r\n\r\n", "", "site"),
+       (lambda _: b"", "", "site"))
+
+
+def test_row_006_import(net, tmp):
+    """The seed's haproxy.cfg, read; and written again, HAProxy does what we do."""
+    text = SEED % {"server": rig.SERVER_IP, "port": PORT}
+    found = import_cfg(tmp, text)
+    assert found.returncode == 0, found.stderr
+    assert "no inspect-delay" in found.stderr and "listen stats is left out" in found.stderr
+    config = json.loads(found.stdout)
+    ports = dict(one=9601, two=9602, site=9603, spare=9604)
+    with recorders(net.server, **ports) as made, start(net, tmp, config) as daemon:
+        for say, name, wanted in LED:
+            assert led_to(net, say(name), seconds=8) == wanted, (name, wanted)
+        with dial(net) as one:  # what HAProxy misleads without the delay
+            prober.send_pieces(one, hello(A), 100, 0.05)
+            assert answer(one) == "one"
+        made["two"].stop()
+        rig.wait_for(lambda: backends(daemon)["nginx_9443"]["state"] == "down", 8, "two is down")
+        assert led_to(net, hello(B)) == "spare"
+    written = export_cfg(tmp, config)
+    assert written.returncode == 0, written.stderr
+    assert "inspect-delay 5s" in written.stdout
+    with recorders(net.server, **ports) as made, \
+            running_haproxy(net, tmp, written.stdout, PORT):
+        for say, name, wanted in LED:
+            assert led_to(net, say(name), seconds=8) == wanted, (name, wanted)
+        with dial(net) as one:
+            prober.send_pieces(one, hello(A), 100, 0.05)
+            assert answer(one) == "one"
+        made["two"].stop()
+        rig.wait_for(lambda: led_to(net, hello(B)) == "spare", 8, "the backup serves")
+
+
+def test_row_006_export_in_front(net, tmp, keys, target, internet):
+    """Real HAProxy in front of our inbound, by what we wrote: our own client gets through."""
+    edge = {"routes": [{"names": [A], "to": backend(9601, xver=2)},
+                       {"names": ["good.bad.example"], "to": backend(9602)},
+                       {"names": ["*.bad.example"], "to": "drop"}],
+            "notTls": "drop", "silence": "drop"}
+    ours = rig.server_config(PORT, rig.reality_stream(keys.private, target.address), edge=edge)
+    written = export_cfg(tmp, ours, "--behind", "127.0.0.1:7601")
+    assert written.returncode == 0, written.stderr
+    assert "must listen on 127.0.0.1:7601" in written.stderr
+    behind = rig.server_config(7601, rig.reality_stream(keys.private, target.address),
+                               listen=LOOPBACK)
+    with recorders(net.server, one=9601, two=9602) as made, \
+            start(net, tmp, behind, port=7601) as daemon, \
+            running_haproxy(net, tmp, written.stdout, PORT):
+        through(net, tmp, keys, internet, 1093)
+        data = hello(A)
+        assert led_to(net, data) == "one"
+        rig.wait_for(lambda: made["one"].heard and made["one"].heard[-1].endswith(data), 3, "it")
+        assert made["one"].heard[-1].startswith(b"\r\n\r\n\0\r\nQUIT\n")
+        assert led_to(net, hello("good.bad.example")) == "two"
+        for data in (hello("x.bad.example"), b"GET / HTTP/1.0\r\n\r\n"):
+            with dial(net) as one:
+                one.sendall(data)
+                assert rig.read_all(one, 8)[0] == b""
+        with dial(net) as one:  # anybody else meets REALITY's target
+            one.sendall(hello(OTHER))
+            assert prober.observe(one, quiet=1).data[:1] == b"\x16"
+        daemon.wait_idle()
+
+
+def test_import_refuses(tmp):
+    """What would be done otherwise here is said with its line, and nothing is written."""
+    good = SEED % {"server": rig.SERVER_IP, "port": PORT}
+    for old, new, wanted in (
+            ("use_backend xray_vless if is_vless", "use_backend xray_vless if is_vless is_site",
+             "line 17: conditions that must hold together"),
+            ("if is_vless", "if !is_vless", "negations are not supported"),
+            ("if is_vless", "unless is_vless", "expected \"use_backend NAME if CONDITION\""),
+            ("if is_vless", "if is_missing", "no acl is called \"is_missing\""),
+            ("req_ssl_sni -i a.example", "src 10.0.0.0/8", "only req_ssl_sni decides here"),
+            ("-m end .wild.example", "-m reg wild", "expected -i, -m str or -m end"),
+            ("-m end .wild.example", "-m end wild.example", "is no whole domain"),
+            ("use_backend xray_vless", "use_backend nobody", "no backend is called \"nobody\""),
+            ("    server fake 127.0.0.1:9603 check", "", "backend fake_site_fallback has no server"),
+            ("127.0.0.1:9603", "fake", "expected host:port or a path"),
+            ("mode tcp\n    tcp-request", "mode http\n    tcp-request", "expected mode tcp"),
+            ("127.0.0.1:9603 check", "127.0.0.1:9603 ssl", "TLS to a backend is not supported"),
+            ("listen stats", "frontend second\n    bind :8443\n    default_backend xray_vless\n"
+             "listen stats", "a second frontend that routes by name"),
+            (good, "nonsense\n", "before any section"),
+            (good, "", "no frontend with a bind line")):
+        assert old in good
+        found = import_cfg(tmp, good.replace(old, new, 1))
+        assert (found.returncode, found.stdout) == (2, ""), (old, new)
+        assert wanted in found.stderr, (new, found.stderr)
+    for words in (("import",), ("import", "/none"), ("export", "nginx", "x"), ("export",)):
+        assert run_culvert(*words).returncode in (1, 2)
+    found = export_cfg(tmp, rig.socks_only_config(1080))
+    assert found.returncode == 2 and "no inbound routes by name" in found.stderr
+    edge = {"routes": [{"names": [A], "to": {"inboundTag": "socks"}}], "target": "x:1"}
+    found = export_cfg(tmp, front(edge, {"tag": "socks", "listen": "none", "protocol": "socks"}))
+    assert found.returncode == 2 and "inbound socks has no address of its own" in found.stderr
