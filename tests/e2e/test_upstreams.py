@@ -593,6 +593,60 @@ def test_chain_of_vless_through_a_proxy_and_back(net, tmp, keys, target, interne
             check_download(net, internet)
 
 
+# ---- for clients that speak HTTP -----------------------------------------------------------------
+
+
+def http_inbound():
+    return {"inbounds": [{"tag": "http", "listen": rig.SERVER_IP, "port": PORT,
+                          "protocol": "http"}]}
+
+
+def test_row_028_for_an_http_client(net, tmp, internet):
+    """CONNECT and plain requests, several on one connection, each through the proxy."""
+    with microsocks(net, tmp), \
+            culvert(net, tmp, outbound("socks", MICROSOCKS, NAME, WORD), **http_inbound()):
+        way = ("-x", "http://%s:%d" % (rig.SERVER_IP, PORT))
+        url = "http://%s/small" % PROXY_IP
+        status, body, error = rig.curl(net.client, *way, url, url, url)
+        assert status == 0, error
+        assert hashlib.sha256(body[:len(body) // 3]).hexdigest() == internet.hashes["small"]
+        assert body == body[:len(body) // 3] * 3
+        status, body, error = rig.curl(net.client, *way, "-p", url)
+        assert status == 0, error
+        assert hashlib.sha256(body).hexdigest() == internet.hashes["small"]
+        with open(internet.access_log) as file:
+            lines = file.read().splitlines()[-4:]
+        assert all(line.startswith(PROXY_IP + " ") for line in lines), lines
+
+
+def test_row_035_for_an_http_client(net, tmp):
+    with dante(net, tmp), culvert(net, tmp, outbound("socks", DANTE, fallback="direct"),
+                                  **http_inbound()) as daemon:
+        for target, expected in (("%s:%d" % (PROXY_IP, CLOSED_PORT), "502"),
+                                 ("%s:9" % PROXY_IP, "403")):
+            for more in ((), ("-p",)):
+                kind = "%{http_connect}" if more else "%{http_code}"
+                _, text, _ = rig.curl(net.client, "-x", "http://%s:%d" % (rig.SERVER_IP, PORT),
+                                      "-o", "/dev/null", "-w", kind, *more, "http://" + target)
+                assert text.decode() == expected, (target, more)
+        assert "using direct" not in daemon.log()
+
+
+def test_row_034_for_an_http_client(net, tmp, internet):
+    way = ("-x", "http://%s:%d" % (rig.SERVER_IP, PORT))
+    url = "http://%s/small" % PROXY_IP
+    fast = {"maxAttempts": 2, "backoffMs": [100]}
+    with culvert(net, tmp, outbound("socks", CLOSED_PORT, fallback="direct", retry=fast),
+                 **http_inbound()):
+        status, body, error = rig.curl(net.client, *way, url, url)
+        assert status == 0, error
+        assert hashlib.sha256(body[:len(body) // 2]).hexdigest() == internet.hashes["small"]
+    with culvert(net, tmp, outbound("socks", CLOSED_PORT, fallback="block", retry=fast),
+                 **http_inbound()):
+        _, text, _ = rig.curl(net.client, *way, "-o", "/dev/null", "-w", "%{http_code}", url)
+        assert text == b"502"
+
+
 # ---- a proxy of one's own ------------------------------------------------------------------------
 
 

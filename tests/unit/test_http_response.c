@@ -156,6 +156,11 @@ static void test_status_of_reasons(void **state)
 	assert_int_equal(cv_http_status_of(CV_POLICY_BLOCKED), 403);
 	assert_int_equal(cv_http_status_of(CV_UPSTREAM_TIMEOUT), 504);
 	assert_int_equal(cv_http_status_of(CV_UPSTREAM_REFUSED), 502);
+	assert_int_equal(cv_http_status_of(CV_UPSTREAM_FAILED), 502);
+	assert_int_equal(cv_http_status_of(CV_UPSTREAM_SAYS_REFUSED), 502);
+	assert_int_equal(cv_http_status_of(CV_UPSTREAM_SAYS_TIMEOUT), 504);
+	assert_int_equal(cv_http_status_of(CV_UPSTREAM_SAYS_FORBIDDEN), 403);
+	assert_int_equal(cv_http_status_of(CV_POLICY_NO_PROXY), 403);
 	assert_int_equal(cv_http_status_of(CV_UPSTREAM_RESOLVE), 502);
 	assert_int_equal(cv_http_status_of(-EMFILE), 503);
 }

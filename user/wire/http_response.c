@@ -208,10 +208,13 @@ unsigned cv_http_status_of(int reason)
 	case CV_POLICY_EXPIRED:
 	case CV_POLICY_USER_SESSIONS:
 	case CV_POLICY_USER_ADDRESSES:
+	case CV_POLICY_NO_PROXY:
+	case CV_UPSTREAM_SAYS_FORBIDDEN:
 	case -EACCES:
 	case -EPERM:
 		return 403;
 	case CV_UPSTREAM_TIMEOUT:
+	case CV_UPSTREAM_SAYS_TIMEOUT:
 	case -ETIMEDOUT:
 		return 504;
 	case CV_POLICY_SESSION_LIMIT:
