@@ -691,3 +691,62 @@ def test_row_060_wrong_certificate_is_the_clients_error(net, proxies, authority)
     status, _, _ = rig.curl(net.client, "-x", "https://bob:builder@%s:%d" % (rig.SERVER_IP, TLS_PORT),
                             "--proxy-cacert", authority.file, url())
     assert status == 60
+
+
+# ---- people ------------------------------------------------------------------------------------
+
+
+def test_limits_hold_for_forwarded_requests(net, tmp, internet):
+    """Rate, sessions and counters of a user, over several requests of one connection."""
+    config = http_config(OPEN_PORT + 3)
+    config["inbounds"][0]["settings"]["accounts"] = [
+        {"user": "bob", "pass": "builder", "downlinkBytesPerSecond": 4 * rig.MIB,
+         "maxSessions": 1}]
+    daemon = rig.Culvert(net.server, tmp, config, "http-limits", loginFailures=0,
+                         stateDirectory=tmp, wait=((rig.SERVER_IP, OPEN_PORT + 3),))
+    with rig.running(daemon):
+        begun = time.monotonic()
+        status, body, error = rig.curl(net.client, "-v", *proxy(OPEN_PORT + 3), url("/medium"),
+                                       url("/medium"))
+        elapsed = time.monotonic() - begun
+        assert status == 0 and "Re-using existing" in error, error
+        assert len(body) == 2 * internet.sizes["medium"]
+        assert 2.5 < elapsed < 8, elapsed  # 16 MiB at 4 MiB/s
+        daemon.wait_idle()
+        people = daemon.ask("users")["users"]
+        assert people[0]["downlink_bytes"] >= len(body), people
+        bob = "Proxy-Authorization: Basic " + base64.b64encode(b"bob:builder").decode()
+        first, second = Raw(net, OPEN_PORT + 3), Raw(net, OPEN_PORT + 3)
+        first.send("GET %s HTTP/1.1" % url(), "Host: x", bob)
+        assert first.response()[0] == 200
+        second.send("GET %s HTTP/1.1" % url(), "Host: x", bob)
+        assert second.response()[0] == 407
+        first.connection.close()
+        rig.wait_for(lambda: len(daemon.sessions()) == 1, 5, "the first session's end")
+        second.send("GET %s HTTP/1.1" % url(), "Host: x", bob)
+        assert second.response()[0] == 200
+        daemon.wait_idle()
+
+
+def test_many_at_once(net, proxies, internet):
+    """What a browser does with a page: many connections, many requests on each."""
+    failed = []
+
+    def page():
+        try:
+            raw = Raw(net, PORT)
+            for _ in range(10):
+                raw.send("GET %s HTTP/1.1" % url("/small"), "Host: x", ALICE)
+                status, _, body = raw.response()
+                if status != 200 or hashlib.sha256(body).hexdigest() != internet.hashes["small"]:
+                    failed.append((status, len(body)))
+        except OSError as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=page) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not failed
+    proxies.wait_idle()

@@ -420,3 +420,23 @@ def pump(connection, action, incoming, outgoing):
             if not data:
                 raise EOFError("ended inside TLS") from None
             incoming.write(data)
+
+
+def test_row_108_kernel_tls(net, tmp, authority, internet):
+    """Where the kernel has TLS, records of a proxy's client are its business; else user space's."""
+    config = socks_config(PORT + 2, tls_stream(combined(authority, NAME)))
+    daemon = rig.Culvert(net.server, tmp, config, "socks5s-ktls", ktls="force",
+                         wait=((rig.SERVER_IP, PORT + 2),))
+    with rig.running(daemon):
+        found = re.search(r"kernel TLS (usable|not used): ", daemon.log())
+        expected = "ktls" if found.group(1) == "usable" else "layers"
+        with tls(net, authority, PORT + 2) as connection:
+            connection.sendall(b"\5\1\2" + b"\1\5alice\x0bwonder land" + b"\5\1\0\1" +
+                               socket.inet_aton(rig.INTERNET_IP) +
+                               b"\0\x50GET /paced/medium HTTP/1.0\r\n\r\n")
+            got = 0
+            while got < 2 * rig.MIB:
+                got += len(connection.recv(65536))
+            assert daemon.sessions()[0]["downlink"]["engine"] == expected
+            assert b"" != rig.read_all(connection, 10)[0]
+        daemon.wait_idle()

@@ -304,6 +304,7 @@ int cv_http_credentials(const struct cv_http_head *head,
 	char text[BASIC_MAX];
 	uint8_t bytes[BASIC_MAX];
 	struct cv_span value;
+	int result;
 
 	if (!field)
 		return CV_PEER_NO_METHOD;
@@ -319,7 +320,10 @@ int cv_http_credentials(const struct cv_http_head *head,
 	memcpy(text, value.data, value.len_bytes);
 	text[value.len_bytes] = '\0';
 	len = sizeof(bytes);
-	if (cv_base64url_decode(text, bytes, &len) < 0)
-		return CV_PEER_DECODE;
-	return split(bytes, len, ret_credentials);
+	result = cv_base64url_decode(text, bytes, &len);
+	if (result == 0)
+		result = split(bytes, len, ret_credentials);
+	explicit_bzero(text, sizeof(text));
+	explicit_bzero(bytes, sizeof(bytes));
+	return result < 0 ? CV_PEER_DECODE : 0;
 }
