@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import signal
 import socket
 import ssl
 import subprocess
@@ -13,6 +14,8 @@ import threading
 import time
 
 import pytest
+from cryptography import x509
+
 import rig
 
 PORT, LOCAL, NAME = 1080, 1085, "proxy.test"
@@ -439,4 +442,38 @@ def test_row_108_kernel_tls(net, tmp, authority, internet):
                 got += len(connection.recv(65536))
             assert daemon.sessions()[0]["downlink"]["engine"] == expected
             assert b"" != rig.read_all(connection, 10)[0]
+        daemon.wait_idle()
+
+
+def serial_of(net, authority, port):
+    text = s_client(net, authority, port=port)[1]
+    certificate = text[text.index("-----BEGIN"):text.index("-----END") + 25].encode()
+    return x509.load_pem_x509_certificate(certificate).serial_number
+
+
+def test_row_040_certificate_is_read_again(net, tmp, authority, internet):
+    """The file is replaced, SIGHUP: new connections see the new one, a live one goes on."""
+    path = combined(authority, NAME)
+    daemon = rig.Culvert(net.server, tmp, socks_config(PORT + 3, tls_stream(path)), "socks5s-renew",
+                         stateDirectory="", wait=((rig.SERVER_IP, PORT + 3),))
+    with rig.running(daemon):
+        before = serial_of(net, authority, PORT + 3)
+        with tls(net, authority, PORT + 3) as connection:
+            connection.sendall(b"\5\1\2" + b"\1\5alice\x0bwonder land" + b"\5\1\0\1" +
+                               socket.inet_aton(rig.INTERNET_IP) + b"\0\x50")
+            assert rig.exactly(connection, 14)[:6] == b"\5\2\1\0\5\0"
+            with open(path, "rb") as file:
+                good = file.read()
+            with open(path, "wb") as file:
+                file.write(b"nothing of use\n")
+            os.kill(daemon.pid, signal.SIGHUP)
+            rig.wait_for(lambda: "not usable" in daemon.log() or "keyFile" in daemon.log(), 10,
+                         "a complaint")
+            assert serial_of(net, authority, PORT + 3) == before
+            os.replace(combined(authority, NAME), path)
+            os.kill(daemon.pid, signal.SIGHUP)
+            rig.wait_for(lambda: serial_of(net, authority, PORT + 3) != before, 10, "the new one")
+            assert good != open(path, "rb").read()
+            connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            assert rig.read_all(connection, 10)[0].endswith(b"the internet\n")
         daemon.wait_idle()

@@ -2,7 +2,7 @@
 /*
  * load_tls_server.c - tlsSettings of an inbound: certificates, ALPN, versions.
  *
- * Certificates are read now, while the daemon may still read them; they are not read again.
+ * Certificates are read now, while the daemon may still read them, and again at each reload.
  */
 #include "config/load.h"
 #include "config/value.h"
