@@ -280,3 +280,46 @@ def test_row_027_blackhole(net, tmp, exits):
         assert way(net, "gone.test") == ""
         assert time.monotonic() - start < 1
         assert exits.count == before
+
+
+GUARDED = ["127.0.0.1", "169.254.169.254", "::1", "10.0.0.1", "192.168.1.1", "::ffff:127.0.0.1",
+           "localhost", "fe80::1", "0.0.0.0"]
+
+
+def reply_to(net, namespace, address, port, destination):
+    connection = rig.tcp(namespace, address, port)
+    connection.sendall(b"\5\1\0")
+    host = b"\3" + bytes([len(destination)]) + destination.encode()
+    connection.sendall(b"\5\1\0" + host + (8220).to_bytes(2, "big"))
+    text = b""
+    while len(text) < 4 and (block := connection.recv(100)):
+        text += block
+    connection.close()
+    return text[3]
+
+
+def test_row_110_private_targets(net, tmp):
+    """Strangers may reach one listener, so its users reach nobody behind the server; at the other
+    one they are at home."""
+    new = {"inbounds": [{"tag": tag, "listen": listen, "port": port, "protocol": protocol}
+                        for tag, listen, port, protocol in (
+                            ("public", rig.SERVER_IP, 1111, "socks"),
+                            ("home", "127.0.0.1", 1112, "socks"),
+                            ("proxy", rig.SERVER_IP, 1113, "http"))],
+           "outbounds": [{"protocol": "freedom"}]}
+    with net.server:
+        there = [socket.create_server(("127.0.0.1", 8220)),
+                 socket.create_server(("::1", 8220), family=socket.AF_INET6)]
+    daemon = rig.Culvert(net.server, tmp, new, "guard", wait=((rig.SERVER_IP, 1111),))
+    with rig.running(daemon):
+        for destination in GUARDED:
+            assert reply_to(net, net.client, rig.SERVER_IP, 1111, destination) == 2, destination
+            name = "[%s]" % destination if ":" in destination else destination
+            status, _, error = rig.curl(net.client, "-p", "-x",
+                                        "http://%s:1113" % rig.SERVER_IP, "http://%s:8220/" % name)
+            assert status != 0 and "403" in error, (destination, error)
+        for destination in ("127.0.0.1", "::1", "localhost"):
+            assert reply_to(net, net.server, "127.0.0.1", 1112, destination) == 0, destination
+        daemon.wait_reason("private", 2 * len(GUARDED) - 1)
+    for listener in there:
+        listener.close()

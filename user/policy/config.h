@@ -94,6 +94,7 @@ struct cv_inbound {
 	struct cv_tls_server_context *tls;
 	struct cv_edge *edge; /* what names in hellos decide; NULL = nothing */
 	uint32_t level;
+	bool guards_private; /* strangers may reach it: its users get no private addresses */
 	bool accepts_proxy; /* a PROXY header comes first, and says who the client is */
 };
 

@@ -50,7 +50,7 @@ void cv_session_refuse(struct cv_session *session, int reason)
 static bool guards_private(const struct cv_session *session)
 {
 	return session->outbound && session->outbound->protocol == CV_OUTBOUND_FREEDOM &&
-	       session->outbound->block_private && session->inbound->protocol == CV_INBOUND_VLESS;
+	       session->outbound->block_private && session->inbound->guards_private;
 }
 
 static bool allow_address(void *owner, const struct cv_sockaddr *address)
