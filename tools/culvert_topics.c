@@ -112,6 +112,7 @@ static const struct cv_column sni_columns[] = {
 	{"CLASS", cv_text_cell, "class"},
 	{"ACTION", cv_text_cell, "action"},
 	{"NAMES", cv_text_cell, "names"},
+	{"LEADS TO", cv_text_cell, "leads_to"},
 	{"SESSIONS NOW", cv_text_cell, "sessions"},
 	{"EVER", cv_text_cell, "sessions_total"},
 	{"UPLINK", cv_bytes_cell, "uplink_bytes"},

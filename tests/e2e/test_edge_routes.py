@@ -146,6 +146,8 @@ def test_row_001_names(net, tmp, where):
             child.communicate()
         shown = {one["class"]: one for one in daemon.ask("sni")["classes"]}
         assert shown[A]["sessions_total"] >= 4 and shown["(other)"]["sessions_total"] == 3
+        assert shown[A]["leads_to"] == "backend %s:9601" % LOOPBACK
+        assert shown["(other)"]["leads_to"] == shown["(no name)"]["leads_to"] == "target"
 
 
 def large_hello(name, size):
@@ -521,6 +523,7 @@ def test_health(net, tmp):
         assert daemon.log().count("backend=first is down after 2") == 1
         assert daemon.log().count("backend=first is up again") == 1
         assert daemon.log().count("backend=alone is down") == 1
+        assert daemon.log().count("warning inbound=front backend=unseen") == 1
         text = subprocess.run([os.path.join(rig.build_dir(), "culvert"), "show", "backends",
                                "--control", daemon.control_path], capture_output=True, text=True,
                               check=True).stdout

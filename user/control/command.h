@@ -52,6 +52,11 @@ void cv_kick(const struct cv_control_view *view, const char *argument, struct js
 
 /** cv_show_class() - What people call an SNI class; NULL if there is none of that number. */
 const char *cv_show_class(const struct cv_config *config, uint32_t class);
+/** cv_show_place() - Where the edge leads, for people: "target", "drop", "inbound TAG", "backend
+ * NAME". */
+#define CV_SHOW_PLACE 256
+void cv_show_place(const struct cv_config *config, const struct cv_edge_place *place,
+		   char text[CV_SHOW_PLACE]);
 /** cv_show_visit() - Call @session on each worker for each of its sessions. */
 void cv_show_visit(const struct cv_control_view *view,
 		   void (*session)(struct cv_worker_visit *visit, struct cv_session *session),

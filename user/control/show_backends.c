@@ -30,21 +30,22 @@ static const char *state_of(const struct cv_backend *backend)
 	return backend->is_down ? "down" : "up";
 }
 
-static void describe_place(const struct cv_config *config, const struct cv_edge_place *place,
-			   char *text, size_t size)
+void cv_show_place(const struct cv_config *config, const struct cv_edge_place *place,
+		   char text[CV_SHOW_PLACE])
 {
 	switch (place->kind) {
 	case CV_EDGE_DROP:
-		(void)snprintf(text, size, "drop");
+		(void)snprintf(text, CV_SHOW_PLACE, "drop");
 		break;
 	case CV_EDGE_INBOUND:
-		(void)snprintf(text, size, "inbound %s", config->inbounds[place->inbound].tag);
+		(void)snprintf(text, CV_SHOW_PLACE, "inbound %s",
+			       config->inbounds[place->inbound].tag);
 		break;
 	case CV_EDGE_BACKEND:
-		(void)snprintf(text, size, "backend %s", place->backend->name);
+		(void)snprintf(text, CV_SHOW_PLACE, "backend %s", place->backend->name);
 		break;
 	case CV_EDGE_PASS:
-		(void)snprintf(text, size, "target");
+		(void)snprintf(text, CV_SHOW_PLACE, "target");
 		break;
 	}
 }
@@ -53,9 +54,9 @@ static struct json_object *backend_json(const struct cv_config *config,
 					const struct cv_backend *backend, uint64_t now)
 {
 	struct json_object *object = json_object_new_object();
-	char place[256] = "";
+	char place[CV_SHOW_PLACE];
 
-	describe_place(config, &backend->when_down, place, sizeof(place));
+	cv_show_place(config, &backend->when_down, place);
 	cv_json_text(object, "backend", backend->name);
 	cv_json_text(object, "address", backend->address_text);
 	cv_json_text(object, "state", state_of(backend));

@@ -16,6 +16,8 @@
 
 struct sni_class {
 	uint64_t names, drops; /* of the configuration */
+	struct cv_edge_place place; /* of the first name that passes */
+	bool is_led, is_mixed;	    /* it has one; others have other places */
 	uint64_t now, sessions, bytes[2];
 	struct cv_sni_counter kernel;
 };
@@ -45,8 +47,28 @@ static void count_session(struct cv_worker_visit *visit, struct cv_session *sess
 	classes[session->sni_class].now++;
 }
 
+static void add_place(struct sni_class *class, const struct cv_edge_place *place)
+{
+	if (place->kind == CV_EDGE_DROP)
+		return;
+	class->is_mixed |= class->is_led && !cv_edge_place_equal(&class->place, place);
+	class->is_led = true;
+	class->place = *place;
+}
+
+/* What has no name of its own leads somewhere, too. */
+static void add_answers(struct sni_class *classes, const struct cv_edge *edge)
+{
+	add_place(&classes[CV_SNI_CLASS_NOT_TLS], &edge->no_tls);
+	add_place(&classes[CV_SNI_CLASS_NO_NAME], &edge->no_name);
+	add_place(&classes[CV_SNI_CLASS_OTHER], &edge->unknown);
+	classes[CV_SNI_CLASS_NO_NAME].drops += edge->no_name.kind == CV_EDGE_DROP;
+	classes[CV_SNI_CLASS_OTHER].drops += edge->unknown.kind == CV_EDGE_DROP;
+}
+
 static void add_names(struct sni_class *classes, const struct cv_edge *edge)
 {
+	add_answers(classes, edge);
 	for (size_t i = 0; i < edge->name_count; i++) {
 		const struct cv_edge_name *name = &edge->names[i];
 
@@ -54,8 +76,9 @@ static void add_names(struct sni_class *classes, const struct cv_edge *edge)
 			continue;
 		classes[name->class].names++;
 		classes[name->class].drops += name->action == CV_SNI_DROP;
+		add_place(&classes[name->class], &name->place);
 	}
-	if (edge->not_tls == CV_SNI_DROP) /* the one thing without names that can be dropped */
+	if (edge->not_tls == CV_SNI_DROP) /* the one thing without names that the kernel drops */
 		classes[CV_SNI_CLASS_NOT_TLS].drops++;
 }
 
@@ -93,14 +116,18 @@ static const char *action_of(const struct sni_class *class)
 	return class->names > class->drops ? "pass, drop" : "drop";
 }
 
-static struct json_object *class_json(uint32_t number, const char *name,
-				      const struct sni_class *class)
+static struct json_object *class_json(const struct cv_config *config, uint32_t number,
+				      const char *name, const struct sni_class *class)
 {
 	struct json_object *object = json_object_new_object();
+	char place[CV_SHOW_PLACE] = "";
 
 	cv_json_u64(object, "number", number);
 	cv_json_text(object, "class", name);
+	if (class->is_led && !class->is_mixed)
+		cv_show_place(config, &class->place, place);
 	cv_json_text(object, "action", action_of(class));
+	cv_json_text(object, "leads_to", class->is_mixed ? "(several)" : place);
 	cv_json_u64(object, "names", class->names);
 	cv_json_u64(object, "sessions", class->now);
 	cv_json_u64(object, "sessions_total", class->sessions);
@@ -132,7 +159,8 @@ void cv_show_sni(const struct cv_control_view *view, const char *argument,
 	for (uint32_t c = 0; classes && c < CV_CLASSIFY_CLASSES; c++)
 		if (cv_show_class(view->config, c))
 			json_object_array_add(
-				array, class_json(c, cv_show_class(view->config, c), &classes[c]));
+				array, class_json(view->config, c, cv_show_class(view->config, c),
+						  &classes[c]));
 	json_object_object_add(answer, "classes", array);
 	cv_json_bool(answer, "in_kernel", !*why_not_in_kernel(view));
 	cv_json_text(answer, "why_not_in_kernel", why_not_in_kernel(view));

@@ -42,6 +42,7 @@ struct cv_backend {
 	struct cv_edge_place when_down;
 	/* health */
 	_Atomic bool is_down;
+	_Atomic bool is_failing; /* the last dial did */
 	_Atomic uint64_t sessions, failed_dials, checks, failed_checks;
 	uint32_t run; /* the checks': results in a row that speak for a change */
 };

@@ -61,6 +61,16 @@ static void go_elsewhere(struct cv_session *session, const struct cv_backend *ba
 	go(session, place);
 }
 
+/* Strangers make us dial: only the first of a row of failures is worth a line. */
+static void note_failure(const struct cv_session *session, struct cv_backend *backend, int reason)
+{
+	const bool is_known = atomic_exchange(&backend->is_failing, true);
+
+	atomic_fetch_add_explicit(&backend->failed_dials, 1, memory_order_relaxed);
+	cv_log(is_known ? CV_LOG_DEBUG : CV_LOG_WARNING, "inbound=%s backend=%s: %s",
+	       session->inbound->tag, backend->name, cv_reason_text(reason));
+}
+
 static void backend_connected(void *owner, int fd, int reason)
 {
 	struct cv_session *session = owner;
@@ -69,9 +79,7 @@ static void backend_connected(void *owner, int fd, int reason)
 
 	session->handshake->connector = NULL;
 	if (fd < 0) {
-		atomic_fetch_add_explicit(&backend->failed_dials, 1, memory_order_relaxed);
-		cv_log(CV_LOG_WARNING, "inbound=%s backend=%s: %s", session->inbound->tag,
-		       backend->name, cv_reason_text(reason));
+		note_failure(session, backend, reason);
 		go_elsewhere(session, backend, reason);
 		cv_session_event(session, NULL, 0);
 		return;
@@ -79,6 +87,9 @@ static void backend_connected(void *owner, int fd, int reason)
 	session->upstream.fd = fd;
 	session->is_fallback = backend->is_target;
 	atomic_fetch_add_explicit(&backend->sessions, 1, memory_order_relaxed);
+	if (atomic_load_explicit(&backend->is_failing, memory_order_relaxed) &&
+	    atomic_exchange(&backend->is_failing, false))
+		cv_log(CV_LOG_WARNING, "backend=%s can be dialled again", backend->name);
 	error = cv_session_proxy_header(session, backend->xver);
 	if (error)
 		cv_session_close(session, error);

@@ -46,7 +46,7 @@ static void refuse(struct cv_session *session, int reason)
 
 	if (cv_session_client_address(session, &address))
 		cv_sockaddr_format(&address, text);
-	cv_log(CV_LOG_WARNING, "inbound=%s from=%s: no PROXY header (%s)", session->inbound->tag,
+	cv_log(CV_LOG_INFO, "inbound=%s from=%s: no PROXY header (%s)", session->inbound->tag,
 	       text, cv_reason_label(reason));
 	cv_session_close(session, reason);
 }
