@@ -456,5 +456,5 @@ def test_nothing_is_left(net, server):
         return [d for d in server.descriptors().values() if d.startswith("socket:")]
 
     # connections of the spider and of learning are no sessions: they end on their own clocks
-    rig.wait_for(lambda: len(sockets()) <= 8, 60, lambda: "8 sockets: %s" % server.descriptors())
+    rig.wait_for(lambda: len(sockets()) <= 8, 60, "8 sockets")
     assert not [r for r in server.reasons() if "internal" in r.lower()], server.reasons()

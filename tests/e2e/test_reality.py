@@ -283,5 +283,6 @@ def test_no_descriptor_is_left(net, server, client, internet):
     """After everything above: sessions 0, and only the descriptors of an idle daemon."""
     for daemon in (server, client):
         daemon.wait_idle()
-        sockets = [d for d in daemon.descriptors().values() if d.startswith("socket:")]
-        assert len(sockets) <= 8, daemon.descriptors()
+        # connections of the spider and of learning are no sessions: they end on their own clocks
+        rig.wait_for(lambda: sum(d.startswith("socket:") for d in daemon.descriptors().values()) <= 8,
+                     60, "8 sockets")

@@ -67,7 +67,7 @@ def relaying(daemon, person):
 def test_row_022_reload_drops_nobody(net, internet, daemon):
     pid = daemon.pid
     alice = curl(net, "alice", "--limit-rate", "1500k", path="/medium")
-    bob = curl(net, "bob", "--limit-rate", "100k", path="/medium")
+    bob = curl(net, "bob", "--limit-rate", "3m", path="/big")
     rig.wait_for(lambda: relaying(daemon, "alice") and relaying(daemon, "bob"), 10, "both download")
     done = reload(daemon, config(("alice", "carol")))
     assert done.returncode == 0 and "read again" in done.stdout, done.stderr
