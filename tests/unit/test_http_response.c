@@ -126,8 +126,7 @@ static void test_refused(void **state)
 		"HTTP/1.1 200 OK\r\nContent-Length: 3x\r\n\r\n",
 		"HTTP/1.1 200 OK\r\nContent-Length: \r\n\r\n",
 		"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
-		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"
-		"Transfer-Encoding: chunked\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: x\r\nTransfer-Encoding: chunked\r\n\r\n",
 	};
 
 	(void)state;
