@@ -120,21 +120,26 @@ static int written_bytes(int fd, uint64_t *ret_bytes, int *ret_queued)
 	return 0;
 }
 
-/* Exactly: nobody writes to the sink now, so the same answer twice is the right one. */
+/* Exactly. Nobody writes to the sink now, so what was acknowledged and what is queued belong
+ * together if nothing was acknowledged between the two. (Two equal sums prove nothing:
+ * acknowledgements of one size may come between both pairs.) */
 static int written_exactly(int fd, uint64_t *ret_bytes)
 {
-	uint64_t before, after = 0;
-	int queued, error = written_bytes(fd, &before, &queued);
+	for (int i = 0; i < 100; i++) {
+		struct tcp_info after = {0};
+		uint64_t bytes;
+		int queued, error = written_bytes(fd, &bytes, &queued);
 
-	for (int i = 0; !error && i < 100; i++) {
-		error = written_bytes(fd, &after, &queued);
-		if (!error && before == after) {
-			*ret_bytes = after;
+		if (!error)
+			error = tcp_info(fd, &after);
+		if (error)
+			return error;
+		if (after.tcpi_bytes_acked == bytes - (uint64_t)queued) {
+			*ret_bytes = bytes;
 			return 0;
 		}
-		before = after;
 	}
-	return error ? error : -EAGAIN;
+	return -EAGAIN;
 }
 
 /* A sink with an empty queue that takes nothing: the kernel gave up, and said so by an error of the
@@ -232,7 +237,7 @@ static int go_live(struct cv_flow *flow)
 {
 	struct cv_sockmap_slot *slot = slot_of(flow);
 	struct cv_relay_flow *kernel = slot->kernel;
-	uint64_t taken;
+	uint64_t taken = 0;
 	int error = written_exactly(flow->sink_fd, &taken);
 
 	if (error)
