@@ -2,7 +2,8 @@
 /*
  * relay.bpf.c - moves what arrives at a source straight into its sink's send queue.
  *
- *   packet --> FIN alone? ------------------------------> DROP (the socket has its FIN already;
+ *   packet --> bytes that were here before? ------------> cut off (below)
+ *     |--> FIN alone, or nothing new? ------------------> DROP (the socket has its FIN already;
  *     |                                                   anything else kills the sink's queue)
  *     |--> mode PASS, or user space still owes bytes ---> PASS: recv(2) gets it, the sender's
  *     |                                                   window shrinks
@@ -15,6 +16,10 @@
  * is in them twice. The fields are read without the sink's lock: the acknowledged edge first and
  * its count after it, so that a tear lets one packet through rather than stop a flow for nothing.
  *
+ * A packet that is sent again may begin with bytes that arrived already. recv(2) goes by sequence
+ * numbers and skips them; the kernel gives this program the packet as it is, and whatever becomes
+ * of it, the bytes would be there twice. So the program goes by sequence numbers, too.
+ *
  * Needs CAP_BPF, CAP_NET_ADMIN and (for the socket's fields) CAP_PERFMON to load.
  */
 #include <linux/bpf.h>
@@ -26,6 +31,11 @@ struct tcp_sock {
 	__u64 bytes_acked;
 	__u32 write_seq;
 	__u32 snd_una;
+	__u32 copied_seq;
+} __attribute__((preserve_access_index));
+
+struct sk_buff {
+	char cb[48];
 } __attribute__((preserve_access_index));
 
 /* Rules that a test leaves out to see that it is noticed; the loader sets them, else false. */
@@ -112,6 +122,57 @@ static __always_inline void stop_redirecting(struct cv_relay_flow *flow, __u32 i
 		__sync_fetch_and_add(&chunk->events, 1);
 }
 
+/* TCP's number of the packet's first byte: struct tcp_skb_cb begins with it. */
+static __always_inline __u32 first_seq(struct __sk_buff *skb)
+{
+	__u32 seq = 0;
+
+	(void)bpf_probe_read_kernel(
+		&seq, sizeof(seq),
+		__builtin_preserve_access_index(&((struct sk_buff *)(void *)skb)->cb));
+	return seq;
+}
+
+#define CUT_MAX 4095 /* the kernel's, at a time */
+#define CUTS 17	     /* as many as a packet of 64 KiB needs */
+
+static __always_inline void cut_front(struct __sk_buff *skb, __u32 bytes)
+{
+	for (int i = 0; i < CUTS && bytes > 0; i++) {
+		__s32 cut = bytes > CUT_MAX ? CUT_MAX : (__s32)bytes;
+
+		if (bpf_skb_adjust_room(skb, -cut, 0, 0) < 0)
+			return;
+		bytes -= (__u32)cut;
+	}
+}
+
+static __always_inline void cut_repeated(struct __sk_buff *skb, struct cv_relay_flow *flow)
+{
+	const __u32 seq = first_seq(skb), len_bytes = skb->len;
+	struct bpf_sock *source = skb->sk;
+	struct tcp_sock *tcp;
+	__s32 repeated;
+
+	if (!flow->has_next_seq) {
+		tcp = source ? bpf_skc_to_tcp_sock(source) : 0;
+		if (!tcp)
+			return;
+		flow->next_seq = tcp->copied_seq;
+		flow->has_next_seq = 1;
+	}
+	repeated = (__s32)(flow->next_seq - seq);
+	if (repeated < 0)
+		repeated = 0;
+	if ((__u32)repeated > len_bytes)
+		repeated = (__s32)len_bytes;
+	if (repeated > 0) {
+		flow->repeated_bytes += (__u32)repeated;
+		cut_front(skb, (__u32)repeated);
+	}
+	flow->next_seq += len_bytes - (__u32)repeated;
+}
+
 SEC("sk_skb/stream_verdict")
 int relay_verdict(struct __sk_buff *skb)
 {
@@ -129,6 +190,9 @@ int relay_verdict(struct __sk_buff *skb)
 	flow = bpf_map_lookup_elem(&relay_flows, &index);
 	if (!flow)
 		return SK_PASS;
+	cut_repeated(skb, flow);
+	if (skb->len == 0 && !without_fin_rule)
+		return SK_DROP;
 	if (flow->mode == CV_RELAY_REDIRECT && flow->passed_bytes == flow->resume_bytes) {
 		if (sink_takes(flow, index)) {
 			flow->moved_bytes += skb->len;

@@ -46,7 +46,11 @@ struct cv_relay_flow {
 	__u64 sink_base;    /* the sink's count of bytes written, less moved_bytes */
 	__u64 source_cookie;
 	__u32 limit_bytes;
-	__u32 unused[15];
+	/* the program's */
+	__u32 next_seq;	      /* the byte that comes next, as TCP numbers it */
+	__u32 has_next_seq;
+	__u32 repeated_bytes; /* came once more with what was new, and were cut off */
+	__u32 unused[12];
 };
 
 struct cv_relay_chunk {
