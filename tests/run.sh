@@ -29,7 +29,7 @@ pass() { passed=$((passed + ${1:-1})); }
 fail() { failed=$((failed + 1)); failures+=("$1"); printf '   FAILED %s\n' "$1"; }
 skip() { skipped=$((skipped + 1)); skips+=("$1"); printf '   skipped %s\n' "$1"; }
 fuzz_in_parallel=$(nproc)
-python_in_parallel=$(($(nproc) + 1))
+python_in_parallel=$(($(nproc) + 2))
 guest_seconds=900
 guest_mutations=asan/unit/test_session_ktls # only there rules can be left out
 
@@ -49,21 +49,31 @@ lint()
 	if tests/lint_selftest.sh; then pass; else fail "lint_selftest"; fi
 }
 
-# unit DIRECTORY [PATTERN] - run each cmocka program found there
+# unit_one PROGRAM - called through xargs; leaves a log and a status
+unit_one()
+{
+	local log=$results/$(basename "$1").log
+	timeout -k 5 "${CULVERT_LONG:+1}300" "$1" >"$log" 2>&1 </dev/null
+	echo $? >"${log%.log}.status"
+}
+
+# unit DIRECTORY [PATTERN] - run each cmocka program found there, as many at a time as there are cores
 unit()
 {
-	local program name log status count=0
+	local program name programs=()
 	stage "unit tests in $1"
 	for program in tests/unit/test_${2:-*}.c; do
-		[ -e "$program" ] || continue
-		name=$(basename "$program" .c)
-		log=$results/$name.log
-		timeout -k 5 ${CULVERT_LONG:+1}300 "$1/$name" >"$log" 2>&1 </dev/null
-		status=$?
-		count=$((count + 1))
-		unit_count "$name" "$log" $status
+		[ ! -e "$program" ] || programs+=("$(basename "$program" .c)")
 	done
-	[ $count -gt 0 ] || fail "no unit tests found"
+	[ ${#programs[@]} -gt 0 ] || { fail "no unit tests found"; return; }
+	export -f unit_one
+	export results
+	rm -f "$results"/test_*.status
+	printf '%s\n' "${programs[@]/#/$1/}" |
+		xargs -P "$(nproc)" -I PROGRAM bash -c 'unit_one PROGRAM'
+	for name in "${programs[@]}"; do
+		unit_count "$name" "$results/$name.log" "$(cat "$results/$name.status")"
+	done
 }
 
 unit_count()
@@ -316,8 +326,7 @@ test)
 	build $fuzzers && fuzz "${FUZZ_SECONDS:-10}"
 	openssl=$(command -v openssl)
 	[ ! -x build/deps/bin/openssl ] || openssl=$root/build/deps/bin/openssl
-	python_suite e2e build 900 tests/e2e/test_*.py
-	python_suite detect build 600 tests/detect/test_*.py
+	python_suite e2e build 900 tests/e2e/test_*.py tests/detect/test_*.py
 	interop
 	;;
 test-long)
@@ -326,9 +335,9 @@ test-long)
 	build $fuzzers && fuzz "${FUZZ_SECONDS:-60}"
 	build SANITIZE=thread units && unit build/tsan/unit
 	build build/unit/test_engine_matrix && CULVERT_LONG=1 unit build/unit engine_matrix
-	build asan && CULVERT_LONG=1 python_suite e2e-asan build/asan 1200 tests/e2e/test_*.py
+	build asan && CULVERT_LONG=1 python_suite e2e-asan build/asan 1200 \
+		tests/e2e/test_*.py tests/detect/test_*.py
 	CULVERT_PINNED=1 python_suite e2e-pinned build 600 tests/e2e/test_{reality,socks,vision,vless}.py
-	CULVERT_LONG=1 python_suite detect-asan build/asan 900 tests/detect/test_*.py
 	build tsan && python_suite e2e-tsan build/tsan 600 tests/e2e/test_*.py -- -k 'curl or half_close or stranger'
 	guests
 	;;
