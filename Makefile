@@ -130,6 +130,7 @@ bench: products $(BENCHES)
 
 bench-engines: products $(BENCHES)
 	$(Q)/usr/bin/python3 tests/bench/engines.py
+	$(Q)/usr/bin/python3 tests/bench/engines_tls.py
 
 lint:
 	$(Q)tools/build/lint.sh

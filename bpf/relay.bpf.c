@@ -173,6 +173,17 @@ static __always_inline void cut_repeated(struct __sk_buff *skb, struct cv_relay_
 	flow->next_seq += len_bytes - (__u32)repeated;
 }
 
+/* The daemon sets REDIRECT and then looks at passed_bytes, we the other way round: of a packet that
+ * came while the mode was PASS and is counted after the daemon's look, we learn here. */
+static __always_inline void pass(struct cv_relay_flow *flow, __u32 index, __u32 bytes)
+{
+	__u64 before = __sync_fetch_and_add(&flow->passed_bytes, bytes); /* a full barrier */
+
+	if (*(volatile __u32 *)&flow->mode == CV_RELAY_REDIRECT &&
+	    before + bytes != *(volatile __u64 *)&flow->resume_bytes)
+		stop_redirecting(flow, index);
+}
+
 SEC("sk_skb/stream_verdict")
 int relay_verdict(struct __sk_buff *skb)
 {
@@ -202,7 +213,7 @@ int relay_verdict(struct __sk_buff *skb)
 		}
 		stop_redirecting(flow, index);
 	}
-	flow->passed_bytes += skb->len;
+	pass(flow, index, skb->len);
 	return SK_PASS;
 }
 
