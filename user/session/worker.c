@@ -465,8 +465,8 @@ int cv_worker_start(struct cv_worker *worker)
 
 	sigfillset(&all); /* signals are the main thread's */
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	/* Where a sanitizer serves malloc(), glibc's own wakes up in the first malloc_trim(), and is
-	 * not made for two threads doing that at the same time: it aborts when they end. */
+	/* Where a sanitizer serves malloc(), glibc's own wakes up in the first malloc_trim(); two
+	 * threads must not do that at the same time: it aborts when they end. */
 	(void)malloc_trim(0);
 	error = pthread_create(&worker->thread, NULL, thread_main, worker);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
