@@ -41,6 +41,7 @@ struct sk_buff {
 /* Rules that a test leaves out to see that it is noticed; the loader sets them, else false. */
 const volatile _Bool without_limit = 0;
 const volatile _Bool without_fin_rule = 0;
+const volatile _Bool without_repeated_rule = 0;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_SOCKMAP);
@@ -201,7 +202,8 @@ int relay_verdict(struct __sk_buff *skb)
 	flow = bpf_map_lookup_elem(&relay_flows, &index);
 	if (!flow)
 		return SK_PASS;
-	cut_repeated(skb, flow);
+	if (!without_repeated_rule)
+		cut_repeated(skb, flow);
 	if (skb->len == 0 && !without_fin_rule)
 		return SK_DROP;
 	if (flow->mode == CV_RELAY_REDIRECT && flow->passed_bytes == flow->resume_bytes) {

@@ -291,7 +291,7 @@ guest_units()
 	local name
 	for name in kernel_probe 'ring*' timer connect resolver 'listen*' 'engine*' 'copy*' \
 		'splice*' 'flow*' pipe_pool '*ktls' 'classify*' \
-		sockmap promotion session_limits; do
+		'sockmap*' promotion session_limits; do
 		# shellcheck disable=SC2086
 		(cd tests/unit && ls test_$name.c 2>/dev/null)
 	done | sed 's/\.c$//; s/^/unit\//' | grep -v test_session_ktls | sort -u

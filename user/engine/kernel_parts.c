@@ -102,6 +102,7 @@ static struct bpf_object *relay_open(void **ret_skeleton)
 		return NULL;
 	skeleton->rodata->without_limit = !cv_rule_holds("relay-limit");
 	skeleton->rodata->without_fin_rule = !cv_rule_holds("relay-fin");
+	skeleton->rodata->without_repeated_rule = !cv_rule_holds("relay-repeated");
 	return skeleton->obj;
 }
 

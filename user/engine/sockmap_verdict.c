@@ -139,7 +139,8 @@ static int thread_start(struct cv_sockmap_selftest *test)
 static bool may_keep(void)
 {
 	return cv_rule_holds("relay-limit") && cv_rule_holds("relay-fin") &&
-	       cv_rule_holds("relay-close") && cv_rule_holds("relay-kick");
+	       cv_rule_holds("relay-close") && cv_rule_holds("relay-kick") &&
+	       cv_rule_holds("relay-repeated");
 }
 
 int cv_sockmap_selftest_start(const struct cv_kernel *kernel, const char *directory,
