@@ -285,7 +285,7 @@ static unsigned use_next(struct daemon *daemon, struct cv_config *next,
 		cv_worker_use(&daemon->workers[i], next);
 	daemon->config = next;
 	daemon->targets = targets;
-	return cv_limits_end_removed(daemon->workers, daemon->worker_count, next);
+	return cv_limits_follow(daemon->workers, daemon->worker_count, next);
 }
 
 static int reload(struct daemon *daemon, struct findings *findings)

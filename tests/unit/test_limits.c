@@ -122,6 +122,7 @@ static void test_shares(void **state)
 	assert_int_equal(cv_limits_share(8000000, 2000000, 3), 2000000);
 	assert_int_equal(cv_limits_share(8000000, 9000000, 3), CV_LIMITS_SHARE_MIN);
 	assert_int_equal(cv_limits_share(8000, 0, 4000), CV_LIMITS_SHARE_MIN);
+	assert_int_equal(cv_limits_share(UINT64_MAX, 0, 1), CV_LIMITS_SHARE_MAX);
 }
 
 int main(void)

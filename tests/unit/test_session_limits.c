@@ -399,6 +399,117 @@ static void test_counters(void **state)
 	assert_null(cv_engine_name(CV_ENGINES));
 }
 
+/* ---- limits that a reload brings or takes ------------------------------------------------- */
+
+/* The next configuration: the same people, alice with @limits. */
+static void follow(struct play *play, const struct cv_limits *limits)
+{
+	struct cv_user users[] = {
+		{.name = alice, .email = empty, .password = password, .enabled = true},
+		{.name = bob, .email = empty, .password = password, .enabled = true},
+	};
+	struct cv_inbound inbound = play->stage.inbound;
+	struct cv_config next = {.inbounds = &inbound, .inbound_count = 1};
+	bool differ;
+
+	cv_usage_table_begin(play->usages);
+	users[0].usage = cv_usage_join(play->usages, alice, limits, &differ);
+	inbound.users = cv_user_table_new(users, 2);
+	assert_non_null(inbound.users);
+	cv_usage_table_commit(play->usages);
+	assert_int_equal(cv_limits_follow(&play->stage.worker, 1, &next), 0);
+	cv_user_table_free(inbound.users);
+}
+
+static uint64_t download_ms(struct session_pair pair, size_t count_bytes)
+{
+	const uint64_t start_ms = cv_clock_ms();
+
+	stage_send_pattern(pair.upstream, count_bytes);
+	stage_expect_pattern(pair.client, count_bytes);
+	return cv_clock_ms() - start_ms;
+}
+
+static void play_new_limits(const char *engine)
+{
+	const struct cv_limits none = {0}, quota = {.quota_bytes = PART},
+			       expired = {.expires_ms = 1};
+	struct session_pair moved, silent;
+	struct play play;
+
+	play_start(&play, engine, &none);
+	silent = open_as(&play, alice, 1);
+	moved = open_as(&play, alice, 1);
+	exchange(moved);
+	follow(&play, &quota);
+	pause_ms(ENFORCED_MS);
+	exchange(moved); /* not used up */
+	(void)download_ms(moved, PART);
+	expect_cut(moved, ENFORCED_MS);
+	expect_cut(silent, ENFORCED_MS); /* the quota is the person's */
+	follow(&play, &none);
+	silent = open_as(&play, alice, 1);
+	follow(&play, &expired);
+	expect_cut(silent, ENFORCED_MS);
+	play_done(&play);
+}
+
+static void test_new_limits(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(engines) / sizeof(engines[0]); i++)
+		play_new_limits(engines[i]);
+}
+
+static void play_new_rates(const char *engine)
+{
+	const struct cv_limits none = {0}, slow = {.bytes_per_s = {PART, PART}};
+	struct session_pair pair;
+	struct play play;
+	uint64_t fast_ms = 0;
+
+	play_start(&play, engine, &none);
+	pair = open_as(&play, alice, 1);
+	exchange(pair);
+	follow(&play, &slow);
+	pause_ms(ENFORCED_MS);
+	assert_true(download_ms(pair, 2 * PART) > 800);
+	follow(&play, &none);
+	pause_ms(ENFORCED_MS);
+	assert_int_equal(play.alice->hungry_count[0] + play.alice->hungry_count[1], 0);
+	for (int i = 0; i < 10; i++)
+		fast_ms += download_ms(pair, PART);
+	assert_true(fast_ms < 5000); /* at that rate ten seconds */
+	close_pair(pair);
+	play_done(&play);
+}
+
+static void test_new_rates(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(engines) / sizeof(engines[0]); i++)
+		play_new_rates(engines[i]);
+}
+
+static void test_rates_without_end(void **state)
+{
+	const struct cv_limits limits = {.bytes_per_s = {UINT64_MAX, UINT64_MAX}};
+	struct session_pair pair;
+	struct play play;
+	uint64_t fast_ms = 0;
+
+	(void)state;
+	play_start(&play, "splice", &limits);
+	pair = open_as(&play, alice, 1);
+	for (int i = 0; i < 10; i++) {
+		fast_ms += download_ms(pair, PART);
+		pause_ms(50);
+	}
+	assert_true(fast_ms < 3000);
+	close_pair(pair);
+	play_done(&play);
+}
+
 /* ---- idle --------------------------------------------------------------------------------- */
 
 static void play_idle(const char *engine)
@@ -483,6 +594,9 @@ int main(void)
 		cmocka_unit_test(test_kick_of_the_unready),
 		cmocka_unit_test(test_kick_under_load),
 		cmocka_unit_test(test_counters),
+		cmocka_unit_test(test_new_limits),
+		cmocka_unit_test(test_new_rates),
+		cmocka_unit_test(test_rates_without_end),
 		cmocka_unit_test(test_idle),
 #ifdef CV_MUTATIONS
 		cmocka_unit_test(test_without_quota),

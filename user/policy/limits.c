@@ -73,6 +73,8 @@ uint64_t cv_limits_share(uint64_t bytes_per_s, uint64_t modest_bytes_per_s, uint
 
 	if (hungry_count > 1)
 		left /= hungry_count;
+	if (left > CV_LIMITS_SHARE_MAX)
+		return CV_LIMITS_SHARE_MAX;
 	return left > CV_LIMITS_SHARE_MIN ? left : CV_LIMITS_SHARE_MIN;
 }
 

@@ -52,9 +52,10 @@ bool cv_limits_time_parse(const char *text, uint64_t *ret_ms);
 /**
  * cv_limits_share() - What one session may send of @bytes_per_s: an equal part of what those leave
  * over that do not use up their parts (@modest_bytes_per_s together), for each of @hungry_count
- * sessions. At least CV_LIMITS_SHARE_MIN, below which TCP would look dead.
+ * sessions. At least CV_LIMITS_SHARE_MIN, below which TCP would look dead; at most ..._MAX.
  */
 #define CV_LIMITS_SHARE_MIN 1024
+#define CV_LIMITS_SHARE_MAX (UINT64_C(1) << 50) /* keeps sums of it inside 63 bits */
 uint64_t cv_limits_share(uint64_t bytes_per_s, uint64_t modest_bytes_per_s, uint32_t hungry_count);
 
 #endif

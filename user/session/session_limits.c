@@ -55,7 +55,7 @@ struct cv_limited {
 	struct cv_sockaddr from;            /* while holds_source */
 	struct pace pace[2];
 	bool holds_source, relaying;
-	bool paced[2]; /* a rate that is new to a session of before is not applied to it */
+	bool paced[2]; /* there is a rate, and the sink's socket keeps to it */
 };
 
 /* ---- rates -------------------------------------------------------------------------------- */
@@ -207,17 +207,56 @@ static void set_pace(struct cv_session *session, int direction, struct pace *pac
 		pace->rate = rate;
 }
 
+static void begin_pace(struct cv_session *session, int direction, uint64_t now_ms)
+{
+	struct pace *pace = &session->limited->pace[direction];
+
+	session->limited->paced[direction] = true;
+	pace->looked_ms = now_ms;
+	pace->rate = 0; /* the socket may be another one than before */
+	pace->now_bytes = sent_bytes(session, direction, &pace->backlog); /* of the handshake */
+	start_window(pace, now_ms);
+	contribute(session->user->usage, direction, pace, true, 0);
+	set_pace(session, direction, pace, now_ms);
+}
+
+static void end_pace(struct cv_session *session, int direction)
+{
+	const int fd = cv_session_sink(session, direction)->fd;
+	const unsigned long none = ~0ul;
+
+	session->limited->paced[direction] = false;
+	contribute(session->user->usage, direction, &session->limited->pace[direction], false, 0);
+	if (fd >= 0)
+		(void)setsockopt(fd, SOL_SOCKET, SO_MAX_PACING_RATE, &none, sizeof(none));
+}
+
+static bool is_paced(const struct cv_limited *limited)
+{
+	return limited->relaying && limited->session->state != CV_SESSION_CLOSED;
+}
+
 static void for_each_rate(struct cv_limited *limited, uint64_t now_ms,
 			  void (*visit)(struct cv_session *session, int direction,
 					struct pace *pace, uint64_t now_ms))
 {
-	struct cv_session *session = limited->session;
+	for (int d = CV_UPLINK; is_paced(limited) && d <= CV_DOWNLINK; d++)
+		if (limited->paced[d])
+			visit(limited->session, d, &limited->pace[d], now_ms);
+}
 
-	if (!limited->relaying || session->state == CV_SESSION_CLOSED)
-		return;
-	for (int d = CV_UPLINK; d <= CV_DOWNLINK; d++)
-		if (limited->paced[d] && cv_usage_limits(session->user->usage).bytes_per_s[d])
-			visit(session, d, &limited->pace[d], now_ms);
+/* A reload brings rates, and takes them away. */
+static void follow_rates(struct cv_limited *limited, uint64_t now_ms)
+{
+	struct cv_session *session = limited->session;
+	const struct cv_limits limits = cv_usage_limits(session->user->usage);
+
+	for (int d = CV_UPLINK; is_paced(limited) && d <= CV_DOWNLINK; d++) {
+		if (limits.bytes_per_s[d] && !limited->paced[d])
+			begin_pace(session, d, now_ms);
+		else if (!limits.bytes_per_s[d] && limited->paced[d])
+			end_pace(session, d);
+	}
 }
 
 /* ---- the worker's look -------------------------------------------------------------------- */
@@ -230,10 +269,12 @@ static void look_at(struct cv_limited *limited, uint64_t now_ms, uint64_t wall_m
 
 	cv_session_account(session);
 	reason = cv_usage_check(session->user->usage, wall_ms);
-	if (reason)
+	if (reason) {
 		cv_limits_end(session, reason);
-	else
-		for_each_rate(limited, now_ms, judge);
+		return;
+	}
+	follow_rates(limited, now_ms);
+	for_each_rate(limited, now_ms, judge);
 }
 
 static void look_due(struct cv_timer *timer)
@@ -356,25 +397,16 @@ void cv_limits_leave(struct cv_session *session)
 void cv_limits_relay(struct cv_session *session)
 {
 	struct cv_limited *limited = session->limited;
-	const uint64_t now_ms = cv_ring_now_ms(session->worker->ring);
 
 	if (!limited)
 		return;
 	limited->relaying = true;
-	for (int d = CV_UPLINK; d <= CV_DOWNLINK; d++) {
-		struct pace *pace = &limited->pace[d];
-
-		pace->looked_ms = now_ms;
-		pace->rate = 0; /* the socket may be another one than before */
-		limited->paced[d] = cv_usage_limits(session->user->usage).bytes_per_s[d] > 0;
-		if (!limited->paced[d])
-			continue;
-		pace->now_bytes = sent_bytes(session, d, &pace->backlog); /* of the handshake */
-		start_window(pace, now_ms);
-		contribute(session->user->usage, d, pace, true, 0);
-		set_pace(session, d, pace, now_ms);
+	for (int d = CV_UPLINK; d <= CV_DOWNLINK; d++)
+		if (limited->paced[d]) /* with the request before; the sockets are new */
+			end_pace(session, d);
+	follow_rates(limited, cv_ring_now_ms(session->worker->ring));
+	if (limited->paced[CV_UPLINK] || limited->paced[CV_DOWNLINK])
 		look_within(session->worker, SOON_MS); /* the others give way */
-	}
 }
 
 /* ---- ends --------------------------------------------------------------------------------- */
@@ -421,30 +453,47 @@ unsigned cv_limits_kick(struct cv_worker *workers, unsigned worker_count, const 
 	return kick.count;
 }
 
-struct removal {
+struct follow {
 	struct cv_worker_visit visit;
 	const struct cv_config *config;
 	unsigned count;
 };
 
-static void end_if_removed(struct cv_worker_visit *visit, struct cv_session *session)
+/* Of somebody who had no limit when it began; without memory for it, it goes on as it did. */
+static void take_up_limits(struct cv_session *session)
 {
-	struct removal *removal = cv_container_of(visit, struct removal, visit);
+	struct cv_usage *usage = session->user->usage;
+	const struct cv_limits limits = usage ? cv_usage_limits(usage) : (struct cv_limits){0};
 
-	if (!session->user || session->config == removal->config ||
-	    session->state == CV_SESSION_CLOSED ||
-	    !cv_reload_removes(removal->config, session->inbound, session->user))
+	if (session->limited || !cv_limits_any(&limits))
 		return;
-	removal->count++;
+	session->limited = limited_new(session);
+	if (session->limited)
+		session->limited->relaying = session->state == CV_SESSION_RELAY ||
+					     session->state == CV_SESSION_HTTP_EXCHANGE;
+}
+
+static void follow_session(struct cv_worker_visit *visit, struct cv_session *session)
+{
+	struct follow *follow = cv_container_of(visit, struct follow, visit);
+
+	if (!session->user || session->config == follow->config ||
+	    session->state == CV_SESSION_CLOSED)
+		return;
+	if (!cv_reload_removes(follow->config, session->inbound, session->user)) {
+		take_up_limits(session);
+		return;
+	}
+	follow->count++;
 	cv_limits_end(session, CV_POLICY_USER_DISABLED);
 }
 
-unsigned cv_limits_end_removed(struct cv_worker *workers, unsigned worker_count,
-			       const struct cv_config *config)
+unsigned cv_limits_follow(struct cv_worker *workers, unsigned worker_count,
+			  const struct cv_config *config)
 {
-	struct removal removal = {.visit.session = end_if_removed, .config = config};
+	struct follow follow = {.visit.session = follow_session, .config = config};
 
 	for (unsigned i = 0; i < worker_count; i++)
-		cv_worker_visit_all(&workers[i], &removal.visit);
-	return removal.count;
+		cv_worker_visit_all(&workers[i], &follow.visit);
+	return follow.count;
 }

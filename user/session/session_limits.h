@@ -27,9 +27,10 @@ void cv_limits_end(struct cv_session *session, int reason);
  */
 unsigned cv_limits_kick(struct cv_worker *workers, unsigned worker_count, const char *who,
 			int reason);
-/** cv_limits_end_removed() - End the sessions of those who may not come any more by @config, which
- * the workers use already. As cv_limits_kick(). */
-unsigned cv_limits_end_removed(struct cv_worker *workers, unsigned worker_count,
-			       const struct cv_config *config);
+/** cv_limits_follow() - Sessions that began before @config, which the workers use already: end
+ * those of people who may not come any more by it, hold the others to limits that are new. Returns
+ * how many were ended. As cv_limits_kick(). */
+unsigned cv_limits_follow(struct cv_worker *workers, unsigned worker_count,
+			  const struct cv_config *config);
 
 #endif
