@@ -31,7 +31,7 @@ class Recorder:
     """A TCP service that keeps what each client sent and answers with its own name."""
 
     def __init__(self, namespace, name, port, address=LOOPBACK, family=socket.AF_INET):
-        self.name, self.port, self.heard = name, port, []
+        self.name, self.port, self.heard, self.connections = name, port, [], []
         with namespace:
             self.listener = socket.socket(family)
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -51,6 +51,7 @@ class Recorder:
     def _one(self, connection):
         index = len(self.heard)
         self.heard.append(b"")
+        self.connections.append(connection)
         with connection, contextlib.suppress(OSError):
             connection.settimeout(30)
             connection.sendall(self.name.encode())
@@ -60,6 +61,10 @@ class Recorder:
                     break
                 self.heard[index] += block
             connection.sendall(b"bye")
+
+    def hang_up(self):
+        """On the last one who came."""
+        self.connections[-1].shutdown(socket.SHUT_RDWR)
 
     def stop(self):
         with contextlib.suppress(OSError):
@@ -557,6 +562,27 @@ def test_reload(net, tmp, where):
                      "the old way")
         live.close()
         rig.wait_for(lambda: backends(daemon)["main"]["checks"] > 1, 5, "the new one is checked")
+
+
+@pytest.mark.parametrize("hangs_up", (False, True))
+def test_late_hello(net, tmp, where, hangs_up):
+    """What silence leads to is dialled meanwhile: nobody hears of it who goes elsewhere."""
+    edge = {"routes": [{"names": [A], "to": backend(9601)}], "target": "%s:9603" % LOOPBACK}
+    with recorders(net.server, one=9601, site=9603) as made, \
+            start(net, tmp, front(edge), where) as daemon:
+        for name, wanted in ((A, "one"), (OTHER, "site")):
+            record = hello(name)
+            with dial(net) as late:
+                before = len(made["site"].heard)
+                rig.wait_for(lambda: len(made["site"].heard) > before, 3, "dialled early")
+                if hangs_up and wanted == "one":
+                    made["site"].hang_up()
+                time.sleep(0.2)
+                late.sendall(record)
+                assert answer(late) == wanted
+                rig.wait_for(lambda: made[wanted].heard[-1] == record, 3, "the hello")
+            assert len(made["site"].heard) == before + 1, "and not dialled again"
+        daemon.wait_idle()
 
 
 # ---- rows 7 and 8: beside other proxies ----------------------------------------------------------

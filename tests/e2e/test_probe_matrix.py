@@ -10,6 +10,7 @@ import concurrent.futures
 import os
 import re
 import ssl
+import time
 import types
 
 import prober
@@ -171,6 +172,26 @@ def test_row_064_matrix(net, daemons, bare, way):
     for name in bare:
         assert found[name] == bare[name], name
     daemons[way].wait_idle(30)
+
+
+@pytest.mark.parametrize("said", (0, 120))
+def test_row_064_time_of_silence(net, daemons, said):
+    """Nothing, or the beginning of a hello: closed on when nginx itself would, not 5 s later."""
+    def seconds(dial):
+        with dial() as one:
+            one.sendall(HELLO[:said])
+            start = time.monotonic()
+            assert rig.read_all(one, SECONDS) == (b"", "fin")
+            return time.monotonic() - start
+
+    dials = [lambda: rig.tcp(net.server, rig.INTERNET_IP, NGINX, 20)]
+    dials += [lambda port=PORTS[way]: rig.tcp(net.client, rig.SERVER_IP, port, 20)
+              for way in daemons]
+    with concurrent.futures.ThreadPoolExecutor(len(dials)) as pool:
+        bare, *found = pool.map(seconds, dials)
+    assert 3 < bare < 6
+    for way, one in zip(daemons, found):
+        assert abs(one - bare) < 1.5, way
 
 
 @pytest.mark.parametrize("name", ("inner.example", "other.example"))

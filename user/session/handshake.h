@@ -26,6 +26,12 @@ enum cv_front { /* the proxy protocol that the client speaks; NONE: another kind
 	CV_FRONT_HTTP,
 };
 
+struct cv_early { /* the answer to silence, dialled while a hello is awaited: session_place.c */
+	const void *to; /* of the configuration: its destination, or address; NULL = nothing */
+	void (*wanted)(void *owner, int fd, int reason); /* NULL: nobody knows yet whether it is */
+	bool was_tried;
+};
+
 struct cv_handshake {
 	struct cv_session *session;
 	/* server */
@@ -36,6 +42,7 @@ struct cv_handshake {
 	size_t chosen_target; /* of a REALITY inbound's, by the name in the hello */
 	struct cv_edge_place place; /* where the edge leads */
 	unsigned backend_dials;
+	struct cv_early early;
 	struct cv_tls_server *tls_server;
 	char server_name[256]; /* of the outer TLS, for fallbacks */
 	char alpn[32];

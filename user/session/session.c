@@ -41,6 +41,7 @@
 static const char *const state_names[] = {
 	[CV_SESSION_EXPECT_PROXY] = "expect-proxy",
 	[CV_SESSION_EXPECT_SNI] = "expect-sni",
+	[CV_SESSION_RETIRE_EARLY] = "retire-early",
 	[CV_SESSION_CONNECT_TARGET] = "connect-target",
 	[CV_SESSION_EXPECT_HELLO] = "expect-hello",
 	[CV_SESSION_EXPECT_FINISHED] = "expect-finished",
@@ -360,6 +361,9 @@ static void run(struct cv_session *session)
 		break;
 	case CV_SESSION_EXPECT_SNI:
 		cv_step_place(session);
+		break;
+	case CV_SESSION_RETIRE_EARLY:
+		cv_step_retire_early(session);
 		break;
 	case CV_SESSION_EXPECT_HELLO:
 	case CV_SESSION_EXPECT_FINISHED:

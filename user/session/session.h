@@ -7,6 +7,7 @@
  * list and operations in flight; the slot is given back only when no operation is pending.
  *
  *   front   EXPECT_PROXY? -> EXPECT_SNI? -> below, or CONNECT_UPSTREAM (a backend) -> RELAY
+ *                               \-> RETIRE_EARLY: without what was dialled for who says nothing
  *   server  EXPECT_SNI? -> CONNECT_TARGET -> EXPECT_HELLO -> EXPECT_FINISHED -> RETIRE_TARGET
  *                                 not ours \-> RELAY (fallback to the target)      |
  *           EXPECT_TLS ------------------------------------------> EXPECT_REQUEST <-/
@@ -27,6 +28,7 @@
 enum cv_session_state {
 	CV_SESSION_EXPECT_PROXY,
 	CV_SESSION_EXPECT_SNI,
+	CV_SESSION_RETIRE_EARLY,
 	CV_SESSION_CONNECT_TARGET,
 	CV_SESSION_EXPECT_HELLO,
 	CV_SESSION_EXPECT_FINISHED,
@@ -75,7 +77,7 @@ struct cv_session {
 	struct cv_flow flow[2];
 	struct cv_timer timer;
 	uint64_t started_ms, last_activity_ms;
-	uint64_t due_ms; /* RELAY: of the header held back; SPIDER, FINISH: the end of it all */
+	uint64_t due_ms; /* RELAY: of the header held back; EXPECT_SNI, SPIDER, FINISH: the end */
 	uint64_t user_moved_bytes[2]; /* app bytes moved by user space */
 	uint64_t accounted_user_bytes[2], accounted_flow_bytes[2]; /* what counters have of it */
 	char *destination_text;	      /* NULL until known; kept by the worker */

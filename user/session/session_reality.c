@@ -11,7 +11,7 @@
  * The client is not read before the target is connected (REALITY 3.1), nor between its hello and
  * the verdict. With several targets behind one listener, or names that lead elsewhere, the hello
  * must be read first (session_place.c); such a listener differs from its targets in when it dials.
- * A silent client gets the default target.
+ * A silent client gets the default target, dialled meanwhile.
  */
 #include "session/handshake.h"
 #include "session/preamble.h"

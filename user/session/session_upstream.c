@@ -82,6 +82,8 @@ void cv_session_connect_within(struct cv_session *session, uint32_t timeout_ms,
 	};
 
 	cv_timer_disarm(session->worker->ring, &session->timer);
+	if (cv_place_take_early(session, address ? (const void *)address : destination, connected))
+		return;
 	session->handshake->connector = cv_connect_start(&request);
 	if (!session->handshake->connector)
 		cv_session_close(session, CV_INTERNAL_MEMORY);

@@ -18,6 +18,11 @@ bool cv_place_waits(const struct cv_inbound *inbound);
 void cv_step_place_begin(struct cv_session *session);
 void cv_step_place(struct cv_session *session);
 void cv_step_place_timeout(struct cv_session *session);
+void cv_step_retire_early(struct cv_session *session);
+/** cv_place_take_early() - Is @to, of the configuration, dialled already, because the client said
+ * nothing? Then @connected is told, now or later, and true returned. */
+bool cv_place_take_early(struct cv_session *session, const void *to,
+			 void (*connected)(void *owner, int fd, int reason));
 
 /* session_reality.c */
 void cv_step_reality_begin(struct cv_session *session);
