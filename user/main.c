@@ -252,6 +252,13 @@ static int keep_former(struct daemon *daemon)
 	return 0;
 }
 
+/* An answer on the control socket that is being made may name what it saw of sessions that have
+ * ended meanwhile; whatever is asked after it sees none of them. */
+static void wait_for_answer(struct daemon *daemon)
+{
+	cv_control_use(daemon->control, daemon->config);
+}
+
 static void free_former(struct daemon *daemon, bool all)
 {
 	struct former **at = &daemon->former;
@@ -263,6 +270,7 @@ static void free_former(struct daemon *daemon, bool all)
 			at = &former->next;
 			continue;
 		}
+		wait_for_answer(daemon);
 		*at = former->next;
 		cv_target_set_free(former->targets);
 		cv_config_free(former->config);

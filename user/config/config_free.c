@@ -59,7 +59,7 @@ static void free_outbound(struct cv_outbound *outbound)
 		cv_cleanse(outbound->proxy_password, strlen(outbound->proxy_password));
 	free(outbound->proxy_password);
 	free(outbound->headers);
-	free(outbound->health);
+	outbound->health = cv_upstream_health_free(outbound->health);
 	free(outbound->external_id);
 	free(outbound->via_tag);
 	cv_cleanse(outbound, sizeof(*outbound));

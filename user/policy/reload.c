@@ -6,7 +6,8 @@
  *   not without restart   what listeners, kernel maps and workers were made from
  *
  * Live sessions keep the configuration that they began with; only what counts (usage, counters of
- * users) and what must not be forgotten (hellos seen) is common to both.
+ * users) and what must not be forgotten (hellos seen, proxies and backends that fail) is common to
+ * both, or goes on from one to the other.
  */
 #include "policy/reload.h"
 
@@ -131,8 +132,76 @@ static void inherit_hellos(struct cv_reality_inbound *next, const struct cv_real
 		next->targets[t].reality.seen_context = next->replay;
 }
 
+/* Asked in the same way: only then its failures say something about the next one. */
+static bool same_proxy(const struct cv_outbound *one, const struct cv_outbound *other)
+{
+	char server[CV_DESTINATION_TEXT], other_server[CV_DESTINATION_TEXT];
+
+	cv_destination_format(&one->server, server);
+	cv_destination_format(&other->server, other_server);
+	return other->health && one->protocol == other->protocol && one->via == NULL &&
+	       other->via == NULL && one->security == other->security &&
+	       one->allow_insecure == other->allow_insecure &&
+	       one->is_disabled == other->is_disabled && same_text(one->tag, other->tag) &&
+	       same_text(server, other_server) &&
+	       same_text(one->server_name, other->server_name) &&
+	       same_text(one->proxy_user, other->proxy_user) &&
+	       same_text(one->proxy_password, other->proxy_password);
+}
+
+static void inherit_proxies(struct cv_config *next, const struct cv_config *now)
+{
+	for (size_t i = 0; i < next->outbound_count; i++) {
+		struct cv_outbound *outbound = &next->outbounds[i];
+		const struct cv_outbound *same = now->outbounds;
+		const struct cv_outbound *end = now->outbounds + now->outbound_count;
+
+		if (!outbound->health)
+			continue;
+		while (same < end && !same_proxy(outbound, same))
+			same++;
+		if (same == end)
+			continue;
+		cv_upstream_health_free(outbound->health);
+		outbound->health = cv_upstream_health_share(same->health);
+	}
+}
+
+/* Its checks begin anew: what they found is what they begin with. */
+static void inherit_backend(struct cv_backend *next, const struct cv_backend *now)
+{
+	atomic_store(&next->is_down, now->is_down && next->is_checked);
+	atomic_store(&next->is_failing, now->is_failing);
+	atomic_store(&next->sessions, now->sessions);
+	atomic_store(&next->failed_dials, now->failed_dials);
+	atomic_store(&next->checks, now->checks);
+	atomic_store(&next->failed_checks, now->failed_checks);
+}
+
+static bool same_backend(const struct cv_backend *one, const struct cv_backend *other)
+{
+	return same_text(one->name, other->name) && one->xver == other->xver &&
+	       same_text(one->address_text, other->address_text);
+}
+
+/* Several may be no more than one address: they are told apart by their order. */
+static void inherit_backends(struct cv_config *next, const struct cv_config *now)
+{
+	for (size_t i = 0; i < next->backend_count; i++) {
+		size_t before = 0;
+
+		for (size_t j = 0; j < i; j++)
+			before += same_backend(next->backends[j], next->backends[i]);
+		for (size_t j = 0; j < now->backend_count; j++)
+			if (same_backend(now->backends[j], next->backends[i]) && before-- == 0)
+				inherit_backend(next->backends[i], now->backends[j]);
+	}
+}
+
 void cv_reload_inherit(struct cv_config *next, const struct cv_config *now)
 {
+	inherit_proxies(next, now);
+	inherit_backends(next, now);
 	for (size_t i = 0; i < now->inbound_count; i++) {
 		const struct cv_inbound *inbound = &now->inbounds[i];
 		struct cv_inbound *successor = cv_reload_successor(inbound, next);

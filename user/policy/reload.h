@@ -19,8 +19,8 @@ int cv_reload_obstacle(const struct cv_config *now, const struct cv_config *next
 /** cv_reload_successor() - The inbound in @next with the addresses of @inbound; NULL = none. */
 struct cv_inbound *cv_reload_successor(const struct cv_inbound *inbound,
 				       const struct cv_config *next);
-/** cv_reload_inherit() - What people moved, and which hellos were there already, goes on. Before
- * any session begins with @next. */
+/** cv_reload_inherit() - What people moved, which hellos were there already, and which proxies and
+ * backends fail, goes on. Before any session begins with @next. */
 void cv_reload_inherit(struct cv_config *next, const struct cv_config *now);
 /** cv_reload_removes() - Is @user of @inbound nobody any more, or disabled, in @next? */
 bool cv_reload_removes(const struct cv_config *next, const struct cv_inbound *inbound,

@@ -11,8 +11,23 @@
  */
 #include "policy/upstream_health.h"
 
+#include <stdlib.h>
+
 #define LONG_AGO_MS 1
 #define WARN_SECONDS 60
+
+struct cv_upstream_health *cv_upstream_health_share(struct cv_upstream_health *health)
+{
+	atomic_fetch_add(&health->further_owners, 1);
+	return health;
+}
+
+struct cv_upstream_health *cv_upstream_health_free(struct cv_upstream_health *health)
+{
+	if (health && atomic_fetch_sub(&health->further_owners, 1) == 0)
+		free(health);
+	return NULL;
+}
 
 uint32_t cv_retry_wait_ms(const struct cv_retry *retry, uint32_t failures)
 {

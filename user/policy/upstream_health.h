@@ -28,7 +28,13 @@ struct cv_upstream_health {
 	_Atomic uint64_t held_until_ms; /* 0 = it is believed to work */
 	_Atomic uint64_t warned[CV_RETRY_WARNED]; /* who << 32 | second of the last warning */
 	_Atomic uint64_t sessions, failures, gone_around, refused; /* for people */
+	_Atomic uint32_t further_owners; /* configurations that share it, beyond the first */
 };
+
+/** cv_upstream_health_share() - One more owner. */
+struct cv_upstream_health *cv_upstream_health_share(struct cv_upstream_health *health);
+/** cv_upstream_health_free() - One owner less; the last one frees it. NULL-safe, returns NULL. */
+struct cv_upstream_health *cv_upstream_health_free(struct cv_upstream_health *health);
 
 /** cv_retry_wait_ms() - To wait after the @failures th failure (1 = first); for the last one that
  * is the hold-down. Beyond the series its last value. */
