@@ -10,12 +10,10 @@
 
 #include "culvert.h"
 #include "culvert_ask.h"
-#include "culvert_table.h"
+#include "culvert_database.h"
 #include "culvert_topics.h"
 #include "culvert_user.h"
 
-#include "config/json_file.h"
-#include "config/users_file.h"
 #include "crypto/crypto.h"
 
 #include <culvert/reason.h>
@@ -27,129 +25,49 @@
 #include <time.h>
 #include <unistd.h>
 
-#define DEFAULT_CONFIG "/etc/culvert/culvert.json"
 #define TRY_MS 10000
 #define TRIES 3
 #define PASSWORD_MAX 255
 
 struct job {
-	const char *path, *config_path, *users_path, *control;
-	const char *id;
+	struct cv_database database;
+	const char *users_path, *id;
 	struct cv_proxy_wish wish;
 	struct cv_proxy_trial trial;
 	char password[PASSWORD_MAX + 2]; /* and a newline */
-	bool json, no_reload, password_stdin;
-	struct cv_users_place place;
-	struct json_object *result; /* what --json prints */
+	bool password_stdin;
 };
 
-/* ---- output ------------------------------------------------------------------------------- */
-
-static int complain(const char *what, const char *why)
+static int complain(const struct job *job, const char *what, const char *why)
 {
-	fprintf(stderr, "culvert proxy: %s%s%s\n", what, *what ? ": " : "", why);
-	return EXIT_FAILURE;
+	return cv_database_complain(&job->database, what, why);
 }
-
-static void print_finding(void *context, bool is_error, const char *text)
-{
-	(void)context;
-	fprintf(stderr, "culvert proxy: %s%s\n", is_error ? "" : "warning: ", text);
-}
-
-static const struct cv_config_report report = {.line = print_finding};
-
-static void put_text(struct json_object *object, const char *key, const char *text)
-{
-	json_object_object_add(object, key, json_object_new_string(text));
-}
-
-static void print_json(struct json_object *object)
-{
-	puts(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PRETTY |
-							    JSON_C_TO_STRING_NOSLASHESCAPE));
-}
-
-/* ---- the file ----------------------------------------------------------------------------- */
 
 static int find_file(struct job *job)
 {
-	const char *config = job->config_path ? job->config_path : DEFAULT_CONFIG;
-	int error;
+	const int status =
+		cv_database_find(&job->database, &job->database.place.external_path,
+				 "there is no culvert.externalProxyFile; give --file");
 
-	if (job->path && !job->config_path)
-		return 0;
-	error = cv_users_place(config, &report, &job->place);
-	if (error > -2000 && error < 0)
-		(void)complain(config, strerror(-error));
-	if (error)
-		return CV_EXIT_USAGE;
-	if (!job->path)
-		job->path = job->place.external_path;
-	if (!job->users_path)
-		job->users_path = job->place.users_path;
-	if (!job->control)
-		job->control = job->place.control_path;
-	if (job->path)
-		return 0;
-	(void)complain(config, "there is no culvert.externalProxyFile; give --file");
-	return CV_EXIT_USAGE;
+	if (!status && !job->users_path)
+		job->users_path = job->database.place.users_path;
+	return status;
 }
 
 static int open_file(const struct job *job, bool to_change, struct cv_json_file *file,
 		     struct json_object **ret_proxies)
 {
-	const int error = cv_json_file_open(job->path, to_change, file);
-
-	if (error)
-		return complain(job->path, error == -EBADMSG ? file->problem
-					   : error == -EBUSY ? "somebody else keeps it locked"
-							     : strerror(-error));
-	*ret_proxies = cv_proxies_array(file->root);
-	if (*ret_proxies)
-		return 0;
-	cv_json_file_close(file);
-	return complain(job->path, "proxies: expected a list of proxies");
+	return cv_database_open(&job->database, to_change, cv_proxies_array, file, ret_proxies);
 }
 
-/* What the daemon would not take is not written. */
-static int save(const struct job *job, const struct cv_json_file *file)
+static int check(const struct cv_database *database, const char *text, size_t len)
 {
+	const struct cv_config_report report = cv_database_report(database);
 	struct cv_config *config = NULL;
-	size_t len;
-	char *text = cv_json_file_text(file, &len);
-	int error = text ? cv_external_load(job->path, text, len, &report, &config) : -ENOMEM;
+	const int error = cv_external_load(database->path, text, len, &report, &config);
 
 	cv_config_free(config);
-	if (!error)
-		error = cv_json_file_write(file);
-	if (text)
-		cv_cleanse(text, len);
-	free(text);
-	if (!error)
-		return 0;
-	return complain(job->path, error == CV_INTERNAL_CONFIG ? "nothing was changed"
-							       : strerror(-error));
-}
-
-/* The change stands, whatever the daemon says; it is told apart by the exit status. */
-static int reload(const struct job *job)
-{
-	const char *control = job->control ? job->control : CV_DEFAULT_CONTROL;
-	struct json_object *answer, *error;
-	int status = EXIT_SUCCESS;
-
-	if (job->no_reload || !*control || access(control, F_OK) != 0) {
-		put_text(job->result, "reloaded", "no");
-		return EXIT_SUCCESS;
-	}
-	answer = cv_ask_for_reload(control);
-	if (!answer || json_object_object_get_ex(answer, "error", &error))
-		status = complain("the daemon goes on with the former proxies",
-				  answer ? json_object_get_string(error) : "no answer");
-	put_text(job->result, "reloaded", status ? "failed" : "yes");
-	json_object_put(answer);
-	return status;
+	return error;
 }
 
 /* ---- changes ------------------------------------------------------------------------------ */
@@ -162,9 +80,9 @@ static int add(struct job *job, struct json_object *proxies, struct json_object 
 	(void)proxy;
 	proxy = cv_proxies_add(proxies, &job->wish, error_text);
 	if (!proxy)
-		return complain("", error_text);
+		return complain(job, "", error_text);
 	if (json_object_object_get_ex(proxy, "id", &id))
-		put_text(job->result, "proxy", json_object_get_string(id));
+		cv_database_put(job->database.result, "proxy", json_object_get_string(id));
 	return 0;
 }
 
@@ -173,7 +91,7 @@ static int update(struct job *job, struct json_object *proxies, struct json_obje
 	char error_text[CV_PROXY_ERROR_TEXT];
 
 	(void)proxies;
-	return cv_proxies_update(proxy, &job->wish, error_text) ? 0 : complain("", error_text);
+	return cv_proxies_update(proxy, &job->wish, error_text) ? 0 : complain(job, "", error_text);
 }
 
 static int remove_proxy(struct job *job, struct json_object *proxies, struct json_object *proxy)
@@ -186,15 +104,15 @@ static int remove_proxy(struct job *job, struct json_object *proxies, struct jso
 
 	(void)proxy;
 	if (!job->users_path)
-		return complain("", "who has it cannot be told: give -c CONFIG or --users FILE");
+		return complain(job, "", "who has it cannot be told: give -c CONFIG or --users FILE");
 	if (access(job->users_path, F_OK) == 0 &&
 	    cv_json_file_open(job->users_path, false, &file) != 0)
-		return complain(job->users_path, "cannot be read");
+		return complain(job, job->users_path, "cannot be read");
 	if (file.root)
 		users = cv_users_array(file.root);
 	(void)cv_proxies_find(proxies, job->id, &index);
 	if (!cv_proxies_remove(proxies, index, users, error_text))
-		status = complain(job->id, error_text);
+		status = complain(job, job->id, error_text);
 	if (file.root)
 		cv_json_file_close(&file);
 	return status;
@@ -245,48 +163,41 @@ static int apply(struct job *job, const struct command *command, struct cv_json_
 	if (job->id)
 		proxy = cv_proxies_find(proxies, job->id, NULL);
 	if (job->id && !proxy)
-		return complain(job->id, "no proxy has this id");
+		return complain(job, job->id, "no proxy has this id");
 	return command->change(job, proxies, proxy ? proxy : file->root);
 }
 
 static int change(struct job *job, const struct command *command)
 {
-	struct json_object *proxies, *id;
+	struct json_object *proxies, *result = job->database.result;
 	struct cv_json_file file;
 	int status = open_file(job, true, &file, &proxies);
 
 	if (status)
 		return status;
 	if (job->id && command->change != add)
-		put_text(job->result, "proxy", job->id);
+		cv_database_put(result, "proxy", job->id);
 	status = apply(job, command, &file, proxies);
 	if (!status)
-		status = save(job, &file);
+		status = cv_database_save(&job->database, &file, check);
 	cv_json_file_close(&file);
 	if (status)
 		return status;
-	put_text(job->result, "done", command->name);
-	put_text(job->result, "file", job->path);
-	if (!job->json)
+	cv_database_put(result, "done", command->name);
+	cv_database_put(result, "file", job->database.path);
+	if (!job->database.json)
 		printf("%s %s\n",
-		       json_object_object_get_ex(job->result, "proxy", &id)
-			       ? json_object_get_string(id)
+		       cv_member(result, "proxy")
+			       ? json_object_get_string(cv_member(result, "proxy"))
 			       : "all proxies",
 		       command->done);
-	status = reload(job);
-	if (job->json)
-		print_json(job->result);
+	status = cv_database_reload(&job->database);
+	if (job->database.json)
+		cv_database_print(result);
 	return status;
 }
 
 /* ---- looking ------------------------------------------------------------------------------ */
-
-static void yes_cell(struct json_object *record, const char *key, char text[CV_CELL_MAX])
-{
-	struct json_object *value = cv_member(record, key);
-
-	snprintf(text, CV_CELL_MAX, "%s", value && !json_object_get_boolean(value) ? "no" : "yes");
-}
 
 static void test_cell(struct json_object *record, const char *key, char text[CV_CELL_MAX])
 {
@@ -301,60 +212,26 @@ static void test_cell(struct json_object *record, const char *key, char text[CV_
 static const struct cv_column list_columns[] = {
 	{"PROXY", cv_text_cell, "id"},	       {"TYPE", cv_text_cell, "type"},
 	{"ADDRESS", cv_text_cell, "address"},  {"PORT", cv_text_cell, "port"},
-	{"ENABLED", yes_cell, "enabled"},      {"FALLBACK", cv_text_cell, "fallback"},
+	{"ENABLED", cv_database_yes_cell, "enabled"}, {"FALLBACK", cv_text_cell, "fallback"},
 	{"LAST TEST", test_cell, "test_result"},
 };
 
 static int list(struct job *job)
 {
-	struct json_object *proxies, *shown = json_object_new_array();
-	struct cv_json_file file;
-	const int status = open_file(job, false, &file, &proxies);
-
-	for (size_t i = 0; !status && i < json_object_array_length(proxies); i++) {
-		struct json_object *proxy = json_object_array_get_idx(proxies, i);
-
-		if (json_object_is_type(proxy, json_type_object))
-			json_object_array_add(shown, cv_proxies_public(proxy));
-	}
-	if (!status && job->json) {
-		json_object_object_add(job->result, "proxies", json_object_get(shown));
-		print_json(job->result);
-	} else if (!status) {
-		cv_print_columns(stdout, shown, list_columns,
-				 sizeof(list_columns) / sizeof(list_columns[0]), 0);
-	}
-	json_object_put(shown);
-	if (!status)
-		cv_json_file_close(&file);
-	return status;
+	return cv_database_list(&job->database, cv_proxies_array, cv_proxies_public, list_columns,
+				sizeof(list_columns) / sizeof(list_columns[0]));
 }
 
 static int show(struct job *job)
 {
-	struct json_object *proxies, *proxy, *shown;
-	struct cv_json_file file;
-	int status = open_file(job, false, &file, &proxies);
-
-	if (status)
-		return status;
-	proxy = cv_proxies_find(proxies, job->id, NULL);
-	shown = proxy ? cv_proxies_public(proxy) : NULL;
-	cv_json_file_close(&file);
-	if (!shown)
-		return complain(job->id, "no proxy has this id");
-	if (job->json)
-		print_json(shown);
-	else
-		cv_print_record(stdout, shown, 0);
-	json_object_put(shown);
-	return EXIT_SUCCESS;
+	return cv_database_show(&job->database, cv_proxies_array, cv_proxies_find,
+				cv_proxies_public, job->id, "no proxy has this id");
 }
 
 /* Of the running daemon, which also knows the proxies of its configuration. */
 static int show_status(struct job *job)
 {
-	const char *control = job->control ? job->control : CV_DEFAULT_CONTROL;
+	const char *control = job->database.control ? job->database.control : CV_DEFAULT_CONTROL;
 	const struct cv_topic *topic = cv_topic_find("proxies");
 	struct json_object *answer = cv_ask(control, topic->name);
 	struct json_object *error = cv_member(answer, "error");
@@ -363,9 +240,9 @@ static int show_status(struct job *job)
 	if (!answer)
 		return EXIT_FAILURE;
 	if (error)
-		status = complain("", json_object_get_string(error));
-	else if (job->json)
-		print_json(answer);
+		status = complain(job, "", json_object_get_string(error));
+	else if (job->database.json)
+		cv_database_print(answer);
 	else
 		cv_print_columns(stdout, cv_member(answer, "proxies"), topic->columns,
 				 topic->column_count, 0);
@@ -383,7 +260,7 @@ static void put_time(struct json_object *result)
 
 	if (gmtime_r(&now, &parts))
 		(void)strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &parts);
-	put_text(result, "timestamp", text);
+	cv_database_put(result, "timestamp", text);
 }
 
 /* The proxy may have changed meanwhile, or be gone; then there is nothing to remember. */
@@ -405,7 +282,7 @@ static void remember(const struct job *job, struct json_object *result)
 	if (proxy)
 		json_object_object_add(proxy, "test_result", json_object_get(kept));
 	if (proxy)
-		(void)save(job, &file);
+		(void)cv_database_save(&job->database, &file, check);
 	cv_json_file_close(&file);
 	json_object_put(kept);
 }
@@ -413,23 +290,25 @@ static void remember(const struct job *job, struct json_object *result)
 static int try_loaded(struct job *job, const struct cv_config *config)
 {
 	const struct cv_outbound *outbound = cv_config_external(config, job->id);
+	struct json_object *result = job->database.result;
 	bool good;
 
 	if (!outbound)
-		return complain(job->id, "no proxy has this id");
-	put_text(job->result, "proxy", job->id);
-	good = cv_proxy_try(outbound, &job->trial, job->result);
-	put_time(job->result);
-	remember(job, job->result);
-	if (job->json)
-		print_json(job->result);
+		return complain(job, job->id, "no proxy has this id");
+	cv_database_put(result, "proxy", job->id);
+	good = cv_proxy_try(outbound, &job->trial, result);
+	put_time(result);
+	remember(job, result);
+	if (job->database.json)
+		cv_database_print(result);
 	else
-		cv_print_record(stdout, job->result, 0);
+		cv_print_record(stdout, result, 0);
 	return good ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 static int try_proxy(struct job *job)
 {
+	const struct cv_config_report report = cv_database_report(&job->database);
 	struct cv_config *config = NULL;
 	struct json_object *proxies;
 	struct cv_json_file file;
@@ -440,8 +319,8 @@ static int try_proxy(struct job *job)
 	if (status)
 		return status;
 	cv_json_file_close(&file);
-	if (!text || cv_external_load(job->path, text, len, &report, &config) != 0)
-		status = complain(job->path, "cannot be used");
+	if (!text || cv_external_load(job->database.path, text, len, &report, &config) != 0)
+		status = complain(job, job->database.path, "cannot be used");
 	else
 		status = try_loaded(job, config);
 	if (text)
@@ -499,11 +378,7 @@ static bool read_setting(int option, struct job *job)
 static bool read_options(int argc, char **argv, struct job *job)
 {
 	static const struct option options[] = {
-		{"config", required_argument, NULL, 'c'},
-		{"file", required_argument, NULL, 'f'},
-		{"control", required_argument, NULL, 's'},
-		{"no-reload", no_argument, NULL, 'n'},
-		{"json", no_argument, NULL, 'j'},
+		CV_DATABASE_OPTIONS,
 		{"users", required_argument, NULL, USERS},
 		{"http", required_argument, NULL, HTTP},
 		{"https", required_argument, NULL, HTTPS},
@@ -523,19 +398,15 @@ static bool read_options(int argc, char **argv, struct job *job)
 	};
 	int option;
 
-	while ((option = getopt_long(argc, argv, "c:f:", options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, CV_DATABASE_SHORT, options, NULL)) != -1) {
 		switch (option) {
-		case 'c': job->config_path = optarg; break;
-		case 'f': job->path = optarg; break;
-		case 's': job->control = optarg; break;
-		case 'n': job->no_reload = true; break;
-		case 'j': job->json = true; break;
 		case USERS: job->users_path = optarg; break;
 		case HTTP: job->trial.http = optarg; break;
 		case HTTPS: job->trial.https = optarg; break;
 		case CA: job->trial.ca_file = optarg; break;
 		default:
-			if (!read_setting(option, job))
+			if (!cv_database_option(&job->database, option) &&
+			    !read_setting(option, job))
 				return false;
 		}
 	}
@@ -546,13 +417,8 @@ static int read_password(struct job *job)
 {
 	if (!job->password_stdin)
 		return 0;
-	if (!fgets(job->password, sizeof(job->password), stdin))
-		return complain("standard input", "no password");
-	job->password[strcspn(job->password, "\r\n")] = '\0';
-	if (!job->password[0] || strlen(job->password) > PASSWORD_MAX)
-		return complain("standard input", "expected a password of 1 to 255 bytes");
 	job->wish.password = job->password;
-	return 0;
+	return cv_database_password(&job->database, job->password, sizeof(job->password));
 }
 
 static const struct {
@@ -566,7 +432,7 @@ static int run(struct job *job, const char *name, char **arguments, int count)
 	int status;
 
 	if (strcmp(name, "status") == 0 && count == 0)
-		return job->config_path && (status = find_file(job)) ? status : show_status(job);
+		return job->database.config_path && (status = find_file(job)) ? status : show_status(job);
 	for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
 		if (strcmp(name, changes[i].name) != 0)
 			continue;
@@ -597,6 +463,7 @@ static int run(struct job *job, const char *name, char **arguments, int count)
 int cv_cmd_proxy(int argc, char **argv)
 {
 	struct job job = {
+		.database = {.command = "proxy", .records = "proxies", .says_warnings = true},
 		.wish.allow_insecure = -1,
 		.trial = {.http = "example.com:80", .https = "example.com:443",
 			  .timeout_ms = TRY_MS, .tries = TRIES},
@@ -605,12 +472,9 @@ int cv_cmd_proxy(int argc, char **argv)
 
 	if (!read_options(argc, argv, &job) || argc - optind < 1)
 		return usage();
-	job.result = json_object_new_object();
+	cv_database_begin(&job.database);
 	status = run(&job, argv[optind], argv + optind + 1, argc - optind - 1);
-	json_object_put(job.result);
+	cv_database_end(&job.database);
 	cv_cleanse(job.password, sizeof(job.password));
-	free(job.place.users_path);
-	free(job.place.external_path);
-	free(job.place.control_path);
 	return status;
 }

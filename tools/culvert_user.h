@@ -27,6 +27,8 @@ struct json_object *cv_users_find(struct json_object *users, const char *who, si
  */
 struct json_object *cv_users_add(struct json_object *users, const struct cv_user_wish *wish,
 				 char error_text[CV_USER_ERROR_TEXT]);
+/** cv_users_set_id() - A random uuid and short id; false if there is no randomness. */
+bool cv_users_set_id(struct json_object *user);
 /** cv_users_remove() - False with @error_text if it is the only one. */
 bool cv_users_remove(struct json_object *users, size_t index, char error_text[CV_USER_ERROR_TEXT]);
 /** cv_users_set_password() - For every way in: other keys' passwords are taken away. */

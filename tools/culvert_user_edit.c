@@ -103,7 +103,7 @@ bool cv_users_set_proxy(struct json_object *user, const char *id,
 	return true;
 }
 
-static bool set_random(struct json_object *user)
+bool cv_users_set_id(struct json_object *user)
 {
 	char uuid_text[CV_UUID_TEXT], short_id_text[2 * SHORT_ID_BYTES + 1];
 	uint8_t uuid[16], short_id[SHORT_ID_BYTES];
@@ -134,7 +134,7 @@ struct json_object *cv_users_add(struct json_object *users, const struct cv_user
 	snprintf(error_text, CV_USER_ERROR_TEXT, "no randomness, or no memory");
 	if (wish->stored)
 		cv_users_set_password(user, wish->stored);
-	if (!set_random(user) ||
+	if (!cv_users_set_id(user) ||
 	    (wish->proxy && !cv_users_set_proxy(user, wish->proxy, error_text))) {
 		json_object_put(user);
 		return NULL;
