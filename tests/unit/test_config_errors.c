@@ -244,7 +244,8 @@ static const struct {
 	 "serverNames[1]: \"a\" is listed twice"},
 	{false, REALITY ", \"serverNames\": [\"A.test\"]", "serverNames[0]: clients send"},
 	{true, REALITY ", \"privateKey\": \"AAAA\"",
-	 "privateKey: expected base64 (raw URL) of 32 bytes, found a string of 4 bytes"},
+	 "privateKey: expected base64 (raw URL) of 32 bytes, as \"culvert keys\" prints it, found "
+	 "a string of 4 bytes"},
 	{false, REALITY ", \"privateKey\": \"AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA\"",
 	 "privateKey: this key is the example's"},
 	{true, REALITY ", \"privateKey\": 5", "privateKey: expected a string"},

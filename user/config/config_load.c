@@ -124,6 +124,7 @@ static int load_text(const char *name, const char *text, size_t len,
 		cv_document_close(&document);
 	}
 	cv_load_geo_done(&load);
+	cv_load_users_done(&load);
 	free(directory);
 	if (load.out_of_memory || load.error_count > 0) {
 		cv_config_free(load.config);

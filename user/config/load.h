@@ -78,6 +78,8 @@ struct cv_users_file {
  * that names it. */
 void cv_load_users_file(struct cv_user_list *list, const struct cv_node *node,
 			const struct cv_users_file *file);
+/** cv_load_users_done() - After the last inbound. */
+void cv_load_users_done(struct cv_load *load);
 /** cv_load_file_users() - The same of an open document. */
 void cv_load_file_users(struct cv_user_list *list, const struct cv_document *document,
 			const struct cv_users_file *file);

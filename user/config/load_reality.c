@@ -138,14 +138,22 @@ static void add_server_name(const struct cv_node *node, const char *name, void *
 	memcpy(more[target->server_name_count++], name, strlen(name) + 1);
 }
 
+static bool is_listed(const struct cv_reality_inbound *inbound, size_t count,
+		      const uint8_t short_id[CV_SHORT_ID_LEN])
+{
+	for (size_t i = 0; i < count; i++)
+		if (memcmp(inbound->short_ids[i], short_id, CV_SHORT_ID_LEN) == 0)
+			return true;
+	return false;
+}
+
 static void add_short_id(struct cv_load *load, struct cv_reality_inbound *inbound,
 			 const uint8_t short_id[CV_SHORT_ID_LEN])
 {
 	uint8_t(*more)[CV_SHORT_ID_LEN];
 
-	for (size_t i = 0; i < inbound->short_id_count; i++)
-		if (memcmp(inbound->short_ids[i], short_id, CV_SHORT_ID_LEN) == 0)
-			return;
+	if (is_listed(inbound, inbound->short_id_count, short_id))
+		return;
 	more = cv_load_grow(load, inbound->short_ids, inbound->short_id_count, sizeof(*more));
 	if (!more)
 		return;
@@ -161,6 +169,36 @@ static void add_short_id_text(const struct cv_node *node, const char *text, void
 		add_short_id(cv_node_load(node), context, short_id);
 }
 
+static int compare_short_ids(const void *one, const void *other)
+{
+	return memcmp(one, other, CV_SHORT_ID_LEN);
+}
+
+/* Thousands may bring theirs: sorted, so that doubles stand beside each other. */
+static void add_users_short_ids(struct cv_load *load, const struct cv_user_list *users,
+				struct cv_reality_inbound *inbound)
+{
+	const size_t first = inbound->short_id_count;
+	uint8_t(*all)[CV_SHORT_ID_LEN] =
+		reallocarray(inbound->short_ids, first + users->count + 1, sizeof(*all));
+	size_t count = first;
+
+	if (!all) {
+		load->out_of_memory = true;
+		return;
+	}
+	inbound->short_ids = all;
+	for (size_t i = 0; i < users->count; i++)
+		if (users->users[i].has_short_id &&
+		    !is_listed(inbound, first, users->users[i].short_id))
+			memcpy(all[count++], users->users[i].short_id, CV_SHORT_ID_LEN);
+	qsort(all + first, count - first, sizeof(*all), compare_short_ids);
+	for (size_t i = first; i < count; i++)
+		if (i == first ||
+		    memcmp(all[inbound->short_id_count - 1], all[i], CV_SHORT_ID_LEN) != 0)
+			memmove(all[inbound->short_id_count++], all[i], CV_SHORT_ID_LEN);
+}
+
 static void load_short_ids(const struct cv_node *node, const struct cv_user_list *users,
 			   struct cv_reality_inbound *inbound)
 {
@@ -169,10 +207,9 @@ static void load_short_ids(const struct cv_node *node, const struct cv_user_list
 		add_short_id_text(node, cv_node_text(node), inbound);
 	else
 		cv_node_each_text(node, add_short_id_text, inbound);
-	for (size_t i = 0; i < users->count; i++)
-		if (users->users[i].has_short_id)
-			add_short_id(cv_node_load(node), inbound, users->users[i].short_id);
-	if (node->json && inbound->short_id_count == 0)
+	add_users_short_ids(cv_node_load(node), users, inbound);
+	/* users with an error may have had one */
+	if (node->json && inbound->short_id_count == 0 && cv_node_load(node)->error_count == 0)
 		cv_node_error(node, "expected at least one short id (\"\" is one), found none");
 }
 

@@ -156,9 +156,9 @@ static void collect_certificate(const struct cv_node *node, struct collected *co
 
 	cv_schema_read(certificate_fields, node, &raw);
 	read_pem(node, "certificateFile", raw.file, &raw.lines, &pem->chain, &pem->chain_len);
-	if (*raw.key_file || raw.key_lines.json || !has_key(pem))
+	if (*raw.key_file || raw.key_lines.json || (pem->chain && !has_key(pem)))
 		read_pem(node, "keyFile", raw.key_file, &raw.key_lines, &pem->key, &pem->key_len);
-	else /* chain and key in one file, as HAProxy has them */
+	else if (pem->chain) /* chain and key in one file, as HAProxy has them */
 		copy_chain(load, pem);
 	collected->certificates[collected->certificate_count++] = (struct cv_tls_certificate){
 		.chain_pem = cv_span_of(pem->chain, pem->chain_len),

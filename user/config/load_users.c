@@ -281,16 +281,32 @@ static void set_user_short_id(const struct cv_node *node, const char *text, stru
 		user->has_short_id = true;
 }
 
+/* 00000000-0000-4000-8000-0000000000xx: conf/users.json, which everybody can read. */
+static bool is_example(const uint8_t uuid[UUID_LEN])
+{
+	static const uint8_t example[UUID_LEN - 1] = {[6] = 0x40, [8] = 0x80};
+
+	return memcmp(uuid, example, sizeof(example)) == 0;
+}
+
 /* A user who never speaks VLESS needs none. */
 static bool set_user_uuid(struct cv_user_list *list, const struct cv_node *node,
-			  const struct raw_user *raw, bool is_needed, struct cv_user *user)
+			  const struct raw_user *raw, bool is_needed, bool may_be_example,
+			  struct cv_user *user)
 {
 	const struct cv_node place = cv_node_member(node, "uuid");
 
 	if (!*raw->uuid && !is_needed)
 		return true;
-	if (strlen(raw->uuid) >= 32 && cv_uuid_parse(raw->uuid, user->uuid) == 0)
-		return claim_uuid(list, &place, user);
+	if (strlen(raw->uuid) >= 32 && cv_uuid_parse(raw->uuid, user->uuid) == 0) {
+		if (!is_needed || may_be_example || !is_example(user->uuid))
+			return claim_uuid(list, &place, user);
+		cv_node_error(&place,
+			      "user %.32s: this id is the example's, everybody knows it: "
+			      "\"culvert user set-id %.32s\" makes one",
+			      raw->name, raw->name);
+		return false;
+	}
 	cv_node_error(&place, "user %.32s: expected a UUID, found \"%.40s\"", raw->name, raw->uuid);
 	return false;
 }
@@ -380,7 +396,7 @@ static bool add_file_user(struct cv_user_list *list, const struct cv_node *node,
 	    !set_user_password(node, raw, file, &user) || !set_user_proxy(node, raw, file) ||
 	    !claim(list, &name_node, "name", raw->name, &user) ||
 	    !claim(list, &email_node, "email", user.email, &user) ||
-	    !set_user_uuid(list, node, raw, comes_here && is_vless, &user))
+	    !set_user_uuid(list, node, raw, comes_here && is_vless, file->only_check, &user))
 		return false;
 	if (comes_here && (is_vless || *user.password))
 		add_user(list, &user);
@@ -438,26 +454,49 @@ static int read_users(const struct cv_load *load, const char *path, char **ret_t
 	return 0;
 }
 
-void cv_load_users_file(struct cv_user_list *list, const struct cv_node *node,
-			const struct cv_users_file *file)
+void cv_load_users_done(struct cv_load *load)
 {
-	struct cv_document document;
-	char *text, whole_path[4096];
+	if (load->users_path)
+		cv_document_close(&load->users);
+	free(load->users_path);
+	load->users_path = NULL;
+}
+
+/* Several inbounds name the same file, which is read once. False after reporting why not. */
+static bool open_users(struct cv_load *load, const struct cv_node *node, const char *path)
+{
+	char *text;
 	size_t len;
 	int error;
 
-	snprintf(whole_path, sizeof(whole_path), "%s%s",
-		 file->path[0] == '/' ? "" : list->load->directory, file->path);
-	error = read_users(list->load, whole_path, &text, &len);
+	if (load->users_path && strcmp(load->users_path, path) == 0)
+		return true;
+	cv_load_users_done(load);
+	error = read_users(load, path, &text, &len);
 	if (error) {
-		cv_node_error(node, "cannot read %.255s: %s", whole_path, strerror(-error));
-		return;
+		cv_node_error(node, "cannot read %.255s: %s", path, strerror(-error));
+		return false;
 	}
-	cv_load_check_permissions(node, whole_path, file->strict_permissions);
-	if (cv_document_open(list->load, whole_path, text, len, &document) == 0) {
-		cv_load_file_users(list, &document, file);
-		cv_document_close(&document);
+	load->users_path = cv_load_strdup(load, path);
+	if (load->users_path &&
+	    cv_document_open(load, load->users_path, text, len, &load->users) != 0) {
+		free(load->users_path);
+		load->users_path = NULL;
 	}
 	cv_cleanse(text, len);
 	free(text);
+	return load->users_path != NULL;
+}
+
+void cv_load_users_file(struct cv_user_list *list, const struct cv_node *node,
+			const struct cv_users_file *file)
+{
+	char path[4096];
+
+	snprintf(path, sizeof(path), "%s%s", file->path[0] == '/' ? "" : list->load->directory,
+		 file->path);
+	if (!open_users(list->load, node, path))
+		return;
+	cv_load_check_permissions(node, path, file->strict_permissions);
+	cv_load_file_users(list, &list->load->users, file);
 }

@@ -14,6 +14,14 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+struct cv_load;
+
+struct cv_document {
+	struct cv_load *load;
+	const char *file; /* for findings */
+	struct json_object *root;
+};
+
 /* One run of the loader. */
 struct cv_load {
 	const struct cv_config_report *report;
@@ -25,12 +33,8 @@ struct cv_load {
 	const char *directory;    /* of the main file, for relative paths; "" = as they are */
 	bool system_trust_tried;
 	struct cv_trust_store *system_trust; /* owned by config */
-};
-
-struct cv_document {
-	struct cv_load *load;
-	const char *file; /* for findings */
-	struct json_object *root;
+	struct cv_document users;	     /* users.json, once for all inbounds; if users_path */
+	char *users_path;
 };
 
 struct cv_node {

@@ -331,13 +331,40 @@ static const struct cv_inbound *find_user(const struct cv_config *config, const 
 	return NULL;
 }
 
-static int set_place(const struct cv_inbound *inbound, const struct cv_share_place *place,
-		     char ret_host[256], uint16_t *ret_port, char *error_text)
+static bool leads_to(const struct cv_edge *edge, size_t inbound)
+{
+	for (size_t i = 0; edge && i < edge->name_count; i++)
+		if (edge->names[i].place.kind == CV_EDGE_INBOUND &&
+		    edge->names[i].place.inbound == inbound)
+			return true;
+	return false;
+}
+
+/* Where clients of @inbound arrive: itself, or an edge that leads to it. NULL = nowhere. */
+static const struct cv_inbound *entrance(const struct cv_config *config,
+					 const struct cv_inbound *inbound)
+{
+	const size_t index = (size_t)(inbound - config->inbounds);
+
+	if (inbound->listen_count > 0)
+		return inbound;
+	for (size_t i = 0; i < config->inbound_count; i++)
+		if (config->inbounds[i].listen_count > 0 &&
+		    leads_to(config->inbounds[i].edge, index))
+			return &config->inbounds[i];
+	return NULL;
+}
+
+static int set_place(const struct cv_config *config, const struct cv_inbound *inbound,
+		     const struct cv_share_place *place, char ret_host[256], uint16_t *ret_port,
+		     char *error_text)
 {
 	struct cv_destination listen = {0}, any = {0};
 	char text[CV_DESTINATION_TEXT];
 
-	(void)cv_sockaddr_to_destination(&inbound->listen_addresses[0], &listen);
+	inbound = entrance(config, inbound);
+	if (inbound)
+		(void)cv_sockaddr_to_destination(&inbound->listen_addresses[0], &listen);
 	*ret_port = place->port ? place->port : listen.port;
 	if (*ret_port == 0)
 		return fail(error_text, "this inbound has no port: give --port", "");
@@ -413,7 +440,7 @@ int cv_share_link_of_user(const struct cv_config *config, const char *user,
 
 	if (!inbound)
 		return fail(error_text, "no VLESS user has this email or name", user);
-	error = set_place(inbound, place, link.host, &link.port, error_text);
+	error = set_place(config, inbound, place, link.host, &link.port, error_text);
 	if (error)
 		return error;
 	cv_uuid_format(found->uuid, link.id);
@@ -445,16 +472,16 @@ static struct cv_user *find_login(const struct cv_inbound *inbound, const char *
 	return NULL;
 }
 
-static int set_proxy(const struct cv_inbound *inbound, const struct cv_user *user,
-		     const struct cv_share_place *place, struct cv_share_proxy *proxy,
-		     char *error_text)
+static int set_proxy(const struct cv_config *config, const struct cv_inbound *inbound,
+		     const struct cv_user *user, const struct cv_share_place *place,
+		     struct cv_share_proxy *proxy, char *error_text)
 {
 	*proxy = (struct cv_share_proxy){0};
 	snprintf(proxy->scheme, sizeof(proxy->scheme), "%s%s",
 		 inbound->protocol == CV_INBOUND_SOCKS ? "socks5" : "http",
 		 inbound->security == CV_SECURITY_TLS ? "s" : "");
 	snprintf(proxy->user, sizeof(proxy->user), "%.255s", user->name);
-	return set_place(inbound, place, proxy->host, &proxy->port, error_text);
+	return set_place(config, inbound, place, proxy->host, &proxy->port, error_text);
 }
 
 int cv_share_proxies_of_user(const struct cv_config *config, const char *user,
@@ -474,7 +501,7 @@ int cv_share_proxies_of_user(const struct cv_config *config, const char *user,
 		if (!found || (password && !cv_password_verify(found->password, password,
 							       strlen(password))))
 			continue;
-		if (set_proxy(inbound, found, place, &proxy, error_text) != 0)
+		if (set_proxy(config, inbound, found, place, &proxy, error_text) != 0)
 			return -1;
 		if (password)
 			snprintf(proxy.password, sizeof(proxy.password), "%.255s", password);

@@ -190,7 +190,8 @@ bool cv_value_key(const struct cv_node *node, const char *text, uint8_t *ret_key
 	if (good)
 		memcpy(ret_key, key, len);
 	else
-		cv_node_expected_secret(node, "base64 (raw URL) of %zu bytes", len);
+		cv_node_expected_secret(
+			node, "base64 (raw URL) of %zu bytes, as \"culvert keys\" prints it", len);
 	cv_cleanse(key, sizeof(key));
 	return good;
 }

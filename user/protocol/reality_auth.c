@@ -77,14 +77,21 @@ static bool lists_server_name(const struct cv_reality_config *config, const char
 	return false;
 }
 
-/* Every entry is compared: the time taken says nothing about which one matched. */
+/* Every entry is compared, as one word: the time taken says nothing about which one matched, and
+ * ten thousand users' ids take a few microseconds. */
 static bool lists_short_id(const struct cv_reality_config *config, const uint8_t *short_id)
 {
-	bool found = false;
+	uint64_t wanted, found = 0;
 
-	for (size_t i = 0; i < config->short_id_count; i++)
-		found |= cv_equal_constant_time(config->short_ids[i], short_id, CV_SHORT_ID_LEN);
-	return found;
+	_Static_assert(CV_SHORT_ID_LEN == sizeof(wanted), "a short id is a word");
+	memcpy(&wanted, short_id, sizeof(wanted));
+	for (size_t i = 0; i < config->short_id_count; i++) {
+		uint64_t there;
+
+		memcpy(&there, config->short_ids[i], sizeof(there));
+		found |= there == wanted;
+	}
+	return found != 0;
 }
 
 /* REALITY 3.4: the target's choice of a group has no say here. */
