@@ -5,6 +5,7 @@ import glob
 import json
 import os
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -184,11 +185,72 @@ def test_port_in_use(build, net, tmp):
         assert "1096" in done.stderr + done.stdout, done.stderr
 
 
+CONF = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "conf")
+
+
 def test_shipped_examples(build):
-    """Every file in conf/ is a configuration that loads."""
-    directory = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "conf")
-    files = glob.glob(os.path.join(directory, "*.json"))
-    assert files
+    """Every file in conf/ is a configuration that loads, or says what there is to fill in."""
+    files = glob.glob(os.path.join(CONF, "*.json"))
+    missing = {"vless-tls.json": [], "users.json": None, "external_proxy.json": None,
+               "client.json": ["outbounds[0].settings.id: expected a UUID",
+                               "password: expected base64", "shortId: expected"],
+               "vpn-server.json": ['"culvert user set-id alice"', '"culvert user set-id carol"',
+                                   "privateKey: expected base64", "combined.pem: No such file"]}
+    assert sorted(map(os.path.basename, files)) == sorted(missing)
     for path in files:
-        done = run("culvert", path, "check")
-        assert done.returncode == 0, path + "\n" + done.stdout + done.stderr
+        wanted = missing[os.path.basename(path)]
+        if wanted is None:
+            continue
+        done = run("culvertd", path, "-t", "-c")
+        output = done.stdout + done.stderr
+        assert done.returncode == (2 if wanted else 0), path + "\n" + output
+        errors = [line for line in output.splitlines() if line.startswith("error: ")]
+        assert len(errors) == len(wanted) + (wanted[-1:] == ["combined.pem: No such file"]), output
+        for text in wanted:
+            assert text in output, output
+
+
+def culvert(*arguments, text=""):
+    done = subprocess.run([os.path.join(rig.build_dir(), "culvert"), *arguments], input=text,
+                          capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, (arguments, done.stdout + done.stderr)
+    return done.stdout
+
+
+def test_the_example_filled_in_as_readme_says(build, tmp, authority):
+    """The commands of README, "A whole server"; then nothing is missing, and there are links."""
+    folder = os.path.join(tmp, "whole-server")
+    os.mkdir(folder)
+    for name in ("vpn-server.json", "users.json", "external_proxy.json"):
+        shutil.copy(os.path.join(CONF, name), folder)
+    path = os.path.join(folder, "vpn-server.json")
+    with open(path) as file:
+        text = file.read()
+    with open(path, "w") as file:
+        file.write(text.replace("PRIVATE-KEY", json.loads(culvert("keys", "--json"))["privateKey"]))
+    with open(os.path.join(folder, "combined.pem"), "wb") as combined:
+        for part in authority.issue("vpn.example.net"):
+            with open(part, "rb") as file:
+                combined.write(file.read())
+    for name in ("alice", "bob", "carol"):
+        culvert("user", "set-id", name, "-c", path, "--no-reload")
+        culvert("user", "set-password", name, "-c", path, "--no-reload", "--password-stdin",
+                text=name + "'s")
+    culvert("proxy", "update", "proxy-1", "--address", "192.0.2.1", "--user", "me",
+            "--password-stdin", "-c", path, "--no-reload", text="secret")
+    done = run("culvertd", path, "-t", "-c")
+    assert (done.returncode, done.stdout + done.stderr) == (0, ""), done.stdout + done.stderr
+    ways = {name: [way["link"].split("@")[1].split("?")[0] for way in json.loads(culvert(
+        "link", name, "-c", path, "--host", "vpn.example.net", "--json"))["ways"]]
+            for name in ("alice", "bob", "carol")}
+    proxies = ["vpn.example.net:1080", "vpn.example.net:8118"]
+    assert ways["bob"] == proxies
+    assert ways["alice"] == ways["carol"] == ["vpn.example.net:443"] + proxies, ways
+    client = culvert("link", "alice", "-c", path, "--host", "vpn.example.net", "--client")
+    with open(os.path.join(folder, "client.json"), "w") as file:
+        file.write(client)
+    culvert("check", os.path.join(folder, "client.json"), "--offline")
+    with open(os.path.join(folder, "users.json")) as file:
+        users = json.load(file)["users"]
+    assert len({user["uuid"] for user in users} | {user["shortId"] for user in users}) == 6
+    assert not any(user["uuid"].startswith("00000000") for user in users)

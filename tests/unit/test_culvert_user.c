@@ -102,6 +102,25 @@ static void test_what_is_added_is_good(void **state)
 	json_object_put(root);
 }
 
+/* Both change, and nothing else does. */
+static void test_set_id(void **state)
+{
+	struct json_object *users, *user,
+		*root = parse("{\"users\": [{\"username\": \"alice\", \"uuid\": "
+			      "\"00000000-0000-4000-8000-000000000001\", \"x\": 1}]}",
+			      &users);
+	uint8_t uuid[16];
+
+	(void)state;
+	user = cv_users_find(users, "alice", NULL);
+	assert_true(cv_users_set_id(user));
+	assert_int_equal(cv_uuid_parse(text(user, "uuid"), uuid), 0);
+	assert_string_not_equal(text(user, "uuid"), "00000000-0000-4000-8000-000000000001");
+	assert_int_equal(strlen(text(user, "shortId")), 16);
+	assert_string_equal(text(user, "x"), "1");
+	json_object_put(root);
+}
+
 static void test_remove(void **state)
 {
 	struct json_object *users, *root = parse("{\"users\": [{\"username\": \"alice\"},"
@@ -181,6 +200,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_add),
 		cmocka_unit_test(test_what_is_added_is_good),
+		cmocka_unit_test(test_set_id),
 		cmocka_unit_test(test_remove),
 		cmocka_unit_test(test_password_and_proxy),
 		cmocka_unit_test(test_public),
