@@ -7,8 +7,10 @@ same time. CPU seconds are the daemons' own user+system time, and beside it the 
 time from /proc/stat (kernel threads and softirq counted) less what the load generator and the site
 used. Ratios are taken round by round; median, min and max are printed.
 
-    BENCH_ROUNDS=5 BENCH_SECONDS=4 BENCH_CONNECTIONS=1,64 BENCH_IDLE=1000 BENCH_ONLY=idle,bulk
+    BENCH_ROUNDS=5 BENCH_SECONDS=4 BENCH_CONNECTIONS=1,64 BENCH_IDLE=1000
+    BENCH_ONLY=handshakes,idle,bulk,scale,latency       scale.py and latency.py say more of theirs
 """
+import base64
 import contextlib
 import json
 import os
@@ -20,6 +22,9 @@ import subprocess
 import sys
 import tempfile
 import time
+
+import latency
+import scale
 
 BUILD = os.path.abspath(os.environ.get("CULVERT_BUILD", "build"))
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
@@ -42,10 +47,10 @@ def free_port():
         return s.getsockname()[1]
 
 
-def wait_port(port, seconds=30):
+def wait_port(port, seconds=30, address="127.0.0.1"):
     end = time.time() + seconds
     while time.time() < end:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        with contextlib.suppress(OSError), socket.create_connection((address, port), 1):
             return
         time.sleep(0.05)
     raise RuntimeError(f"nothing listens on port {port}")
@@ -74,6 +79,10 @@ def children_of(pid):
 
 
 class Bench:
+    # for the rows that have files of their own
+    culvertd, short_id = CULVERTD, SHORT_ID
+    free_port, wait_port = staticmethod(free_port), staticmethod(wait_port)
+
     def __init__(self):
         self.dir = tempfile.mkdtemp()
         self.running = []
@@ -91,8 +100,9 @@ class Bench:
     def path(self, name):
         return os.path.join(self.dir, name)
 
-    def start(self, *command):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    def start(self, *command, **options):
+        options.setdefault("stdout", subprocess.DEVNULL)
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, **options)
         self.running.append(process)
         return process
 
@@ -106,7 +116,7 @@ class Bench:
         process.wait()
 
     def site(self):
-        """nginx is the target (TLS 1.3); a site with a small page; one without end for bulk."""
+        """nginx is the target (TLS 1.3), and a site with a small page."""
         for name in (SNI, "localhost"):
             subprocess.run(
                 ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
@@ -132,6 +142,9 @@ class Bench:
         self.nginx = self.start("nginx", "-p", self.dir, "-c", self.path("nginx.conf"), "-e",
                                 self.path("nginx.log"))
         wait_port(self.target_port)
+        self.certificate = (self.path("localhost.crt"), self.path("localhost.key"))
+
+    def endless_site(self):
         self.endless_port = free_port()
         self.endless = self.start(LOADGEN, "site", str(self.endless_port),
                                   self.path(SNI + ".crt"), self.path(SNI + ".key"))
@@ -171,6 +184,22 @@ class Bench:
         self.private, self.public = keys["privateKey"], keys["password"]
         self.uuid = subprocess.check_output([CULVERT, "uuid"], text=True).strip()
 
+    def public_hex(self):
+        return base64.urlsafe_b64decode(self.public + "=").hex()
+
+    def reality_stream(self):
+        return {"network": "raw", "security": "reality", "realitySettings": {
+            "target": f"127.0.0.1:{self.target_port}", "serverNames": [SNI],
+            "privateKey": self.private, "shortIds": [SHORT_ID]}}
+
+    def reality_client_stream(self):
+        return {"network": "raw", "security": "reality", "realitySettings": {
+            "serverName": SNI, "password": self.public, "shortId": SHORT_ID}}
+
+    @staticmethod
+    def password_hash(password):
+        return subprocess.check_output(["openssl", "passwd", "-6", password], text=True).strip()
+
     @contextlib.contextmanager
     def daemons(self, engine, flow="xtls-rprx-vision", workers=0):
         server_port, socks_port = free_port(), free_port()
@@ -182,9 +211,7 @@ class Bench:
                 "listen": "127.0.0.1", "port": server_port, "protocol": "vless",
                 "settings": {"clients": [{"id": self.uuid, "email": "b", "flow": flow}],
                              "decryption": "none"},
-                "streamSettings": {"network": "raw", "security": "reality", "realitySettings": {
-                    "target": f"127.0.0.1:{self.target_port}", "serverNames": [SNI],
-                    "privateKey": self.private, "shortIds": [SHORT_ID]}}}],
+                "streamSettings": self.reality_stream()}],
             "outbounds": [{"protocol": "freedom", "settings": {"allowPrivate": True}}]}
         client = {
             "log": {"loglevel": "none"},
@@ -194,8 +221,7 @@ class Bench:
                 "protocol": "vless",
                 "settings": {"vnext": [{"address": "127.0.0.1", "port": server_port, "users": [
                     {"id": self.uuid, "encryption": "none", "flow": flow}]}]},
-                "streamSettings": {"network": "raw", "security": "reality", "realitySettings": {
-                    "serverName": SNI, "password": self.public, "shortId": SHORT_ID}}}]}
+                "streamSettings": self.reality_client_stream()}]}
         processes = []
         for name, conf in (("server", server), ("client", client)):
             with open(self.path(name + ".json"), "w") as f:
@@ -391,9 +417,7 @@ def bench_handshakes(bench):
     primitives = bench.load("primitives")
     print("\nREALITY handshakes, one worker, target on loopback")
     print("  primitives alone, CPU us: " + ", ".join(f"{k[:-3]} {v}" for k, v in primitives.items()))
-    public = subprocess.check_output(
-        ["/usr/bin/python3", "-c", "import base64,sys; print(base64.urlsafe_b64decode("
-         "sys.argv[1] + '=').hex())", bench.public], text=True).strip()
+    public = bench.public_hex()
     rates = {"X25519": [], "X25519MLKEM768": []}
     for _ in range(ROUNDS):
         for group, found in rates.items():
@@ -456,9 +480,11 @@ def main():
     bench = Bench()
     try:
         bench.site()
+        bench.endless_site()
         bench.keys()
         for name, part in (("handshakes", bench_handshakes), ("idle", bench_idle),
-                           ("bulk", bench_bulk)):
+                           ("bulk", bench_bulk), ("scale", scale.run),
+                           ("latency", latency.run)):
             if not ONLY or name in ONLY:
                 part(bench)
     finally:

@@ -30,7 +30,8 @@ struct cv_node cv_node_member(const struct cv_node *object, const char *name)
 		return node;
 	json_object_object_foreach(object->json, key, value)
 	{
-		if (strcasecmp(key, name) != 0)
+		/* first letters tell most keys apart, whatever their case */
+		if (((key[0] ^ name[0]) & ~0x20) != 0 || strcasecmp(key, name) != 0)
 			continue;
 		node.key = key;
 		node.json = value;

@@ -258,10 +258,11 @@ static void required(const struct cv_field *field, const struct cv_node *node)
 void cv_schema_read(const struct cv_field *fields, const struct cv_node *node, void *target)
 {
 	const bool is_object = json_object_is_type(node->json, json_type_object);
+	const struct cv_field *field = fields;
 
 	if (node->json && !is_object)
 		cv_node_expected(node, "an object");
-	for (const struct cv_field *field = fields; field->type != CV_FIELD_END; field++) {
+	for (; field->type != CV_FIELD_END; field++) {
 		struct cv_node value = cv_node_member(node, field->name);
 
 		set_default(field, node, target);
@@ -274,6 +275,6 @@ void cv_schema_read(const struct cv_field *fields, const struct cv_node *node, v
 		else if (field->is_required && (is_object || !node->json))
 			required(field, node);
 	}
-	if (is_object)
+	if (is_object && !field->name)
 		warn_unknown(fields, node);
 }
