@@ -45,10 +45,10 @@ def test_row_065_every_line_of_the_table(net):
     text = printed.getvalue()
     table = {}
     for line in text.splitlines():
-        found = re.match(r"  (\S.*?) +< +(\d+) +(-?[\d.]+) \( *-?[\d.]+\) +(-|-?[\d.]+)", line)
+        found = re.match(r"  (\S.*?) +< +(\d+) +(-?[\d.]+) \( *-?[\d.]+\) +(-?[\d.]+|-)", line)
         if found:
-            table[found.group(1)] = [None if text == "-" else float(text)
-                                     for text in found.groups()[1:]]
+            table[found.group(1)] = [None if figure == "-" else float(figure)
+                                     for figure in found.groups()[1:]]
     assert sorted(table) == sorted(LINES), text
     has_peer = shutil.which("haproxy") and shutil.which("v2ray")
     for title, (budget, ours, peer) in table.items():

@@ -219,7 +219,7 @@ static bool is_known(const struct cv_field *fields, const char *key)
 		if (strcasecmp(fields->name, key) == 0 ||
 		    (fields->alias && strcasecmp(fields->alias, key) == 0))
 			return true;
-	return fields->name != NULL;
+	return false;
 }
 
 static void warn_unknown(const struct cv_field *fields, const struct cv_node *node)
