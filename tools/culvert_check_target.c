@@ -65,10 +65,16 @@ static bool names_fit(const struct cv_reality_target *target)
 	       strcasecmp(target->destination.domain, "localhost") == 0;
 }
 
+/* 0: none, an edge leads there. */
+static uint16_t port_of(const struct cv_inbound *inbound)
+{
+	return inbound->listen_count ? cv_sockaddr_port(&inbound->listen_addresses[0]) : 0;
+}
+
 static void check_offline(const struct cv_inbound *inbound, const struct cv_config_report *report)
 {
 	const struct cv_reality_inbound *reality = inbound->reality;
-	const uint16_t port = cv_sockaddr_port(&inbound->listen_addresses[0]);
+	const uint16_t port = port_of(inbound);
 
 	if (port && port != 443)
 		warn(report, inbound, &reality->targets[0],
@@ -127,8 +133,7 @@ static void check_addresses(const struct lookup *lookup, const struct cv_config_
 		ours_count += is_ours(a, interfaces);
 	}
 	freeifaddrs(interfaces);
-	if (ours_count > 0 && lookup->target->destination.port ==
-				      cv_sockaddr_port(&lookup->inbound->listen_addresses[0]))
+	if (ours_count > 0 && lookup->target->destination.port == port_of(lookup->inbound))
 		warn(report, lookup->inbound, lookup->target,
 		     "leads to this machine: the inbound would dial itself");
 	else if (ours_count == 0 && private_count > 0)

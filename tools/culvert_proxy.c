@@ -104,7 +104,8 @@ static int remove_proxy(struct job *job, struct json_object *proxies, struct jso
 
 	(void)proxy;
 	if (!job->users_path)
-		return complain(job, "", "who has it cannot be told: give -c CONFIG or --users FILE");
+		return complain(job, "",
+				"who has it cannot be told: give -c CONFIG or --users FILE");
 	if (access(job->users_path, F_OK) == 0 &&
 	    cv_json_file_open(job->users_path, false, &file) != 0)
 		return complain(job, job->users_path, "cannot be read");
@@ -431,8 +432,10 @@ static int run(struct job *job, const char *name, char **arguments, int count)
 {
 	int status;
 
-	if (strcmp(name, "status") == 0 && count == 0)
-		return job->database.config_path && (status = find_file(job)) ? status : show_status(job);
+	if (strcmp(name, "status") == 0 && count == 0) {
+		status = job->database.config_path ? find_file(job) : 0;
+		return status ? status : show_status(job);
+	}
 	for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
 		if (strcmp(name, changes[i].name) != 0)
 			continue;

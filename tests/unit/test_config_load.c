@@ -7,6 +7,8 @@
 #include "crypto/crypto.h"
 #include "crypto/uuid.h"
 
+#include <culvert/reason.h>
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <unistd.h>
@@ -515,8 +517,8 @@ static void test_file_errors(void **state)
 	assert_null(cv_config_free(NULL));
 }
 
-/* The examples that are shipped; tests run where the sources are. Keys that everybody could read are
- * in none of them. */
+/* The examples that are shipped; tests run where the sources are. Keys that everybody could read
+ * are in none of them. */
 static void test_examples(void **state)
 {
 	static const struct {

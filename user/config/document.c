@@ -175,8 +175,8 @@ static void warn_twice(const struct scan *scan, const char *key)
 						   text);
 }
 
-/* The key between the quotes at @start, to be freed. Nearly all are what they look like, and a file of
- * users has a hundred thousand of them. */
+/* The key between the quotes at @start, to be freed. Nearly all are what they look like, and a file
+ * of users has a hundred thousand of them. */
 static char *read_key(const char *start, size_t len)
 {
 	struct json_object *name;

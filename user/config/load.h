@@ -8,12 +8,17 @@
 #include "config/node.h"
 #include "config/schema.h"
 
+#include "policy/siphash.h"
+
 /* The users of one inbound while they are collected; owns its strings. */
 struct cv_user_list {
 	struct cv_load *load;
 	struct cv_user *users;
 	size_t count;
-	struct json_object *seen; /* "id:...", "email:...", "name:..." -> description */
+	/* identities that are taken, by a keyed hash of "id:...", "email:...", "name:..." */
+	struct cv_siphash_key key;
+	struct cv_user_claim *claims; /* open addressing */
+	size_t claim_count, claim_slots;
 };
 
 /* Limits as their keys are read; part of each kind of user. */

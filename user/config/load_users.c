@@ -24,11 +24,18 @@
 
 /* ---- the list ----------------------------------------------------------------------------- */
 
+#define CLAIM_SLOTS_MIN 64
+
+struct cv_user_claim {
+	uint64_t hash;
+	char *who; /* NULL: a free slot */
+};
+
 struct cv_user_list cv_user_list_of(struct cv_load *load)
 {
-	struct cv_user_list list = {.load = load, .seen = json_object_new_object()};
+	struct cv_user_list list = {.load = load};
 
-	load->out_of_memory |= !list.seen;
+	load->out_of_memory |= cv_siphash_key_random(&list.key) != 0;
 	return list;
 }
 
@@ -43,7 +50,9 @@ void cv_user_list_done(struct cv_user_list *list)
 		free(list->users[i].external_proxy_id);
 	}
 	free(list->users);
-	json_object_put(list->seen);
+	for (size_t i = 0; i < list->claim_slots; i++)
+		free(list->claims[i].who);
+	free(list->claims);
 	*list = (struct cv_user_list){0};
 }
 
@@ -52,23 +61,57 @@ static const char *describe_user(const struct cv_user *user)
 	return user->email[0] ? user->email : user->name[0] ? user->name : "a user without name";
 }
 
+/* Where @hash is, or belongs. */
+static struct cv_user_claim *find_claim(const struct cv_user_list *list, uint64_t hash)
+{
+	size_t slot = hash & (list->claim_slots - 1);
+
+	while (list->claims[slot].who && list->claims[slot].hash != hash)
+		slot = (slot + 1) & (list->claim_slots - 1);
+	return &list->claims[slot];
+}
+
+static bool make_room_for_claim(struct cv_user_list *list)
+{
+	const struct cv_user_list old = *list;
+
+	if (2 * (list->claim_count + 1) <= list->claim_slots)
+		return true;
+	list->claim_slots = old.claim_slots ? 2 * old.claim_slots : CLAIM_SLOTS_MIN;
+	list->claims = cv_load_calloc(list->load, list->claim_slots, sizeof(*list->claims));
+	if (!list->claims) {
+		*list = old;
+		return false;
+	}
+	for (size_t i = 0; i < old.claim_slots; i++)
+		if (old.claims[i].who)
+			*find_claim(list, old.claims[i].hash) = old.claims[i];
+	free(old.claims);
+	return true;
+}
+
 /* False if somebody has that identity; remembers it otherwise. */
 static bool claim(struct cv_user_list *list, const struct cv_node *node, const char *kind,
 		  const char *value, const struct cv_user *user)
 {
-	struct json_object *other;
+	struct cv_user_claim *place;
+	uint64_t hash;
 	char key[300];
 
 	snprintf(key, sizeof(key), "%s:%.255s", kind, value);
 	for (char *c = key; *c; c++)
 		*c = (char)tolower((unsigned char)*c);
-	if (json_object_object_get_ex(list->seen, key, &other)) {
-		cv_node_error(node, "same %s as %s", kind, json_object_get_string(other));
+	if (!make_room_for_claim(list))
+		return true; /* the load has failed */
+	hash = cv_siphash(&list->key, key, strlen(key));
+	place = find_claim(list, hash);
+	if (place->who) {
+		cv_node_error(node, "same %s as %s", kind, place->who);
 		return false;
 	}
-	if (json_object_object_add(list->seen, key, json_object_new_string(describe_user(user))) !=
-	    0)
-		list->load->out_of_memory = true;
+	place->hash = hash;
+	place->who = cv_load_strdup(list->load, describe_user(user));
+	list->claim_count++;
 	return true;
 }
 
@@ -403,24 +446,47 @@ static bool add_file_user(struct cv_user_list *list, const struct cv_node *node,
 	return true;
 }
 
+struct cv_read_user {
+	struct raw_user raw;
+	bool is_good; /* no error was found in it */
+};
+
+/* All of @users, in their order: read once, however many inbounds ask. NULL: no memory. */
+static const struct cv_read_user *read_file_users(struct cv_load *load,
+						  const struct cv_node *users)
+{
+	if (load->read_users && load->read_users_of == users->json)
+		return load->read_users;
+	free(load->read_users);
+	load->read_users_of = users->json;
+	load->read_users = cv_load_calloc(load, cv_node_count(users), sizeof(*load->read_users));
+	for (size_t i = 0; load->read_users && i < cv_node_count(users); i++) {
+		const struct cv_node node = cv_node_element(users, i);
+		const size_t errors = load->error_count;
+
+		cv_schema_read(user_fields, &node, &load->read_users[i].raw);
+		load->read_users[i].is_good = load->error_count == errors;
+	}
+	return load->read_users;
+}
+
 void cv_load_file_users(struct cv_user_list *list, const struct cv_document *document,
 			const struct cv_users_file *file)
 {
 	const struct cv_node root = cv_node_root(document);
 	const struct cv_node users = cv_node_member(&root, "users");
+	const struct cv_read_user *read_users;
 
 	if (!json_object_is_type(users.json, json_type_array)) {
 		cv_node_expected(&users, "a list of users");
 		return;
 	}
-	for (size_t i = 0; i < cv_node_count(&users); i++) {
+	read_users = read_file_users(list->load, &users);
+	for (size_t i = 0; read_users && i < cv_node_count(&users); i++) {
 		const struct cv_node node = cv_node_element(&users, i);
-		const size_t errors = list->load->error_count;
-		struct raw_user raw;
 
-		cv_schema_read(user_fields, &node, &raw);
-		if (list->load->error_count == errors)
-			(void)add_file_user(list, &node, &raw, file);
+		if (read_users[i].is_good)
+			(void)add_file_user(list, &node, &read_users[i].raw, file);
 	}
 }
 
@@ -459,7 +525,9 @@ void cv_load_users_done(struct cv_load *load)
 	if (load->users_path)
 		cv_document_close(&load->users);
 	free(load->users_path);
+	free(load->read_users);
 	load->users_path = NULL;
+	load->read_users = NULL;
 }
 
 /* Several inbounds name the same file, which is read once. False after reporting why not. */

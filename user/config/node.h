@@ -35,6 +35,8 @@ struct cv_load {
 	struct cv_trust_store *system_trust; /* owned by config */
 	struct cv_document users;	     /* users.json, once for all inbounds; if users_path */
 	char *users_path;
+	struct cv_read_user *read_users; /* load_users.c, of this list of users */
+	const struct json_object *read_users_of;
 };
 
 struct cv_node {

@@ -31,6 +31,7 @@ int cv_users_check(const char *name, const char *text, size_t len,
 		cv_load_file_users(&list, &document, &file);
 		cv_user_list_done(&list);
 	}
+	cv_load_users_done(&load);
 	cv_document_close(&document);
 	if (load.out_of_memory)
 		return -ENOMEM;
