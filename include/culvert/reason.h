@@ -43,6 +43,8 @@
 	X(PEER_SESSION_ID, -2029, "session id is not 32 bytes") \
 	X(PEER_KEY_UPDATE, -2030, "client changed its TLS keys, which this kernel cannot follow") \
 	X(PEER_NO_CLOSE_NOTIFY, -2031, "client ended without close_notify") \
+	X(PEER_FRAGMENT, -2032, "fragment of a datagram, dropped") \
+	X(PEER_STRANGER, -2033, "somebody else's datagram or connection, dropped") \
 	X(TARGET_UNREACHABLE, -2101, "target cannot be dialled") \
 	X(TARGET_CLOSED, -2102, "target closed the connection") \
 	X(TARGET_SPEAKS_FIRST, -2103, "target spoke before the ClientHello") \
@@ -104,6 +106,8 @@
 	X(POLICY_EDGE_DROP, -2316, "name, or what is no TLS, is dropped by the edge") \
 	X(POLICY_BANNED, -2317, "too many failed logins from this address") \
 	X(POLICY_NO_PROXY, -2340, "user's external proxy does not exist") \
+	X(POLICY_NO_DATAGRAMS, -2350, "outbound carries no datagrams") \
+	X(POLICY_RATE, -2351, "datagram above the user's rate, dropped") \
 	X(POLICY_KEY_LIMIT, -2309, \
 	  "TLS key served as long as it may, and this kernel cannot change it") \
 	X(INTERNAL_MEMORY, -2401, "out of memory") \

@@ -42,6 +42,8 @@ static void run_flight(struct run *run, struct cv_span flight, uint8_t flags, si
 	size_t have = 0;
 
 	cv_socks5_server_init(&run->server, flags & 1);
+	if (flags & 4)
+		run->server.commands |= 1u << CV_SOCKS5_BIND | 1u << CV_SOCKS5_UDP;
 	cv_buffer_init(&run->out, 64);
 	run->used = 0;
 	run->result = -EAGAIN;
@@ -58,12 +60,13 @@ static void check_equal(const struct run *left, const struct run *right)
 	check(left->result == right->result && left->server.state == right->server.state);
 	check(left->used == right->used);
 	check_same(cv_buffer_span(&left->out), cv_buffer_span(&right->out));
-	if (left->server.state != CV_SOCKS5_EXPECT_CONNECT)
+	if (left->server.state != CV_SOCKS5_EXPECT_SERVICE)
 		return;
 
 	char texts[2][CV_DESTINATION_TEXT];
 
 	check(left->result == 0 && left->server.destination.kind != CV_ADDRESS_NONE);
+	check(left->server.command == right->server.command);
 	cv_destination_format(&left->server.destination, texts[0]);
 	cv_destination_format(&right->server.destination, texts[1]);
 	check(strcmp(texts[0], texts[1]) == 0);

@@ -176,6 +176,30 @@ static void test_bad_unix_paths(void **state)
 	assert_int_equal(cv_sockaddr_from_unix(longest, &address), CV_INTERNAL_CONFIG);
 }
 
+static void test_hosts(void **state)
+{
+	static const struct {
+		const char *one, *other;
+		bool same, any;
+	} cases[] = {
+		{"1.2.3.4", "1.2.3.4", true, false},   {"1.2.3.4", "1.2.3.5", false, false},
+		{"0.0.0.0", "::", false, true},	       {"::", "::", true, true},
+		{"::1", "::1", true, false},	       {"::ffff:1.2.3.4", "1.2.3.4", true, false},
+		{"a.test", "a.test", false, false},    {"0.0.0.0", "a.test", false, true},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct cv_destination one, other;
+
+		assert_int_equal(cv_destination_set_text(&one, cases[i].one, 1), 0);
+		assert_int_equal(cv_destination_set_text(&other, cases[i].other, 2), 0);
+		assert_int_equal(cv_destination_same_host(&one, &other), cases[i].same);
+		assert_int_equal(cv_destination_is_any(&one), cases[i].any);
+	}
+	assert_true(cv_destination_is_any(&(struct cv_destination){0}));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -185,6 +209,7 @@ int main(void)
 		cmocka_unit_test(test_normalize),
 		cmocka_unit_test(test_sockaddr_round_trip),
 		cmocka_unit_test(test_sockaddr_v4_mapped),
+		cmocka_unit_test(test_hosts),
 		cmocka_unit_test(test_unix_paths),
 		cmocka_unit_test(test_bad_unix_paths),
 	};

@@ -506,6 +506,27 @@ static void test_socks_accounts(void **state)
 	cv_config_free(config);
 }
 
+static void test_socks_commands(void **state)
+{
+	struct cv_config *config = config_good(CONFIG(
+		SOCKS ", {\"listen\": \"127.0.0.1\", \"port\": 2, \"protocol\": \"mixed\","
+		" \"tag\": \"b\", \"settings\": {\"udp\": true, \"ip\": \"192.0.2.1\","
+		" \"bind\": true, \"bindIp\": \"2001:db8::1\"}}",
+		FREEDOM, ""));
+
+	(void)state;
+	assert_false(config->inbounds[0].serves_udp);
+	assert_false(config->inbounds[0].serves_bind);
+	assert_int_equal(config->inbounds[0].udp_address.kind, CV_ADDRESS_NONE);
+	assert_true(config->inbounds[1].serves_udp);
+	assert_int_equal(config->inbounds[1].udp_address.kind, CV_ADDRESS_IPV4);
+	assert_true(config->inbounds[1].serves_bind);
+	assert_int_equal(config->inbounds[1].bind_address.kind, CV_ADDRESS_IPV6);
+	assert_int_equal(config->daemon.max_associations, 4096);
+	assert_int_equal(config->daemon.max_user_associations, 64);
+	cv_config_free(config);
+}
+
 static void test_file_errors(void **state)
 {
 	struct cv_config *config = NULL;
@@ -572,6 +593,7 @@ int main(void)
 		cmocka_unit_test(test_freedom_and_blackhole),
 		cmocka_unit_test(test_routing),
 		cmocka_unit_test(test_socks_accounts),
+		cmocka_unit_test(test_socks_commands),
 		cmocka_unit_test(test_file_errors),
 		cmocka_unit_test(test_examples),
 	};

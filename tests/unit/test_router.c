@@ -228,6 +228,8 @@ static void test_network(void **state)
 	f->rule.networks = CV_NETWORK_UDP | CV_NETWORK_TCP;
 	add(f, 2);
 	goes_to(f, 2);
+	f->query.network = CV_NETWORK_UDP;
+	goes_to(f, 1);
 }
 
 static void test_domains_and_addresses(void **state)

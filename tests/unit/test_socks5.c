@@ -104,7 +104,7 @@ static void test_accepted_in_every_segmentation(void **state)
 
 			assert_int_equal(outcome.result, 0);
 			assert_int_equal(outcome.used, input.len);
-			assert_int_equal(server.state, CV_SOCKS5_EXPECT_CONNECT);
+			assert_int_equal(server.state, CV_SOCKS5_EXPECT_SERVICE);
 			assert_int_equal(server.destination.kind, CV_ADDRESS_IPV4);
 			assert_memory_equal(server.destination.ipv4, "\1\2\3\4", 4);
 			assert_int_equal(server.destination.port, 443);
@@ -320,6 +320,65 @@ static void test_addresses(void **state)
 	}
 }
 
+static void test_commands(void **state)
+{
+	static const struct {
+		uint8_t commands;
+		const char *hex;
+		enum cv_socks5_command command; /* 0 = refused */
+	} cases[] = {
+		{0, "05 02 00 01 00000000 0000", 0},
+		{0, "05 03 00 01 00000000 0000", 0},
+		{1u << CV_SOCKS5_BIND, "05 02 00 01 01020304 0050", CV_SOCKS5_BIND},
+		{1u << CV_SOCKS5_BIND, "05 03 00 01 00000000 0000", 0},
+		{1u << CV_SOCKS5_UDP, "05 03 00 01 00000000 0000", CV_SOCKS5_UDP},
+		{1u << CV_SOCKS5_UDP, "05 02 00 01 00000000 0000", 0},
+		{0xff, "05 01 00 01 01020304 0050", CV_SOCKS5_CONNECT},
+		{0xff, "05 00 00 01 01020304 0050", 0},
+		{0x0e, "05 04 00 01 01020304 0050", 0},
+		{0x0e, "05 f0 00 01 01020304 0050", 0},
+		{0x0e, "05 21 00 01 01020304 0050", 0},
+	};
+
+	(void)state;
+	for (size_t at = 0; at < sizeof(cases) / sizeof(cases[0]); at++) {
+		struct cv_socks5_server server;
+		size_t used;
+
+		cv_buffer_consume(&out, cv_buffer_len(&out));
+		cv_socks5_server_init(&server, false);
+		server.commands |= cases[at].commands & 0x0e;
+		bytes_set_hex(&input, "05 01 00");
+		bytes_add_hex(&input, cases[at].hex);
+		if (cases[at].command) {
+			assert_int_equal(cv_socks5_server_read(&server, bytes_span(&input), &out,
+							       &used),
+					 0);
+			assert_int_equal(server.command, cases[at].command);
+			assert_out_hex("0500");
+		} else {
+			assert_int_equal(cv_socks5_server_read(&server, bytes_span(&input), &out,
+							       &used),
+					 CV_PEER_COMMAND);
+			assert_out_hex("0500 05 07 00 01 00000000 0000");
+		}
+	}
+}
+
+static void test_bound_replies(void **state)
+{
+	struct cv_destination bound;
+
+	(void)state;
+	assert_int_equal(cv_destination_set_text(&bound, "1.2.3.4", 4660), 0);
+	assert_int_equal(cv_socks5_server_reply_bound(&bound, &out), 0);
+	assert_out_hex("05 00 00 01 01020304 1234");
+	cv_buffer_consume(&out, cv_buffer_len(&out));
+	assert_int_equal(cv_destination_set_text(&bound, "::1", 4660), 0);
+	assert_int_equal(cv_socks5_server_reply_bound(&bound, &out), 0);
+	assert_out_hex("05 00 00 04 00000000000000000000000000000001 1234");
+}
+
 static void test_full_out_buffer(void **state)
 {
 	struct cv_socks5_server server;
@@ -389,6 +448,8 @@ int main(void)
 		OUT_TEST(test_empty_user_name),
 		OUT_TEST(test_longest_credentials),
 		OUT_TEST(test_addresses),
+		OUT_TEST(test_commands),
+		OUT_TEST(test_bound_replies),
 		cmocka_unit_test(test_full_out_buffer),
 		OUT_TEST(test_replies),
 	};

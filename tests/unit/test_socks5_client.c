@@ -200,6 +200,42 @@ static void test_longest(void **state)
 			 CV_PEER_ADDRESS);
 }
 
+static void test_associate(void **state)
+{
+	static const struct {
+		const char *hex;
+		enum cv_address_kind kind;
+		const char *text;
+	} cases[] = {
+		{"0500 05 00 00 01 01020304 1234", CV_ADDRESS_IPV4, "1.2.3.4:4660"},
+		{"0500 05 00 00 04 00000000000000000000000000000001 1234", CV_ADDRESS_IPV6,
+		 "[::1]:4660"},
+		{"0500 05 00 00 04 00000000000000000000ffff01020304 1234", CV_ADDRESS_IPV4,
+		 "1.2.3.4:4660"},
+		{"0500 05 00 00 03 02 4142 1234", CV_ADDRESS_NONE, NULL},
+	};
+
+	(void)state;
+	for (size_t at = 0; at < sizeof(cases) / sizeof(cases[0]); at++) {
+		struct cv_socks5_client client;
+		char text[CV_DESTINATION_TEXT];
+		size_t used;
+
+		cv_buffer_consume(&out, cv_buffer_len(&out));
+		assert_int_equal(cv_socks5_client_associate(&client, "", "", &out), 0);
+		bytes_set_hex(&input, cases[at].hex);
+		assert_int_equal(cv_socks5_client_read(&client, bytes_span(&input), &out, &used),
+				 0);
+		assert_out_hex("050100 05 03 00 01 00000000 0000");
+		assert_int_equal(client.bound.kind, cases[at].kind);
+		assert_int_equal(client.bound.port, 4660);
+		if (!cases[at].text)
+			continue;
+		cv_destination_format(&client.bound, text);
+		assert_string_equal(text, cases[at].text);
+	}
+}
+
 static void test_full_out_buffer(void **state)
 {
 	const struct cv_destination destination = destination_of("1.2.3.4", 1);
@@ -225,6 +261,7 @@ int main(void)
 		OUT_TEST(test_rest_is_the_destinations),
 		OUT_TEST(test_refusals),
 		OUT_TEST(test_longest),
+		OUT_TEST(test_associate),
 		cmocka_unit_test(test_full_out_buffer),
 	};
 

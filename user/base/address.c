@@ -233,3 +233,29 @@ uint16_t cv_sockaddr_port(const struct cv_sockaddr *address)
 		return 0;
 	}
 }
+
+/* 0: no IP. */
+static size_t ip_bytes(const struct cv_destination *destination)
+{
+	return destination->kind == CV_ADDRESS_IPV4   ? sizeof(destination->ipv4)
+	       : destination->kind == CV_ADDRESS_IPV6 ? sizeof(destination->ipv6)
+						      : 0;
+}
+
+bool cv_destination_same_host(const struct cv_destination *one, const struct cv_destination *other)
+{
+	const size_t len_bytes = ip_bytes(one);
+
+	return len_bytes > 0 && one->kind == other->kind &&
+	       memcmp(one->ipv6, other->ipv6, len_bytes) == 0;
+}
+
+bool cv_destination_is_any(const struct cv_destination *destination)
+{
+	static const uint8_t zeros[sizeof(destination->ipv6)];
+	const size_t len_bytes = ip_bytes(destination);
+
+	if (destination->kind == CV_ADDRESS_NONE)
+		return true;
+	return len_bytes > 0 && memcmp(destination->ipv6, zeros, len_bytes) == 0;
+}

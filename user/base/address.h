@@ -57,6 +57,10 @@ void cv_sockaddr_format(const struct cv_sockaddr *address, char text[CV_DESTINAT
 /** cv_sockaddr_to_destination() - IP socket address to destination (v4-mapped normalised). */
 bool cv_sockaddr_to_destination(const struct cv_sockaddr *address,
 				struct cv_destination *ret_destination);
+/** cv_destination_same_host() - The same IP, whatever the ports; false for names. */
+bool cv_destination_same_host(const struct cv_destination *one, const struct cv_destination *other);
+/** cv_destination_is_any() - No host at all, or 0.0.0.0 or ::. */
+bool cv_destination_is_any(const struct cv_destination *destination);
 uint16_t cv_sockaddr_port(const struct cv_sockaddr *address);
 
 #endif

@@ -294,6 +294,8 @@ enum socks_auth { SOCKS_OPEN, SOCKS_PASSWORD };
 
 struct raw_socks {
 	int auth;
+	const char *udp_ip, *bind_ip;
+	bool udp, bind;
 	struct cv_users_file users;
 	uint32_t level;
 	struct cv_node accounts;
@@ -306,23 +308,63 @@ static const struct cv_field socks_fields[] = {
 	{"auth", .type = CV_FIELD_WORD, .words = socks_auths, .text = "noauth",
 	 CV_FIELD(struct raw_socks, auth)},
 	{"accounts", "users", .type = CV_FIELD_ARRAY, CV_FIELD(struct raw_socks, accounts)},
-	{"udp", .type = CV_FIELD_WARNED, .why = "UDP ASSOCIATE is answered with \"not supported\""},
-	{"ip", .type = CV_FIELD_IGNORED},
+	{"udp", .type = CV_FIELD_BOOL, CV_FIELD(struct raw_socks, udp)},
+	{"ip", "udp_ip", .type = CV_FIELD_TEXT, CV_FIELD(struct raw_socks, udp_ip)},
 	{"userLevel", .type = CV_FIELD_U32, .max = CV_LEVELS - 1,
 	 CV_FIELD(struct raw_socks, level)},
 	/* our own */
+	{"bind", .type = CV_FIELD_BOOL, CV_FIELD(struct raw_socks, bind)},
+	{"bindIp", "bind_ip", .type = CV_FIELD_TEXT, CV_FIELD(struct raw_socks, bind_ip)},
 	CV_USERS_FILE_FIELDS(struct raw_socks),
 	CV_LOGIN_FIELDS(struct raw_socks),
 	{.type = CV_FIELD_END},
 };
 
-static void load_socks(const struct cv_node *node, struct cv_user_list *users,
-		       struct cv_inbound *inbound, bool *ret_open)
+/* An address that clients, or those who connect to them, can reach. "" = none given. */
+static void load_reachable(const struct cv_node *node, const char *key, const char *text,
+			   struct cv_destination *ret_address)
+{
+	const struct cv_node address = cv_node_member(node, key);
+
+	if (*text && (cv_destination_set_text(ret_address, text, 0) != 0 ||
+		      ret_address->kind == CV_ADDRESS_DOMAIN ||
+		      cv_destination_is_any(ret_address))) {
+		cv_node_error(&address, "expected an IP address that others can reach, found "
+					"\"%.64s\"", text);
+		*ret_address = (struct cv_destination){0};
+	}
+}
+
+/* Behind TLS datagrams would be the only thing in clear text: there an address has to be given. */
+static void load_datagrams(const struct cv_node *node, const struct raw_socks *raw,
+			   const struct cv_stream *stream, struct cv_inbound *inbound)
+{
+	const struct cv_node udp = cv_node_member(node, "udp");
+	const bool is_tls = stream->security != CV_SECURITY_NONE;
+
+	load_reachable(node, "ip", raw->udp_ip, &inbound->udp_address);
+	load_reachable(node, "bindIp", raw->bind_ip, &inbound->bind_address);
+	inbound->serves_bind = raw->bind;
+	inbound->serves_udp = udp.json ? raw->udp : is_tls && *raw->udp_ip;
+	if (!is_tls || !inbound->serves_udp)
+		return;
+	if (*raw->udp_ip)
+		cv_node_warning(&udp, "TLS protects the connection only: datagrams cross the "
+				      "network in clear text");
+	else
+		cv_node_warning(&udp, "off: TLS would not protect datagrams; \"udp_ip\" says where "
+				      "they may come nevertheless");
+	inbound->serves_udp = *raw->udp_ip != '\0';
+}
+
+static void load_socks(const struct cv_node *node, const struct cv_stream *stream,
+		       struct cv_user_list *users, struct cv_inbound *inbound, bool *ret_open)
 {
 	const struct cv_node file = cv_node_member(node, "usersFile");
 	struct raw_socks raw;
 
 	cv_schema_read(socks_fields, node, &raw);
+	load_datagrams(node, &raw, stream, inbound);
 	inbound->level = raw.level;
 	*ret_open = raw.auth == SOCKS_OPEN;
 	cv_load_accounts(users, &raw.accounts, raw.level);
@@ -428,7 +470,7 @@ static void load_by_protocol(const struct cv_node *node, const struct raw_inboun
 		if (raw->protocol == CV_INBOUND_HTTP)
 			load_http(&raw->settings, &users, inbound, &is_open);
 		else
-			load_socks(&raw->settings, &users, inbound, &is_open);
+			load_socks(&raw->settings, stream, &users, inbound, &is_open);
 		if (stream->security == CV_SECURITY_REALITY)
 			cv_node_error(node, "REALITY without VLESS is " CV_NOT_SUPPORTED);
 		else

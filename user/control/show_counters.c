@@ -20,6 +20,8 @@ void cv_show_workers(const struct cv_control_view *view, const char *argument,
 		cv_json_u64(object, "accepted", cv_counter(&c->accepted));
 		cv_json_u64(object, "sessions",
 			    atomic_load_explicit(&c->sessions, memory_order_relaxed));
+		cv_json_u64(object, "associations",
+			    atomic_load_explicit(&c->associations, memory_order_relaxed));
 		cv_json_u64(object, "uplink_bytes", cv_counter(&c->relayed_uplink_bytes));
 		cv_json_u64(object, "downlink_bytes", cv_counter(&c->relayed_downlink_bytes));
 		cv_json_u64(object, "uplink_handovers", cv_counter(&c->handed_over[CV_UPLINK]));

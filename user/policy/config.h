@@ -95,6 +95,9 @@ struct cv_inbound {
 	struct cv_edge *edge; /* what names in hellos decide; NULL = nothing */
 	uint32_t level;
 	bool guards_private; /* strangers may reach it: its users get no private addresses */
+	bool serves_udp, serves_bind; /* SOCKS5: UDP ASSOCIATE, BIND */
+	/* where clients reach us for those; kind NONE = where their connection came to */
+	struct cv_destination udp_address, bind_address;
 	bool accepts_proxy; /* a PROXY header comes first, and says who the client is */
 };
 
@@ -157,6 +160,8 @@ struct cv_daemon_settings {    /* our own top-level object "culvert" */
 	char *external_path;   /* external_proxy.json, "" = none */
 	char *control_path;    /* unix socket, "" = none; default /run/culvert/control.sock */
 	uint32_t max_sessions; /* per worker, default 65536 */
+	uint32_t max_associations; /* for datagrams, per worker, default 4096 */
+	uint32_t max_user_associations; /* of them, one user's, default 64 */
 	uint32_t drain_s;      /* after SIGTERM, default 30 */
 	struct cv_ban_policy ban; /* of addresses where logins fail: 5 in 600 s, for 3600 s */
 	uint32_t max_pipes;    /* per worker, default 4096 */

@@ -196,9 +196,10 @@ static bool match_source(const struct cv_route_rule *rule, const struct cv_socka
 static bool match_simple(const struct cv_route_rule *rule, const struct cv_route_query *query)
 {
 	const struct cv_destination *destination = query->destination;
+	const unsigned network = query->network ? query->network : (unsigned)CV_NETWORK_TCP;
 
 	return (!rule->inbound_tags || text_set_contains(rule->inbound_tags, query->inbound_tag)) &&
-	       (rule->networks == 0 || (rule->networks & CV_NETWORK_TCP)) &&
+	       (rule->networks == 0 || (rule->networks & network)) &&
 	       (rule->ports.count == 0 || cv_port_set_contains(&rule->ports, destination->port)) &&
 	       (rule->vless_routes.count == 0 ||
 		cv_port_set_contains(&rule->vless_routes, query->vless_route)) &&

@@ -14,6 +14,7 @@
 struct cv_route_query {
 	const char *inbound_tag;
 	const char *user_email, *user_name; /* "" = none */
+	unsigned network; /* enum cv_network; 0 = TCP */
 	const struct cv_destination *destination;
 	const struct cv_sockaddr *source;   /* client address */
 	uint32_t vless_route;               /* UUID bytes 6,7, or 0x10000 = none */

@@ -37,6 +37,7 @@ struct cv_user {
 struct cv_user_counters {
 	_Atomic uint64_t moved_bytes[2]; /* uplink, downlink */
 	_Atomic uint32_t session_count;
+	_Atomic uint32_t association_count; /* of these sessions, those that carry datagrams */
 	_Atomic uint32_t owner_count;
 };
 

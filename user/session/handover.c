@@ -174,6 +174,8 @@ static void why_no_engine(const struct cv_session *session, enum cv_direction di
 
 	if (session->state < CV_SESSION_RELAY)
 		why = "handshake";
+	else if (session->state == CV_SESSION_DATAGRAMS)
+		why = "datagrams";
 	else if (session->limit)
 		why = "a fallback with rate limits";
 	else if (session->flow_refused[direction])

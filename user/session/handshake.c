@@ -45,6 +45,7 @@ struct cv_handshake *cv_handshake_free(struct cv_handshake *handshake)
 	if (handshake->health && handshake->is_probe)
 		cv_upstream_abandoned(handshake->health);
 	cv_http_exchange_free(handshake->http);
+	cv_bind_free(handshake->bind);
 	cv_buffer_done(&handshake->app);
 	cv_buffer_done(&handshake->answer);
 	cv_buffer_done(&handshake->hop_in);
@@ -63,6 +64,9 @@ void cv_step_deadline(struct cv_session *session)
 		break;
 	case CV_SESSION_ROUTE:
 		cv_session_refuse(session, CV_UPSTREAM_RESOLVE);
+		break;
+	case CV_SESSION_EXPECT_BACK:
+		cv_session_refuse(session, CV_UPSTREAM_TIMEOUT);
 		break;
 	case CV_SESSION_EXPECT_UPSTREAM_HELLO:
 	case CV_SESSION_EXPECT_UPSTREAM_PROXY:

@@ -17,6 +17,7 @@
 #include "wire/socks5_client.h"
 #include "wire/vless.h"
 
+struct cv_bind; /* session/session_bind.c */
 struct cv_http_exchange; /* session/session_http.h */
 
 enum cv_front { /* the proxy protocol that the client speaks; NONE: another kind of inbound */
@@ -55,6 +56,8 @@ struct cv_handshake {
 	enum cv_front front;
 	struct cv_http_exchange *http;
 	struct cv_socks5_server socks5;
+	bool is_bind; /* the destination is to connect to us */
+	struct cv_bind *bind;
 	struct cv_verify_query verify;
 	void (*judged)(struct cv_session *session, int reason);
 	/* request */

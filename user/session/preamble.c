@@ -26,6 +26,17 @@ bool cv_session_client_address(const struct cv_session *session, struct cv_socka
 	return true;
 }
 
+bool cv_session_local_address(const struct cv_session *session, struct cv_destination *ret_local)
+{
+	struct cv_sockaddr address = {.len_bytes = sizeof(address.un)};
+
+	if (getsockname(session->client.fd, &address.any, &address.len_bytes) < 0 ||
+	    !cv_sockaddr_to_destination(&address, ret_local))
+		return false;
+	ret_local->port = 0;
+	return true;
+}
+
 int cv_session_proxy_header(struct cv_session *session, int version)
 {
 	struct cv_sockaddr source, destination = {.len_bytes = sizeof(destination.un)};

@@ -22,6 +22,10 @@ int cv_session_proxy_header(struct cv_session *session, int version);
  * is gone. */
 bool cv_session_client_address(const struct cv_session *session, struct cv_sockaddr *ret_address);
 
+/** cv_session_local_address() - Which of our addresses the client's connection came to, port 0.
+ * False: to none, it is a unix socket, or gone. */
+bool cv_session_local_address(const struct cv_session *session, struct cv_destination *ret_local);
+
 /** cv_session_key_log() - Append NSS key log lines to the file @path, clear and free them.
  * @lines: heap text, NULL is fine. A file that cannot be written is a warning in the log. */
 void cv_session_key_log(const char *path, char *lines);

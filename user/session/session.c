@@ -60,7 +60,9 @@ static const char *const state_names[] = {
 	[CV_SESSION_RETRY_UPSTREAM] = "retry-upstream",
 	[CV_SESSION_HTTP_EXCHANGE] = "http-exchange",
 	[CV_SESSION_HTTP_RETIRE] = "http-retire",
+	[CV_SESSION_EXPECT_BACK] = "expect-back",
 	[CV_SESSION_RELAY] = "relay",
+	[CV_SESSION_DATAGRAMS] = "datagrams",
 	[CV_SESSION_SPIDER] = "spider",
 	[CV_SESSION_FINISH] = "finish",
 	[CV_SESSION_CLOSED] = "closed",
@@ -246,6 +248,7 @@ void cv_session_close(struct cv_session *session, int reason)
 {
 	if (session->state == CV_SESSION_CLOSED)
 		return;
+	cv_association_leave(session);
 	if (session->state != CV_SESSION_FINISH) {
 		session->reason = reason;
 		cv_worker_count(session->worker, reason);
@@ -325,6 +328,7 @@ void cv_session_finish(struct cv_session *session, int reason)
 {
 	if (session->state >= CV_SESSION_FINISH)
 		return;
+	cv_association_leave(session);
 	session->reason = reason;
 	cv_worker_count(session->worker, reason);
 	if (!session->abort_client && !(session->client.facts & CV_LEG_FIN_WANTED))
@@ -406,6 +410,12 @@ static void run(struct cv_session *session)
 	case CV_SESSION_RELAY:
 		cv_step_relay(session);
 		break;
+	case CV_SESSION_DATAGRAMS:
+		cv_step_datagrams(session);
+		break;
+	case CV_SESSION_EXPECT_BACK:
+		cv_step_bind(session);
+		break;
 	case CV_SESSION_SPIDER:
 		cv_step_spider(session);
 		break;
@@ -461,6 +471,9 @@ static void timer_due(struct cv_timer *timer)
 		break;
 	case CV_SESSION_RELAY:
 		cv_step_relay_timer(session);
+		break;
+	case CV_SESSION_DATAGRAMS:
+		cv_step_datagrams_timer(session);
 		break;
 	case CV_SESSION_SPIDER:
 		cv_step_spider_timer(session);

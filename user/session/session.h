@@ -13,6 +13,7 @@
  *           EXPECT_TLS ------------------------------------------> EXPECT_REQUEST <-/
  *   http    EXPECT_HTTP <-> VERIFY, HTTP_EXCHANGE, HTTP_RETIRE: session_http.h
  *   client  EXPECT_SOCKS <-> VERIFY ---------------------------------------\  |
+ *           \-> UDP ASSOCIATE: DATAGRAMS;  BIND: ROUTE, EXPECT_BACK -> RELAY | |
  *                                                                 ROUTE <-- --/
  *           RELAY <- (EXPECT_UPSTREAM_HELLO, _PROXY) <- CONNECT_UPSTREAM <--/
  *                            proxy failed \-> RETRY_UPSTREAM --^
@@ -47,7 +48,9 @@ enum cv_session_state {
 	CV_SESSION_RETRY_UPSTREAM,
 	CV_SESSION_HTTP_EXCHANGE,
 	CV_SESSION_HTTP_RETIRE,
+	CV_SESSION_EXPECT_BACK,
 	CV_SESSION_RELAY,
+	CV_SESSION_DATAGRAMS,
 	CV_SESSION_SPIDER,
 	CV_SESSION_FINISH,
 	CV_SESSION_CLOSED,
@@ -56,6 +59,7 @@ enum cv_session_state {
 enum cv_direction { CV_UPLINK, CV_DOWNLINK };
 
 struct cv_handshake; /* session/handshake.h: what only exists before relaying */
+struct cv_association; /* session/session_associate.c */
 struct cv_fallback_limit; /* session/relay.c */
 struct cv_limited; /* session/session_limits.c */
 struct cv_proxied; /* session/preamble.h */
@@ -72,7 +76,10 @@ struct cv_session {
 	struct cv_user *user;		    /* NULL = unauthenticated */
 	struct cv_leg client, upstream;	    /* upstream: also the target while REALITY decides */
 	struct cv_handshake *handshake;
-	struct cv_fallback_limit *limit; /* REALITY 10; NULL = none */
+	union { /* DATAGRAMS has the second, every other state the first */
+		struct cv_fallback_limit *limit; /* REALITY 10; NULL = none */
+		struct cv_association *association;
+	};
 	struct cv_limited *limited; /* its user has limits; else NULL */
 	struct cv_flow flow[2];
 	struct cv_timer timer;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * session_socks5.c - the SOCKS5 inbound: CONNECT with or without password.
+ * session_socks5.c - the SOCKS5 inbound, with or without password: CONNECT; BIND (session_bind.c)
+ * and UDP ASSOCIATE (session_associate.c) where they are served.
  *
  * The codec consumes bytes and appends replies; bytes behind the request are relayed first
  * (session_front.c). "Succeeded" is said when the upstream connection exists (a VLESS upstream has
@@ -17,7 +18,13 @@
 
 void cv_step_socks_begin(struct cv_session *session)
 {
-	cv_socks5_server_init(&session->handshake->socks5, session->inbound->users != NULL);
+	struct cv_socks5_server *socks5 = &session->handshake->socks5;
+
+	cv_socks5_server_init(socks5, session->inbound->users != NULL);
+	if (session->inbound->serves_udp)
+		socks5->commands |= 1u << CV_SOCKS5_UDP;
+	if (session->inbound->serves_bind)
+		socks5->commands |= 1u << CV_SOCKS5_BIND;
 	session->handshake->front = CV_FRONT_SOCKS5;
 	session->state = CV_SESSION_EXPECT_SOCKS;
 	cv_session_arm(session, cv_session_level(session)->handshake_ms);
@@ -54,6 +61,19 @@ static int read_once(struct cv_session *session)
 	return error;
 }
 
+static void serve(struct cv_session *session, enum cv_socks5_command command)
+{
+	struct cv_handshake *handshake = session->handshake;
+
+	handshake->destination = handshake->socks5.destination;
+	if (command == CV_SOCKS5_UDP) {
+		cv_step_associate(session);
+		return;
+	}
+	handshake->is_bind = command == CV_SOCKS5_BIND;
+	cv_step_route(session);
+}
+
 void cv_step_socks(struct cv_session *session)
 {
 	struct cv_socks5_server *socks5 = &session->handshake->socks5;
@@ -61,11 +81,10 @@ void cv_step_socks(struct cv_session *session)
 
 	do {
 		result = read_once(session);
-	} while (result == 0 && socks5->state != CV_SOCKS5_EXPECT_CONNECT &&
+	} while (result == 0 && socks5->state != CV_SOCKS5_EXPECT_SERVICE &&
 		 socks5->state != CV_SOCKS5_EXPECT_VERDICT);
-	if (result == 0 && socks5->state == CV_SOCKS5_EXPECT_CONNECT) {
-		session->handshake->destination = socks5->destination;
-		cv_step_route(session);
+	if (result == 0 && socks5->state == CV_SOCKS5_EXPECT_SERVICE) {
+		serve(session, socks5->command);
 	} else if (result == 0) {
 		cv_session_verify(session, socks5->user, socks5->user_len, socks5->password,
 				  socks5->password_len, judged);

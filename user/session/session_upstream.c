@@ -17,6 +17,7 @@
 #include "base/reason.h"
 #include "policy/private_address.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -143,6 +144,10 @@ static void dial_outbound(struct cv_session *session)
 	const struct cv_outbound *outbound = session->outbound;
 
 	session->state = CV_SESSION_CONNECT_UPSTREAM;
+	if (session->handshake->is_bind && outbound->protocol != CV_OUTBOUND_BLACKHOLE) {
+		cv_step_bind_begin(session);
+		return;
+	}
 	switch (outbound->protocol) {
 	case CV_OUTBOUND_BLACKHOLE:
 		if (outbound->respond_http && session->inbound->protocol == CV_INBOUND_VLESS)
@@ -256,4 +261,42 @@ void cv_step_route(struct cv_session *session)
 		dial_outbound(session);
 	else
 		cv_session_refuse(session, CV_POLICY_NO_PROXY);
+}
+
+int cv_session_route_datagram(struct cv_session *session, const struct cv_destination *destination,
+			      const struct cv_sockaddr *resolved, size_t resolved_count,
+			      const struct cv_outbound **ret_outbound)
+{
+	const struct cv_config *config = session->config;
+	const struct cv_outbound *outbound;
+	struct cv_sockaddr source;
+	struct cv_route_query query = {
+		.inbound_tag = session->inbound->tag,
+		.user_email = session->user ? session->user->email : "",
+		.user_name = session->user ? session->user->name : "",
+		.network = CV_NETWORK_UDP,
+		.destination = destination,
+		.source = cv_session_client_address(session, &source) ? &source : NULL,
+		.vless_route = CV_VLESS_ROUTE_NONE,
+		.resolved = resolved,
+		.resolved_count = resolved_count,
+	};
+	uint32_t index = 0, rule;
+
+	switch (cv_router_pick(config->router, &query, &index, &rule)) {
+	case CV_ROUTE_RESOLVE:
+		return -EAGAIN;
+	case CV_ROUTE_MISSING:
+		return CV_POLICY_NO_OUTBOUND;
+	case CV_ROUTE_DEFAULT:
+		index = 0;
+		break;
+	case CV_ROUTE_OUTBOUND:
+		break;
+	}
+	outbound = users_way(session, &config->outbounds[index]);
+	if (!outbound)
+		return CV_POLICY_NO_PROXY;
+	*ret_outbound = outbound;
+	return 0;
 }

@@ -47,7 +47,28 @@ void cv_step_socks4(struct cv_session *session);
 void cv_step_socks_begin(struct cv_session *session);
 void cv_step_socks(struct cv_session *session);
 
+/* session_associate.c: SOCKS5 UDP ASSOCIATE */
+void cv_step_associate(struct cv_session *session);
+void cv_step_datagrams(struct cv_session *session);
+void cv_step_datagrams_timer(struct cv_session *session);
+/** cv_association_leave() - Before the state changes; no-op without association. */
+void cv_association_leave(struct cv_session *session);
+
+/* session_bind.c: SOCKS5 BIND */
+/** cv_step_bind_begin() - Routed to session->outbound: listen, and say where. */
+void cv_step_bind_begin(struct cv_session *session);
+void cv_step_bind(struct cv_session *session);
+struct cv_bind;
+/** cv_bind_free() - Listen no more. NULL-safe, returns NULL. */
+struct cv_bind *cv_bind_free(struct cv_bind *bind);
+
 /* session_upstream.c: route, connect */
+/** cv_session_route_datagram() - The outbound for one destination of datagrams. @resolved: of a
+ * name, NULL = not yet asked for. Returns 0; -EAGAIN: the rules need them; CV_POLICY_NO_OUTBOUND;
+ * CV_POLICY_NO_PROXY. */
+int cv_session_route_datagram(struct cv_session *session, const struct cv_destination *destination,
+			      const struct cv_sockaddr *resolved, size_t resolved_count,
+			      const struct cv_outbound **ret_outbound);
 void cv_step_route(struct cv_session *session);
 /** cv_step_freedom() - Dial the destination as session->outbound, a freedom, says. */
 void cv_step_freedom(struct cv_session *session);

@@ -17,6 +17,7 @@
 #include "engine/sockmap.h"
 #include "policy/reload.h"
 #include "protocol/spider.h"
+#include "ring/datagram.h"
 #include "session/backend_checks.h"
 #include "session/handover.h"
 #include "session/session.h"
@@ -389,6 +390,7 @@ static void tear_down(struct cv_worker *worker)
 	cv_slab_done(&worker->texts);
 	worker->env.sockmap = cv_sockmap_free(worker->env.sockmap);
 	worker->spider_paths = cv_spider_paths_free(worker->spider_paths);
+	worker->datagram_pool = cv_datagram_pool_free(worker->datagram_pool);
 	cv_pipe_pool_free(worker->env.pipes);
 	worker->ring = cv_ring_free(worker->ring);
 }

@@ -21,6 +21,7 @@
 
 struct cv_backend_checks;
 struct cv_classify;
+struct cv_datagram_pool;
 struct cv_kernel;
 struct cv_ktls_support;
 struct cv_limited;
@@ -47,7 +48,7 @@ struct cv_worker_counters { /* written by the worker, read by anyone */
 	_Atomic uint64_t class_sessions[CV_CLASSIFY_CLASSES]; /* whose name was looked at */
 	_Atomic uint64_t handed_over[2], reality_accepted, reality_hybrid, reality_classic;
 	_Atomic uint64_t reasons[CV_WORKER_REASONS];
-	_Atomic uint32_t sessions;
+	_Atomic uint32_t sessions, associations;
 };
 
 struct cv_worker {
@@ -70,6 +71,7 @@ struct cv_worker {
 	struct cv_slab texts; /* short ones that live as long as their session */
 	struct cv_session *sessions; /* list */
 	struct cv_listener *listeners;
+	struct cv_datagram_pool *datagram_pool; /* NULL until a datagram needs it */
 	struct cv_spider_paths *spider_paths; /* NULL until a spider needs them */
 	struct cv_buffer app; /* scratch of the relay, empty between events */
 	uint64_t next_id;

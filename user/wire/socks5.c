@@ -2,7 +2,7 @@
 /*
  * socks5.c - SOCKS5 server side.
  *
- *   EXPECT_GREETING --00--> EXPECT_REQUEST -------------------------> EXPECT_CONNECT
+ *   EXPECT_GREETING --00--> EXPECT_REQUEST -------------------------> EXPECT_SERVICE
  *          |  \--02--> EXPECT_AUTH -> EXPECT_VERDICT --ok--^              |
  *          |                 |             |                              v
  *          +-----------------+-------------+------> FAILED         cv_socks5_server_reply()
@@ -17,6 +17,7 @@
 #include <culvert/reason.h>
 
 #include "base/cursor.h"
+#include "wire/socks5_address.h"
 
 #include <errno.h>
 #include <string.h>
@@ -36,6 +37,7 @@ void cv_socks5_server_init(struct cv_socks5_server *server, bool need_auth)
 	*server = (struct cv_socks5_server){
 		.state = CV_SOCKS5_EXPECT_GREETING,
 		.need_auth = need_auth,
+		.commands = 1u << CV_SOCKS5_CONNECT,
 	};
 }
 
@@ -143,22 +145,6 @@ int cv_socks5_server_verdict(struct cv_socks5_server *server, bool accepted, str
 
 /* ---- request ---- */
 
-/* Browsers put IP literals, also bracketed ones, where a name is expected. */
-static int set_domain(struct cv_destination *destination, const uint8_t *bytes, size_t len_bytes)
-{
-	char text[CV_DOMAIN_MAX + 1];
-
-	if (memchr(bytes, 0, len_bytes))
-		return CV_PEER_ADDRESS;
-	/* One dot at the end is the root and dropped; a second one would be left there. */
-	if (len_bytes > 1 && memcmp(bytes + len_bytes - 2, "..", 2) == 0)
-		return CV_PEER_ADDRESS;
-	memcpy(text, bytes, len_bytes);
-	text[len_bytes] = '\0';
-
-	return cv_destination_set_text(destination, text, destination->port);
-}
-
 static int refuse_request(struct cv_socks5_server *server, enum cv_socks5_reply reply, int reason,
 			  struct cv_buffer *out)
 {
@@ -182,7 +168,7 @@ static int read_destination(struct cv_socks5_server *server, uint8_t type, struc
 	if (reader->failed)
 		return -EAGAIN;
 	if (type == ADDRESS_DOMAIN) {
-		if (set_domain(&destination, bytes, len_bytes))
+		if (cv_socks5_set_domain(&destination, bytes, len_bytes))
 			return refuse_request(server, CV_SOCKS5_HOST_UNREACHABLE, CV_PEER_ADDRESS,
 					      out);
 	} else {
@@ -191,7 +177,7 @@ static int read_destination(struct cv_socks5_server *server, uint8_t type, struc
 	}
 	cv_destination_normalize(&destination);
 	server->destination = destination;
-	server->state = CV_SOCKS5_EXPECT_CONNECT;
+	server->state = CV_SOCKS5_EXPECT_SERVICE;
 	return 0;
 }
 
@@ -212,10 +198,11 @@ static int read_request(struct cv_socks5_server *server, struct cv_reader *reade
 
 	if (reader->failed)
 		return -EAGAIN;
-	if (command != CV_SOCKS5_CONNECT)
+	if (command > CV_SOCKS5_UDP || !(server->commands & 1u << command))
 		return refuse_request(server, CV_SOCKS5_COMMAND, CV_PEER_COMMAND, out);
 	if (type != ADDRESS_IPV4 && type != ADDRESS_DOMAIN && type != ADDRESS_IPV6)
 		return refuse_request(server, CV_SOCKS5_ADDRESS_TYPE, CV_PEER_ADDRESS, out);
+	server->command = (enum cv_socks5_command)command;
 	return read_destination(server, type, reader, out);
 }
 
@@ -237,7 +224,7 @@ static int read_step(struct cv_socks5_server *server, struct cv_reader *reader,
 static bool waits_for_caller(const struct cv_socks5_server *server)
 {
 	return server->state == CV_SOCKS5_EXPECT_VERDICT ||
-	       server->state == CV_SOCKS5_EXPECT_CONNECT;
+	       server->state == CV_SOCKS5_EXPECT_SERVICE;
 }
 
 int cv_socks5_server_read(struct cv_socks5_server *server, struct cv_span bytes,
@@ -267,6 +254,19 @@ int cv_socks5_server_reply(enum cv_socks5_reply reply, struct cv_buffer *out)
 	const uint8_t message[10] = {VERSION, (uint8_t)reply, 0, ADDRESS_IPV4};
 
 	return cv_buffer_append(out, message, sizeof(message));
+}
+
+int cv_socks5_server_reply_bound(const struct cv_destination *bound, struct cv_buffer *out)
+{
+	uint8_t message[3 + CV_SOCKS5_ADDRESS_MAX];
+	struct cv_writer writer = cv_writer_of(message, sizeof(message));
+
+	cv_write_u8(&writer, VERSION);
+	cv_write_u8(&writer, CV_SOCKS5_SUCCEEDED);
+	cv_write_u8(&writer, 0);
+	cv_socks5_write_address(&writer, bound);
+	return writer.failed ? CV_INTERNAL_STATE
+			     : cv_buffer_append(out, message, cv_writer_len(&writer));
 }
 
 static const struct {
@@ -306,6 +306,8 @@ static const struct {
 	{CV_UPSTREAM_SAYS_COMMAND, CV_SOCKS5_COMMAND},
 	{CV_UPSTREAM_SAYS_ADDRESS_TYPE, CV_SOCKS5_ADDRESS_TYPE},
 	{CV_PEER_COMMAND, CV_SOCKS5_COMMAND},
+	{CV_POLICY_NO_DATAGRAMS, CV_SOCKS5_COMMAND},
+	{CV_PEER_STRANGER, CV_SOCKS5_NOT_ALLOWED},
 	{CV_PEER_ADDRESS, CV_SOCKS5_ADDRESS_TYPE},
 };
 

@@ -17,25 +17,28 @@ enum cv_socks5_reply {
 enum cv_socks5_command { CV_SOCKS5_CONNECT = 1, CV_SOCKS5_BIND = 2, CV_SOCKS5_UDP = 3 };
 enum cv_socks5_state {
 	CV_SOCKS5_EXPECT_GREETING, CV_SOCKS5_EXPECT_AUTH, CV_SOCKS5_EXPECT_VERDICT,
-	CV_SOCKS5_EXPECT_REQUEST, CV_SOCKS5_EXPECT_CONNECT, CV_SOCKS5_FAILED,
+	CV_SOCKS5_EXPECT_REQUEST, CV_SOCKS5_EXPECT_SERVICE, CV_SOCKS5_FAILED,
 };
 
 struct cv_socks5_server {
 	enum cv_socks5_state state;
 	bool need_auth;
+	uint8_t commands; /* 1 << of each that is served; CONNECT always is */
 	char user[256];      /* NUL terminated; valid in EXPECT_VERDICT and later */
 	uint8_t user_len;
 	char password[256];  /* cleansed by cv_socks5_server_verdict() */
 	uint8_t password_len;
-	struct cv_destination destination; /* valid in EXPECT_CONNECT */
+	enum cv_socks5_command command;	   /* valid in EXPECT_SERVICE */
+	struct cv_destination destination; /* the same */
 };
 
-/** cv_socks5_server_init() - @need_auth: the listener has users, so that method 02 is demanded. */
+/** cv_socks5_server_init() - @need_auth: the listener has users, so that method 02 is demanded.
+ * Other commands than CONNECT are served where the caller then adds them to @server->commands. */
 void cv_socks5_server_init(struct cv_socks5_server *server, bool need_auth);
 /**
  * cv_socks5_server_read() - Consume what is there; append replies to @out.
  * Returns: 0 progress made to EXPECT_VERDICT (caller checks credentials, then calls _verdict and
- * reads again) or EXPECT_CONNECT (request complete); -EAGAIN more bytes needed; a CV_PEER_ reason
+ * reads again) or EXPECT_SERVICE (request complete); -EAGAIN more bytes needed; a CV_PEER_ reason
  * in state FAILED (send @out, then close). @ret_used: bytes consumed, always set; the rest has to
  * be passed again (no message is longer than 513 bytes) or belongs to what follows.
  * Source: SOCKS5 A1-A3, A7, A8.
@@ -50,6 +53,9 @@ int cv_socks5_server_read(struct cv_socks5_server *server, struct cv_span bytes,
 int cv_socks5_server_verdict(struct cv_socks5_server *server, bool accepted, struct cv_buffer *out);
 /** cv_socks5_server_reply() - Append the reply to the request, BND 0.0.0.0:0. SOCKS5 A3, A4. */
 int cv_socks5_server_reply(enum cv_socks5_reply reply, struct cv_buffer *out);
+/** cv_socks5_server_reply_bound() - Append "succeeded" with an address: where datagrams go to,
+ * where we listen, who came. SOCKS5 A5, A6. */
+int cv_socks5_server_reply_bound(const struct cv_destination *bound, struct cv_buffer *out);
 /** cv_socks5_reply_of() - REP for a reason or -errno; 1 if it has no code of its own. SOCKS5 A3. */
 enum cv_socks5_reply cv_socks5_reply_of(int reason);
 

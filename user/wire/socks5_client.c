@@ -16,6 +16,7 @@
 
 #include "base/cursor.h"
 #include "wire/socks5.h"
+#include "wire/socks5_address.h"
 
 #include <errno.h>
 #include <string.h>
@@ -34,13 +35,6 @@ static uint8_t method_of(const struct cv_socks5_client *client)
 	return client->user[0] ? METHOD_PASSWORD : METHOD_NONE;
 }
 
-static bool fits(const struct cv_destination *destination)
-{
-	const size_t len = destination->kind == CV_ADDRESS_DOMAIN ? strlen(destination->domain) : 1;
-
-	return destination->kind != CV_ADDRESS_NONE && len >= 1 && len <= TEXT_MAX;
-}
-
 int cv_socks5_client_start(struct cv_socks5_client *client,
 			   const struct cv_destination *destination, const char *user,
 			   const char *password, struct cv_buffer *out)
@@ -51,7 +45,7 @@ int cv_socks5_client_start(struct cv_socks5_client *client,
 		.user = user,
 		.password = password,
 	};
-	if (!fits(destination))
+	if (!cv_socks5_has_address(destination))
 		return CV_PEER_ADDRESS;
 	if (strlen(user) > TEXT_MAX || strlen(password) > TEXT_MAX)
 		return CV_INTERNAL_CONFIG;
@@ -59,6 +53,16 @@ int cv_socks5_client_start(struct cv_socks5_client *client,
 	const uint8_t greeting[3] = {VERSION, 1, method_of(client)};
 
 	return cv_buffer_append(out, greeting, sizeof(greeting));
+}
+
+int cv_socks5_client_associate(struct cv_socks5_client *client, const char *user,
+			       const char *password, struct cv_buffer *out)
+{
+	const struct cv_destination unknown = {.kind = CV_ADDRESS_IPV4};
+	const int error = cv_socks5_client_start(client, &unknown, user, password, out);
+
+	client->is_udp = true;
+	return error;
 }
 
 static int fail(struct cv_socks5_client *client, int reason)
@@ -99,24 +103,13 @@ static int say_credentials(struct cv_socks5_client *client, struct cv_buffer *ou
 static int say_request(struct cv_socks5_client *client, struct cv_buffer *out)
 {
 	const struct cv_destination *destination = &client->destination;
-	uint8_t message[4 + 1 + TEXT_MAX + 2];
+	uint8_t message[3 + CV_SOCKS5_ADDRESS_MAX];
 	struct cv_writer writer = cv_writer_of(message, sizeof(message));
 
 	cv_write_u8(&writer, VERSION);
-	cv_write_u8(&writer, CV_SOCKS5_CONNECT);
+	cv_write_u8(&writer, client->is_udp ? CV_SOCKS5_UDP : CV_SOCKS5_CONNECT);
 	cv_write_u8(&writer, 0);
-	if (destination->kind == CV_ADDRESS_IPV4) {
-		cv_write_u8(&writer, ADDRESS_IPV4);
-		cv_write_bytes(&writer, destination->ipv4, sizeof(destination->ipv4));
-	} else if (destination->kind == CV_ADDRESS_IPV6) {
-		cv_write_u8(&writer, ADDRESS_IPV6);
-		cv_write_bytes(&writer, destination->ipv6, sizeof(destination->ipv6));
-	} else {
-		cv_write_u8(&writer, ADDRESS_DOMAIN);
-		cv_write_u8(&writer, (uint8_t)strlen(destination->domain));
-		cv_write_bytes(&writer, destination->domain, strlen(destination->domain));
-	}
-	cv_write_u16(&writer, destination->port);
+	cv_socks5_write_address(&writer, destination);
 	return say(client, &writer, CV_SOCKS5_CLIENT_EXPECT_REPLY, out);
 }
 
@@ -169,6 +162,18 @@ static int reason_of(uint8_t reply)
 	return CV_UPSTREAM_SAYS_FAILURE;
 }
 
+/* Where the proxy is bound; of use for datagrams only. */
+static void set_bound(struct cv_socks5_client *client, uint8_t type, const uint8_t *bytes,
+		      uint16_t port)
+{
+	client->bound = (struct cv_destination){.kind = CV_ADDRESS_NONE, .port = port};
+	if (type == ADDRESS_DOMAIN)
+		return;
+	client->bound.kind = type == ADDRESS_IPV4 ? CV_ADDRESS_IPV4 : CV_ADDRESS_IPV6;
+	memcpy(client->bound.ipv6, bytes, type == ADDRESS_IPV4 ? 4 : 16);
+	cv_destination_normalize(&client->bound);
+}
+
 static int read_reply(struct cv_socks5_client *client, struct cv_reader *reader)
 {
 	const uint8_t version = cv_read_u8(reader);
@@ -193,11 +198,13 @@ static int read_reply(struct cv_socks5_client *client, struct cv_reader *reader)
 		len_bytes = cv_read_u8(reader);
 	else if (!reader->failed)
 		return fail(client, CV_UPSTREAM_DECODE);
-	if (len_bytes > 0)
-		cv_read_bytes(reader, len_bytes);
-	cv_read_u16(reader); /* where the proxy is bound is of no use to us */
+
+	const uint8_t *bytes = len_bytes > 0 ? cv_read_bytes(reader, len_bytes) : NULL;
+	const uint16_t port = cv_read_u16(reader);
+
 	if (reader->failed)
 		return -EAGAIN;
+	set_bound(client, type, bytes, port);
 	client->state = CV_SOCKS5_CLIENT_DONE;
 	return 0;
 }
