@@ -195,6 +195,8 @@ $(O)/%.o: %.c $(DEPENDS) | $(SKELETONS)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
+$(O)/user/control/status_page.o: user/control/status.html
+
 $(O)/tests/%.o: CPPFLAGS += -Itests -Itests/unit -Itools
 
 $(LIBRARY): $(call objects,$(LIB_C))

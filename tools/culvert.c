@@ -28,8 +28,8 @@ static const struct command {
 	{"probe", cv_cmd_probe, "TARGET [--sni NAME] [--ca FILE] [--json]",
 	 "does this site make a good target?"},
 	{"show", cv_cmd_show,
-	 "sessions | session ID | users | engines | sni | backends | proxies | kernel | workers | "
-	 "reasons [OPTIONS]",
+	 "sessions | session ID | users | engines | sni | backends | proxies | outbounds | "
+	 "kernel | workers | reasons [OPTIONS]",
 	 "look into a running daemon"},
 	{"kick", cv_cmd_kick, "USER [--control PATH] [--json]",
 	 "end all sessions of a user (e-mail, name or id); exit status 1 if there was none"},

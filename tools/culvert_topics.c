@@ -145,6 +145,14 @@ static const struct cv_column proxy_columns[] = {
 	{"REFUSED", cv_text_cell, "refused_total"},
 };
 
+static const struct cv_column outbound_columns[] = {
+	{"OUTBOUND", cv_text_cell, "outbound"},
+	{"PROTOCOL", cv_text_cell, "protocol"},
+	{"SESSIONS", cv_text_cell, "sessions_total"},
+	{"UPLINK", cv_bytes_cell, "uplink_bytes"},
+	{"DOWNLINK", cv_bytes_cell, "downlink_bytes"},
+};
+
 static const struct cv_column worker_columns[] = {
 	{"WORKER", cv_text_cell, "worker"},
 	{"ACCEPTED", cv_text_cell, "accepted"},
@@ -174,6 +182,7 @@ static const struct cv_topic topics[] = {
 	{"sni", "classes", TABLE(sni_columns), false},
 	{"backends", "backends", TABLE(backend_columns), false},
 	{"proxies", "proxies", TABLE(proxy_columns), false},
+	{"outbounds", "outbounds", TABLE(outbound_columns), false},
 	{"kernel", "kernel", NULL, 0, false},
 	{"workers", "workers", TABLE(worker_columns), false},
 	{"reasons", "reasons", TABLE(reason_columns), false},

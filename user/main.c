@@ -15,6 +15,7 @@
 #include "base/reason.h"
 #include "config/config_load.h"
 #include "control/control_socket.h"
+#include "control/status.h"
 #include "control/successor.h"
 #include "control/usage_file.h"
 #include "engine/kernel.h"
@@ -64,6 +65,7 @@ struct daemon {
 	struct cv_worker *workers;
 	unsigned worker_count;
 	struct cv_control *control;
+	struct cv_status *status;
 	struct cv_kernel *kernel;
 	struct cv_sockmap_selftest *selftest;
 	struct cv_listeners *listeners;
@@ -289,6 +291,7 @@ static unsigned use_next(struct daemon *daemon, struct cv_config *next,
 		(void)cv_usage_file_start(next->daemon.state_directory, next->usages,
 					  &daemon->usage_file);
 	cv_control_use(daemon->control, next);
+	cv_status_use(daemon->status, next);
 	for (unsigned i = 0; i < daemon->worker_count; i++)
 		cv_worker_use(&daemon->workers[i], next);
 	daemon->config = next;
@@ -383,6 +386,22 @@ static bool take_command(void *context, const char *command, int fd)
 	return true;
 }
 
+static void open_status(struct daemon *daemon, const struct cv_control_view *view)
+{
+	const struct cv_sockaddr *address = &daemon->config->daemon.status.address;
+	char text[CV_DESTINATION_TEXT];
+	int error;
+
+	if (address->len_bytes == 0)
+		return;
+	cv_sockaddr_format(address, text);
+	error = cv_status_start(view, CULVERT_VERSION, daemon->takeover, &daemon->status);
+	if (error)
+		cv_log(CV_LOG_WARNING, "status on %s: %s", text, cv_reason_text(error));
+	else
+		cv_log(CV_LOG_INFO, "status on http://%s/", text);
+}
+
 static void open_control(struct daemon *daemon)
 {
 	const struct cv_control_hook hook = {.take = take_command, .context = daemon};
@@ -405,11 +424,12 @@ static void open_control(struct daemon *daemon)
 			cv_log(CV_LOG_WARNING, "control socket %s: no daemon to replace: %s", path,
 			       strerror(-error));
 	}
-	if (!path[0])
-		return;
-	error = cv_control_start(path, &view, &hook, daemon->takeover, &daemon->control);
-	if (error)
-		cv_log(CV_LOG_WARNING, "control socket %s: %s", path, strerror(-error));
+	if (path[0]) {
+		error = cv_control_start(path, &view, &hook, daemon->takeover, &daemon->control);
+		if (error)
+			cv_log(CV_LOG_WARNING, "control socket %s: %s", path, strerror(-error));
+	}
+	open_status(daemon, &view);
 }
 
 /* ---- life --------------------------------------------------------------------------------- */
@@ -506,6 +526,7 @@ static int start(struct daemon *daemon)
 
 static void stop(struct daemon *daemon)
 {
+	daemon->status = cv_status_stop(daemon->status);
 	daemon->control = cv_control_stop(daemon->control, atomic_load(&daemon->retiring));
 	if (!atomic_load(&daemon->retiring))
 		cv_successor_cancel(daemon->successor);

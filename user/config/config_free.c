@@ -60,6 +60,7 @@ static void free_outbound(struct cv_outbound *outbound)
 	free(outbound->proxy_password);
 	free(outbound->headers);
 	outbound->health = cv_upstream_health_free(outbound->health);
+	outbound->counters = cv_outbound_counters_leave(outbound->counters);
 	free(outbound->external_id);
 	free(outbound->via_tag);
 	cv_cleanse(outbound, sizeof(*outbound));
@@ -91,6 +92,10 @@ struct cv_config *cv_config_free(struct cv_config *config)
 	free(config->daemon.external_path);
 	free(config->daemon.pin_directory);
 	free(config->daemon.state_directory);
+	free(config->daemon.status.user);
+	if (config->daemon.status.password)
+		cv_cleanse(config->daemon.status.password, strlen(config->daemon.status.password));
+	free(config->daemon.status.password);
 	cv_usage_table_free(config->usages);
 	cv_router_free(config->router);
 	cv_ed25519_free(config->certificate_key);

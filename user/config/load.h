@@ -110,6 +110,8 @@ void cv_load_stream(const struct cv_node *node, bool is_inbound, struct cv_strea
 void cv_load_log(const struct cv_node *node);
 void cv_load_policy(const struct cv_node *node);
 void cv_load_culvert(const struct cv_node *node);
+/** cv_load_status() - culvert.status; @ret_settings is off unless @node is there and good. */
+void cv_load_status(const struct cv_node *node, struct cv_status_settings *ret_settings);
 void cv_load_inbounds(const struct cv_node *list);
 void cv_load_outbounds(const struct cv_node *list);
 /** cv_load_empty_texts() - "" where nothing will be configured. */

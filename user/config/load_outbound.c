@@ -527,5 +527,9 @@ void cv_load_outbounds(const struct cv_node *list)
 	cv_load_chains(list);
 	if (!cv_load_has_direct(config) && has_proxies(config))
 		config->direct = add_direct(load);
+	for (size_t i = 0; i < config->outbound_count; i++) {
+		config->outbounds[i].counters = cv_outbound_counters_new();
+		load->out_of_memory |= !config->outbounds[i].counters;
+	}
 	cv_load_check_external(list);
 }

@@ -130,6 +130,7 @@ struct raw_culvert {
 	int engine, bpf, ktls;
 	uint32_t ktls_after_kb;
 	const char *control, *pins, *state, *external;
+	struct cv_node status;
 };
 
 static const struct cv_word engines[] = {
@@ -178,6 +179,7 @@ static const struct cv_field culvert_fields[] = {
 	 CV_FIELD(struct raw_culvert, ktls)},
 	{"ktlsAfterKB", .type = CV_FIELD_U32, .max = 1u << 30, .number = 64,
 	 CV_FIELD(struct raw_culvert, ktls_after_kb)},
+	{"status", .type = CV_FIELD_OBJECT, CV_FIELD(struct raw_culvert, status)},
 	{.type = CV_FIELD_END},
 };
 
@@ -203,4 +205,5 @@ void cv_load_culvert(const struct cv_node *node)
 	load->config->daemon.ktls = raw.ktls;
 	load->config->daemon.ktls_after_bytes = (uint64_t)raw.ktls_after_kb << 10;
 	load->config->daemon.control_path = cv_load_strdup(load, raw.control);
+	cv_load_status(&raw.status, &load->config->daemon.status);
 }

@@ -22,6 +22,7 @@ static const struct command {
 	{"sni", NONE, cv_show_sni},
 	{"backends", NONE, cv_show_backends},
 	{"proxies", NONE, cv_show_proxies},
+	{"outbounds", NONE, cv_show_outbounds},
 	{"kernel", NONE, cv_show_kernel},
 	{"workers", NONE, cv_show_workers},
 	{"reasons", NONE, cv_show_reasons},

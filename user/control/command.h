@@ -41,6 +41,8 @@ void cv_show_backends(const struct cv_control_view *view, const char *argument,
 		      struct json_object *answer);
 void cv_show_proxies(const struct cv_control_view *view, const char *argument,
 		     struct json_object *answer);
+void cv_show_outbounds(const struct cv_control_view *view, const char *argument,
+		       struct json_object *answer);
 void cv_show_kernel(const struct cv_control_view *view, const char *argument,
 		    struct json_object *answer);
 void cv_show_workers(const struct cv_control_view *view, const char *argument,
@@ -49,6 +51,11 @@ void cv_show_reasons(const struct cv_control_view *view, const char *argument,
 		     struct json_object *answer);
 
 void cv_kick(const struct cv_control_view *view, const char *argument, struct json_object *answer);
+
+/** cv_show_active_sessions() - As cv_show_sessions(), but only those @limit that moved bytes last;
+ * "session_count" is how many there are. */
+void cv_show_active_sessions(const struct cv_control_view *view, size_t limit,
+			     struct json_object *answer);
 
 /** cv_show_class() - What people call an SNI class; NULL if there is none of that number. */
 const char *cv_show_class(const struct cv_config *config, uint32_t class);

@@ -325,6 +325,34 @@ void cv_show_sessions(const struct cv_control_view *view, const char *argument,
 		cv_json_text(answer, "error", "out of memory");
 }
 
+static int by_activity(const void *one, const void *other)
+{
+	const struct row *a = one, *b = other;
+
+	if (a->idle_ms != b->idle_ms)
+		return a->idle_ms < b->idle_ms ? -1 : 1;
+	return a->age_ms < b->age_ms ? -1 : a->age_ms > b->age_ms;
+}
+
+void cv_show_active_sessions(const struct cv_control_view *view, size_t limit,
+			     struct json_object *answer)
+{
+	struct row_list list = {.who = ""};
+	struct json_object *array = json_object_new_array();
+
+	cv_show_visit(view, list_session, &list);
+	if (list.count > 0)
+		qsort(list.rows, list.count, sizeof(*list.rows), by_activity);
+	for (size_t i = 0; i < list.count; i++)
+		if (i < limit)
+			json_object_array_add(array, row_json(&list.rows[i]));
+		else
+			free(list.rows[i].destination);
+	free(list.rows);
+	json_object_object_add(answer, "sessions", array);
+	cv_json_u64(answer, "session_count", list.count);
+}
+
 void cv_show_session(const struct cv_control_view *view, const char *argument,
 		     struct json_object *answer)
 {

@@ -94,7 +94,10 @@ static void add_limits(struct json_object *object, struct cv_usage *usage)
 static struct json_object *user_json(const struct cv_inbound *inbound, struct cv_user *user)
 {
 	struct json_object *object = json_object_new_object();
+	char identity[CV_USAGE_KEY];
 
+	cv_usage_key(user, identity);
+	cv_json_text(object, "identity", identity);
 	cv_json_text(object, "inbound", inbound->tag);
 	cv_json_text(object, "name", user->name);
 	cv_json_text(object, "email", user->email);

@@ -101,6 +101,12 @@ struct cv_inbound {
 	bool accepts_proxy; /* a PROXY header comes first, and says who the client is */
 };
 
+struct cv_outbound_counters { /* live, added by workers; they outlive a configuration */
+	_Atomic uint64_t moved_bytes[2]; /* uplink, downlink */
+	_Atomic uint64_t sessions;	 /* led to it; of plain HTTP each request */
+	_Atomic uint32_t owner_count;
+};
+
 struct cv_outbound {
 	char *tag;
 	enum cv_outbound_protocol protocol;
@@ -137,6 +143,7 @@ struct cv_outbound {
 	struct cv_upstream_health *health; /* NULL: one attempt, no way around */
 	char *external_id; /* of external_proxy.json; "" = not from there */
 	bool is_disabled;
+	struct cv_outbound_counters *counters; /* NULL: nobody asks */
 	/* vless, socks, http */
 	char *via_tag;		       /* "" = dialled by ourselves */
 	const struct cv_outbound *via; /* carries what this one says to its server, or NULL */
@@ -152,6 +159,12 @@ struct cv_level {                  /* policy.levels, milliseconds (VLESS 8: real
 #define CV_LEVELS 16
 
 enum cv_bpf { CV_BPF_AUTO, CV_BPF_OFF, CV_BPF_REQUIRE };
+
+struct cv_status_settings { /* the status endpoint */
+	struct cv_sockaddr address; /* loopback; len_bytes 0 = off */
+	char *user, *password;	    /* password: a hash, see policy/password.h */
+	uint32_t max_users;	    /* with counters of their own in /metrics, default 100 */
+};
 
 struct cv_daemon_settings {    /* our own top-level object "culvert" */
 	uint32_t worker_count; /* 0 = one per CPU */
@@ -170,6 +183,7 @@ struct cv_daemon_settings {    /* our own top-level object "culvert" */
 	bool steer;	       /* listen by sk_lookup where its pins are there, default true */
 	int ktls;              /* enum cv_ktls_policy: "auto", "off", "force" */
 	uint64_t ktls_after_bytes; /* kernel TLS for sessions that moved as much; default 64 KiB */
+	struct cv_status_settings status;
 };
 
 struct cv_config {
@@ -198,5 +212,14 @@ struct cv_config {
 /** cv_config_external() - The outbound of external_proxy.json with that id, also a disabled one, or
  * NULL. */
 const struct cv_outbound *cv_config_external(const struct cv_config *config, const char *id);
+
+/** cv_outbound_counters_new() - At zero, with one owner. NULL: out of memory. */
+struct cv_outbound_counters *cv_outbound_counters_new(void);
+/** cv_outbound_counters_inherit() - Each outbound of @next that has the tag of one of @now goes on
+ * with its counters. */
+void cv_outbound_counters_inherit(struct cv_config *next, const struct cv_config *now);
+/** cv_outbound_counters_leave() - One owner less; the last one frees it. NULL-safe, returns NULL.
+ */
+struct cv_outbound_counters *cv_outbound_counters_leave(struct cv_outbound_counters *counters);
 
 #endif

@@ -22,19 +22,21 @@ static bool same_text(const char *one, const char *other)
 	return strcmp(one ? one : "", other ? other : "") == 0;
 }
 
+static bool same_address(const struct cv_sockaddr *one, const struct cv_sockaddr *other)
+{
+	return one->len_bytes == other->len_bytes &&
+	       memcmp(&one->any, &other->any, one->len_bytes) == 0;
+}
+
 static bool same_addresses(const struct cv_inbound *one, const struct cv_inbound *other)
 {
 	if (one->listen_count != other->listen_count || one->unix_mode != other->unix_mode)
 		return false;
 	if (one->listen_count == 0) /* only the edge leads there */
 		return same_text(one->tag, other->tag);
-	for (size_t i = 0; i < one->listen_count; i++) {
-		const struct cv_sockaddr *a = &one->listen_addresses[i];
-		const struct cv_sockaddr *b = &other->listen_addresses[i];
-
-		if (a->len_bytes != b->len_bytes || memcmp(&a->any, &b->any, a->len_bytes) != 0)
+	for (size_t i = 0; i < one->listen_count; i++)
+		if (!same_address(&one->listen_addresses[i], &other->listen_addresses[i]))
 			return false;
-	}
 	return true;
 }
 
@@ -84,6 +86,7 @@ static const char *changed_setting(const struct cv_daemon_settings *now,
 		{"loginFailures", now->ban.failures == next->ban.failures},
 		{"loginFailureSeconds", now->ban.window_s == next->ban.window_s},
 		{"loginBanSeconds", now->ban.ban_s == next->ban.ban_s},
+		{"status", same_address(&now->status.address, &next->status.address)},
 	};
 
 	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
@@ -202,6 +205,7 @@ void cv_reload_inherit(struct cv_config *next, const struct cv_config *now)
 {
 	inherit_proxies(next, now);
 	inherit_backends(next, now);
+	cv_outbound_counters_inherit(next, now);
 	for (size_t i = 0; i < now->inbound_count; i++) {
 		const struct cv_inbound *inbound = &now->inbounds[i];
 		struct cv_inbound *successor = cv_reload_successor(inbound, next);

@@ -143,6 +143,10 @@ static void account_direction(struct cv_session *session, enum cv_direction dire
 	add(&counters->engine_bytes[cv_engine_index(session->flow[direction].engine)][direction],
 	    by_flow);
 	add(&counters->class_bytes[session->sni_class][direction], by_user + by_flow);
+	if (session->is_fallback || session->backend)
+		add(&counters->aside_bytes[direction], by_user + by_flow);
+	else if (session->outbound && session->outbound->counters)
+		add(&session->outbound->counters->moved_bytes[direction], by_user + by_flow);
 	if (!user)
 		return;
 	add(&user->counters->moved_bytes[is_uplink ? CV_UPLINK : CV_DOWNLINK], by_user + by_flow);

@@ -257,6 +257,9 @@ void cv_step_route(struct cv_session *session)
 	}
 	session->outbound = users_way(
 		session, &config->outbounds[result == CV_ROUTE_OUTBOUND ? outbound : 0]);
+	if (session->outbound && session->outbound->counters)
+		atomic_fetch_add_explicit(&session->outbound->counters->sessions, 1,
+					  memory_order_relaxed);
 	if (session->outbound)
 		dial_outbound(session);
 	else

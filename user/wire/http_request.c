@@ -296,11 +296,11 @@ static int split(const uint8_t *bytes, size_t len, struct cv_http_credentials *c
 	return 0;
 }
 
-int cv_http_credentials(const struct cv_http_head *head,
-			struct cv_http_credentials *ret_credentials)
+int cv_http_basic(const struct cv_http_head *head, const char *name,
+		  struct cv_http_credentials *ret_credentials)
 {
 	size_t count, len;
-	const struct cv_http_field *field = cv_http_field(head, "proxy-authorization", &count);
+	const struct cv_http_field *field = cv_http_field(head, name, &count);
 	char text[BASIC_MAX];
 	uint8_t bytes[BASIC_MAX];
 	struct cv_span value;
@@ -326,4 +326,10 @@ int cv_http_credentials(const struct cv_http_head *head,
 	explicit_bzero(text, sizeof(text));
 	explicit_bzero(bytes, sizeof(bytes));
 	return result < 0 ? CV_PEER_DECODE : 0;
+}
+
+int cv_http_credentials(const struct cv_http_head *head,
+			struct cv_http_credentials *ret_credentials)
+{
+	return cv_http_basic(head, "proxy-authorization", ret_credentials);
 }

@@ -47,8 +47,11 @@ struct cv_http_credentials {
 	size_t user_len, password_len;
 };
 
-/** cv_http_credentials() - Of Proxy-Authorization: Basic. 0; CV_PEER_NO_METHOD without that field;
- * CV_PEER_DECODE. The caller cleanses them. Source: RFC 7617 2. */
+/** cv_http_basic() - Of the field called @name, "Basic ...". 0; CV_PEER_NO_METHOD without that
+ * field; CV_PEER_DECODE. The caller cleanses them. Source: RFC 7617 2. */
+int cv_http_basic(const struct cv_http_head *head, const char *name,
+		  struct cv_http_credentials *ret_credentials);
+/** cv_http_credentials() - cv_http_basic() of Proxy-Authorization. */
 int cv_http_credentials(const struct cv_http_head *head,
 			struct cv_http_credentials *ret_credentials);
 
