@@ -21,6 +21,7 @@ int cv_cmd_reload(int argc, char **argv);
 int cv_cmd_restart(int argc, char **argv);
 int cv_cmd_probe_kernel(int argc, char **argv);
 int cv_cmd_show(int argc, char **argv);
+int cv_cmd_selftest(int argc, char **argv);
 int cv_cmd_kick(int argc, char **argv);
 int cv_cmd_user(int argc, char **argv);
 int cv_cmd_proxy(int argc, char **argv);

@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -149,6 +150,33 @@ static void test_chain_and_names(void **state)
 	X509_free(middle);
 	EVP_PKEY_free(leaf_key);
 	EVP_PKEY_free(middle_key);
+}
+
+static void test_describe(void **state)
+{
+	EVP_PKEY *key = EVP_EC_gen("P-256");
+	X509 *named = certificate_make("cn.example", key, root, root_key,
+				       "IP:192.0.2.7,DNS:*.wild.example,DNS:b.example", 3600);
+	struct cv_der der = der_of(named), cut, ca = der_of(root);
+	struct cv_x509_facts facts;
+	uint8_t digest[32];
+	const int64_t now_s = time(NULL);
+
+	(void)state;
+	assert_int_equal(cv_x509_describe(&der, &facts), 0);
+	assert_string_equal(facts.name, "*.wild.example");
+	assert_true(facts.not_after_s > now_s + 3500 && facts.not_after_s <= now_s + 3601);
+	assert_true(facts.not_before_s < now_s - 7000 && facts.not_before_s > now_s - 7300);
+	assert_int_equal(cv_hash(CV_SHA256, der.bytes, der.len_bytes, digest), 0);
+	assert_memory_equal(facts.sha256, digest, 32);
+	assert_int_equal(cv_x509_describe(&ca, &facts), 0);
+	assert_string_equal(facts.name, "");
+	cut = (struct cv_der){der.bytes, der.len_bytes - 1};
+	assert_int_equal(cv_x509_describe(&cut, &facts), CV_UPSTREAM_CERTIFICATE);
+	der_free(der);
+	der_free(ca);
+	X509_free(named);
+	EVP_PKEY_free(key);
 }
 
 static void check_refused(X509 *certificate, const char *expected_text)
@@ -314,6 +342,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_chain_and_names),
+		cmocka_unit_test(test_describe),
 		cmocka_unit_test(test_bad_certificates),
 		cmocka_unit_test(test_malformed_der),
 		cmocka_unit_test(test_trust_store_files),

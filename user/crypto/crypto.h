@@ -156,6 +156,13 @@ struct cv_der {
 };
 int cv_x509_verify_chain(const struct cv_trust_store *store, const struct cv_der *chain,
 			 size_t chain_len, const char *host, const char **ret_error_text);
+struct cv_x509_facts {
+	uint8_t sha256[32]; /* of the whole */
+	int64_t not_before_s, not_after_s; /* Unix time */
+	char name[256]; /* its first DNS name, "" = none */
+};
+/** cv_x509_describe() - 0, or CV_UPSTREAM_CERTIFICATE if it is none. */
+int cv_x509_describe(const struct cv_der *certificate, struct cv_x509_facts *ret_facts);
 /** cv_x509_verify_signature() - TLS 1.3 CertificateVerify by the leaf's key; @scheme is the
  * SignatureScheme (RFC 8446 4.2.3). 0, or CV_UPSTREAM_CERTIFICATE. */
 int cv_x509_verify_signature(const struct cv_der *leaf, uint16_t scheme, const void *message,

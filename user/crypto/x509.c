@@ -22,6 +22,7 @@
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define CHAIN_MAX 16
@@ -174,6 +175,52 @@ int cv_x509_verify_chain(const struct cv_trust_store *store, const struct cv_der
 	if (ret_error_text)
 		*ret_error_text = text;
 	return CV_UPSTREAM_CERTIFICATE;
+}
+
+static bool time_of(const ASN1_TIME *time, int64_t *ret_s)
+{
+	struct tm parts;
+
+	if (!time || ASN1_TIME_to_tm(time, &parts) != 1)
+		return false;
+	*ret_s = timegm(&parts);
+	return true;
+}
+
+static void first_name(X509 *certificate, char *name, size_t size)
+{
+	GENERAL_NAMES *names = X509_get_ext_d2i(certificate, NID_subject_alt_name, NULL, NULL);
+
+	name[0] = '\0';
+	for (int i = 0; i < sk_GENERAL_NAME_num(names) && !*name; i++) {
+		const GENERAL_NAME *one = sk_GENERAL_NAME_value(names, i);
+		const ASN1_IA5STRING *text = one->type == GEN_DNS ? one->d.dNSName : NULL;
+		const size_t len = text ? (size_t)ASN1_STRING_length(text) : 0;
+
+		if (len == 0 || len >= size || memchr(ASN1_STRING_get0_data(text), 0, len))
+			continue;
+		memcpy(name, ASN1_STRING_get0_data(text), len);
+		name[len] = '\0';
+	}
+	GENERAL_NAMES_free(names);
+}
+
+int cv_x509_describe(const struct cv_der *certificate, struct cv_x509_facts *ret_facts)
+{
+	struct cv_x509_facts facts;
+	X509 *parsed = x509_parse(certificate);
+	bool ok = parsed && time_of(X509_get0_notBefore(parsed), &facts.not_before_s) &&
+		  time_of(X509_get0_notAfter(parsed), &facts.not_after_s) &&
+		  cv_hash(CV_SHA256, certificate->bytes, certificate->len_bytes,
+			  facts.sha256) == 0;
+
+	if (ok) {
+		first_name(parsed, facts.name, sizeof(facts.name));
+		*ret_facts = facts;
+	}
+	X509_free(parsed);
+	ERR_clear_error();
+	return ok ? 0 : CV_UPSTREAM_CERTIFICATE;
 }
 
 static const struct signature_scheme *scheme_find(uint16_t id)

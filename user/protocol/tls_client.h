@@ -28,6 +28,7 @@ struct cv_tls_client_config {
 	const struct cv_trust_store *trust;
 	bool allow_insecure; /* plain TLS: go on after a bad chain; facts tell what was found */
 	unsigned extra_ccs_count; /* probe: extra CCS records before the second flight */
+	bool describe_leaf; /* probe: fill facts.leaf */
 	bool hold_finished; /* probe: no second flight, not even CCS, until _release() */
 };
 
@@ -81,6 +82,7 @@ struct cv_tls_client_facts {
 	bool certificate_checked; /* against config.trust */
 	int certificate_result;  /* 0 or CV_UPSTREAM_CERTIFICATE, if checked */
 	const char *certificate_error; /* static text or NULL */
+	struct cv_x509_facts leaf; /* if it was asked for; else zeros */
 	uint16_t signature_scheme;
 };
 const struct cv_tls_client_facts *cv_tls_client_facts(const struct cv_tls_client *client);

@@ -122,6 +122,8 @@ static int judge_chain(struct cv_tls_client *client, const struct cv_der *chain,
 	bool reality = client->config.reality != NULL;
 	int result = 0;
 
+	if (client->config.describe_leaf && chain_len > 0)
+		(void)cv_x509_describe(&chain[0], &client->facts.leaf);
 	if (reality && chain_len == 1)
 		result = cv_reality_judge_certificate(client, chain[0]);
 	if (result < 0)

@@ -205,6 +205,7 @@ static int start_handshake(struct probe *probe)
 		.omit = probe->config->omit,
 		.trust = probe->config->trust,
 		.allow_insecure = true,
+		.describe_leaf = probe->config->describe_leaf,
 		.hold_finished = true,
 	};
 	int result = append_proxy_header(probe);

@@ -31,6 +31,7 @@ struct cv_target_probe_config {
 	enum cv_alpn_class alpn_class;
 	struct cv_hello_omissions omit; /* zero = a hello as the class's client sends it */
 	const struct cv_trust_store *trust; /* NULL = do not check the certificate; borrowed */
+	bool describe_leaf;		/* fill facts.leaf */
 	uint32_t window_ms;                 /* collection time of A; 0 = default */
 	uint32_t timeout_ms;                /* connect and handshake; 0 = default */
 };
