@@ -335,20 +335,41 @@ def test_row_048_many_destinations(net, daemon):
     daemon.wait_idle()
 
 
-def test_limits_of_a_user(net, tmp, internet):
-    """A rate holds for datagrams, a quota ends the association."""
-    inbound = socks_inbound(1301, (ALICE,))
+def test_limits(net, tmp, internet):
+    """A rate holds for datagrams; quota, idleness, a kick and the daemon's end end associations."""
+    inbound = socks_inbound(1301, (ALICE, BOB))
     inbound["settings"]["accounts"][0]["uplinkBytesPerSecond"] = 20000
-    slow = rig.Culvert(net.server, tmp, {"inbounds": [inbound], "outbounds": [FREEDOM]}, "slow",
-                       wait=((rig.SERVER_IP, 1301),))
-    with rig.running(slow), associate(net, 1301, credentials=ALICE) as association:
-        for _ in range(150):
-            association.send(rig.INTERNET_IP, ECHO, b"x" * 1000)
-        slow.wait_reason("policy_rate")
-        moved, = (s["uplink"]["bytes"] for s in slow.sessions())
-        assert 20000 <= moved < 100000, moved
-        association.close()
-        slow.wait_idle()
+    inbound["settings"]["accounts"][1]["quotaBytes"] = 5000
+    config = {"inbounds": [inbound], "outbounds": [FREEDOM],
+              "policy": {"levels": {"0": {"connIdle": 3}}}}
+    made = rig.Culvert(net.server, tmp, config, "udp-limits", drain=0, maxAssociations=2,
+                       stateDirectory="", wait=((rig.SERVER_IP, 1301),))
+    with rig.running(made):
+        with associate(net, 1301, credentials=ALICE) as association, \
+                associate(net, 1301, credentials=ALICE):
+            assert Association(net.client, (rig.SERVER_IP, 1301), credentials=ALICE).reply == 1
+            for _ in range(150):
+                association.send(rig.INTERNET_IP, ECHO, b"x" * 1000)
+            made.wait_reason("policy_rate")
+            moved = sum(s["uplink"]["bytes"] for s in made.sessions())
+            assert 20000 <= moved < 120000, moved
+            made.ask("kick alice")
+            assert rig.read_all(association.connection, 5)[1] == "rst"
+            rig.wait_for(lambda: socks_udp.udp_ports(made.pid) == {BY_NAME}, 3, "closed ports")
+        with associate(net, 1301, credentials=BOB) as association:
+            assert association.ask(rig.INTERNET_IP, ECHO, b"x" * 500)[2] == echoed(b"x" * 500)
+            for _ in range(10):
+                association.send(rig.INTERNET_IP, ECHO, b"x" * 500)
+            assert rig.read_all(association.connection, 5) == (b"", "rst")
+            made.wait_reason("policy_quota")
+        with associate(net, 1301, credentials=ALICE) as association:
+            assert rig.read_all(association.connection, 10)[0] == b""
+            made.wait_reason("policy_idle")
+        made.wait_idle()
+        assert sum(w["associations"] for w in made.ask("workers")["workers"]) == 0
+        last = associate(net, 1301, credentials=ALICE)
+        last.send("localhost", ECHO, b"x")
+        made.stop_clean()
 
 
 # ---- behind TLS ----------------------------------------------------------------------------------
