@@ -316,6 +316,31 @@ static void test_period_of_the_file(void **state)
 
 /* ---- trouble ------------------------------------------------------------------------------ */
 
+/* A reload makes daily quotas monthly ones, then quotas for good: what was used, was used. */
+static void test_longer_period(void **state)
+{
+	const struct cv_limits limits[] = {
+		{.quota_bytes = 1000, .quota_resets = CV_QUOTA_MONTHLY},
+		{.quota_bytes = 1000, .quota_resets = CV_QUOTA_NEVER},
+	};
+	struct view view;
+	bool differ;
+
+	(void)state;
+	view_start(&view, CV_QUOTA_DAILY);
+	move(view.alice, 100, 10);
+	sync_now(&view);
+	for (size_t i = 0; i < 2; i++) {
+		move(view.alice, 1, 2); /* in no file yet */
+		cv_usage_table_begin(view.usages);
+		(void)cv_usage_join(view.usages, "alice@x", &limits[i], &differ);
+		cv_usage_table_commit(view.usages);
+		cv_usage_file_reread(view.file);
+		expect_used(view.alice, 101 + i, 12 + 2 * i);
+	}
+	view_stop(&view);
+}
+
 static void test_damaged(void **state)
 {
 	static const char *const texts[] = {
@@ -448,6 +473,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_edited, set_up, clean_up),
 		cmocka_unit_test_setup_teardown(test_periods, set_up, clean_up),
 		cmocka_unit_test_setup_teardown(test_period_of_the_file, set_up, clean_up),
+		cmocka_unit_test_setup_teardown(test_longer_period, set_up, clean_up),
 		cmocka_unit_test_setup_teardown(test_damaged, set_up, clean_up),
 		cmocka_unit_test_setup_teardown(test_later_version, set_up, clean_up),
 		cmocka_unit_test_setup_teardown(test_disk_full, set_up, clean_up),

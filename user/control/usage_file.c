@@ -206,18 +206,19 @@ static struct sums add_up(const struct cv_usage *usage, const struct entry *entr
 	static const char *const keys[] = {"uplinkBytes", "downlinkBytes"};
 	struct sums sums = {
 		.period_ms = cv_limits_period_ms(cv_usage_limits(usage).quota_resets, wall_ms)};
-	const bool same_period = entry->period_ms == sums.period_ms;
+	/* the same one, or with another configuration a longer one around it */
+	const bool goes_on = sums.period_ms <= entry->period_ms;
 	const bool counts = base && count_of(base, "periodStart") >= sums.period_ms / 1000;
 
 	for (int d = 0; d < 2; d++) {
 		sums.moved_bytes[d] = atomic_load_explicit(&usage->moved_bytes[d],
 							   memory_order_relaxed);
-		if (is_lost && same_period)
+		if (is_lost && goes_on)
 			sums.used_bytes[d] = sums.moved_bytes[d] +
 					     atomic_load(&usage->offset_bytes[d]);
 		else if (!is_lost && counts)
 			sums.used_bytes[d] = count_of(base, keys[d]);
-		if (!is_lost && same_period)
+		if (!is_lost && goes_on)
 			sums.used_bytes[d] += sums.moved_bytes[d] - entry->saved_bytes[d];
 	}
 	return sums;
