@@ -108,6 +108,7 @@
 	X(POLICY_NO_PROXY, -2340, "user's external proxy does not exist") \
 	X(POLICY_NO_DATAGRAMS, -2350, "outbound carries no datagrams") \
 	X(POLICY_RATE, -2351, "datagram above the user's rate, dropped") \
+	X(POLICY_NOT_TRUSTED, -2341, "not one of the proxies whose PROXY header counts") \
 	X(POLICY_KEY_LIMIT, -2309, \
 	  "TLS key served as long as it may, and this kernel cannot change it") \
 	X(INTERNAL_MEMORY, -2401, "out of memory") \

@@ -21,6 +21,7 @@ import pytest
 import reality_client
 import rig
 from test_classify import hello, where  # noqa: F401
+from test_reload import reload
 
 PORT = 7600
 A, B, OTHER, TLS_SITE = "a.example", "b.example", "unlisted.example", "tls.example"
@@ -759,6 +760,28 @@ def test_row_008_without_header(net, tmp):
             assert (data, end) == (b"", "fin")
         assert made["site"].heard == []
         assert "no PROXY header" in daemon.log()
+
+
+def test_row_008_from_whom(net, tmp):
+    """Only proxies that are named may say who the client is; others are closed on. A reload changes
+    whom we believe."""
+    config = front({"target": LOOPBACK + ":9603"})
+    del config["edge"], config["inbounds"][0]
+    socks = accepting({"tag": "socks", "listen": rig.SERVER_IP, "port": PORT, "protocol": "socks"})
+    sockopt = socks["streamSettings"]["sockopt"]
+    config["inbounds"].append(socks)
+    with start(net, tmp, config) as daemon:
+        assert "proxyProtocolFrom" in daemon.log()  # strangers reach it
+        for sources, is_believed in ((None, True), (["192.0.2.0/24", "::1"], False),
+                                     (rig.CLIENT_IP, True)):
+            if sources:
+                sockopt["proxyProtocolFrom"] = sources
+                assert reload(daemon, config).returncode == 0
+            before = daemon.reason_count("not_trusted")
+            with dial(net) as one:
+                one.sendall(HEADERS["v1"] + b"\5\1\0")
+                assert rig.read_all(one, 1)[0] == (b"\5\0" if is_believed else b"")
+            assert daemon.reason_count("not_trusted") == before + (not is_believed)
 
 
 # ---- row 6: haproxy.cfg in and out ---------------------------------------------------------------

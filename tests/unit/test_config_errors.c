@@ -200,6 +200,14 @@ static const struct {
 	 "streamSettings.rawSettings.acceptProxyProtocol: expected true or false"},
 	{true,
 	 "{" VLESS ", " SETTINGS
+	 ", \"streamSettings\": {\"sockopt\": {\"proxyProtocolFrom\": \"10.0.0.1\"}}}",
+	 "streamSettings.sockopt.proxyProtocolFrom: has no meaning without acceptProxyProtocol"},
+	{true,
+	 "{" VLESS ", " SETTINGS ", \"streamSettings\": {\"sockopt\": "
+	 "{\"acceptProxyProtocol\": true, \"proxyProtocolFrom\": [\"10.0.0.1\", \"front\"]}}}",
+	 "streamSettings.sockopt.proxyProtocolFrom[1]: "},
+	{true,
+	 "{" VLESS ", " SETTINGS
 	 ", \"streamSettings\": {\"rawSettings\": {\"header\": {\"type\": \"http\"}}}}",
 	 "streamSettings.rawSettings.header.type: not supported"},
 	{true,

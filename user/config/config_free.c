@@ -7,6 +7,7 @@
 #include "crypto/crypto.h"
 #include "policy/edge.h"
 #include "policy/fallback.h"
+#include "policy/ip_matcher.h"
 #include "policy/replay_cache.h"
 #include "protocol/tls_server.h"
 
@@ -41,6 +42,7 @@ static void free_inbound(struct cv_inbound *inbound)
 	free_reality(inbound->reality);
 	cv_tls_server_context_free(inbound->tls);
 	cv_edge_free(inbound->edge);
+	cv_ip_matcher_free(inbound->proxy_sources);
 }
 
 static void free_outbound(struct cv_outbound *outbound)

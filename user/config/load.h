@@ -95,6 +95,7 @@ struct cv_stream {
 	int strategy; /* sockopt.domainStrategy, of cv_strategy_words */
 	const char *dialer_proxy; /* "" = none */
 	bool accepts_proxy;
+	struct cv_node sockopt;
 	struct cv_node tls, reality;
 };
 

@@ -448,6 +448,40 @@ static void warn_public_proxy(const struct cv_node *node, const struct cv_inboun
 		cv_node_warning(node, "passwords and destinations cross the network in clear text");
 }
 
+/* ---- PROXY headers ------------------------------------------------------------------------ */
+
+static void add_source(const struct cv_node *node, const char *text, void *context)
+{
+	char cause[160] = "";
+
+	if (cv_ip_matcher_add(context, text, cause, sizeof(cause)) != 0)
+		cv_node_error(node, "%s", *cause ? cause : "out of memory");
+}
+
+/* Who may claim to be anybody, and who is banned for it: not every stranger. */
+static void load_proxy_sources(const struct cv_node *node, const struct cv_stream *stream,
+			       struct cv_inbound *inbound)
+{
+	const struct cv_node from = cv_node_member(&stream->sockopt, "proxyProtocolFrom");
+
+	inbound->accepts_proxy = stream->accepts_proxy;
+	if (!stream->accepts_proxy)
+		return;
+	if (!from.json) {
+		if (is_public(inbound))
+			cv_node_warning(node,
+					"whoever reaches this address can claim to be anybody; "
+					"expected sockopt.proxyProtocolFrom, the proxies whose "
+					"PROXY header counts");
+		return;
+	}
+	inbound->proxy_sources = cv_ip_matcher_new();
+	if (inbound->proxy_sources)
+		cv_node_each_text(&from, add_source, inbound->proxy_sources);
+	else
+		cv_node_load(node)->out_of_memory = true;
+}
+
 /* ---- the inbound -------------------------------------------------------------------------- */
 
 static void load_by_protocol(const struct cv_node *node, const struct raw_inbound *raw,
@@ -510,7 +544,7 @@ static void load_inbound(const struct cv_node *node, struct cv_inbound *inbound)
 	else if (strcasecmp(raw.listen, "none") != 0) /* else only the edge leads here */
 		listen_ip(node, &raw, inbound);
 	cv_load_stream(&raw.stream, true, &stream);
-	inbound->accepts_proxy = stream.accepts_proxy;
+	load_proxy_sources(node, &stream, inbound);
 	if (!cv_schema_has_word(protocols, &protocol))
 		return; /* its settings would only confuse */
 	load_by_protocol(node, &raw, &stream, inbound);

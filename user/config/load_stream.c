@@ -94,6 +94,7 @@ struct raw_sockopt {
 	int strategy;
 	const char *dialer_proxy;
 	bool accepts_proxy;
+	struct cv_node proxy_from;
 };
 
 static const struct cv_field sockopt_fields[] = {
@@ -101,6 +102,8 @@ static const struct cv_field sockopt_fields[] = {
 	 CV_FIELD(struct raw_sockopt, strategy)},
 	{"acceptProxyProtocol", .type = CV_FIELD_BOOL,
 	 CV_FIELD(struct raw_sockopt, accepts_proxy)},
+	{"proxyProtocolFrom", .type = CV_FIELD_ANY, /* our own */
+	 CV_FIELD(struct raw_sockopt, proxy_from)},
 	{"mark", .type = CV_FIELD_REFUSED, .why = "routes by mark would not be taken"},
 	{"interface", .type = CV_FIELD_REFUSED},
 	{"tproxy", .type = CV_FIELD_REFUSED, .text = "off"},
@@ -143,9 +146,13 @@ void cv_load_stream(const struct cv_node *node, bool is_inbound, struct cv_strea
 		.strategy = sockopt.strategy,
 		.dialer_proxy = sockopt.dialer_proxy,
 		.accepts_proxy = raw_settings.accepts_proxy || sockopt.accepts_proxy,
+		.sockopt = raw.sockopt,
 		.tls = raw.tls,
 		.reality = raw.reality,
 	};
+	if (sockopt.proxy_from.json && !(is_inbound && ret_stream->accepts_proxy))
+		cv_node_error(&sockopt.proxy_from,
+			      "has no meaning without acceptProxyProtocol of an inbound");
 	if (is_inbound && *sockopt.dialer_proxy)
 		cv_node_error(&raw.sockopt, "dialerProxy has no meaning for an inbound");
 	if (raw.security != CV_SECURITY_REALITY && raw.reality.json)

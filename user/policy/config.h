@@ -99,6 +99,7 @@ struct cv_inbound {
 	/* where clients reach us for those; kind NONE = where their connection came to */
 	struct cv_destination udp_address, bind_address;
 	bool accepts_proxy; /* a PROXY header comes first, and says who the client is */
+	struct cv_ip_matcher *proxy_sources; /* whose header counts; NULL = anybody's */
 };
 
 struct cv_outbound_counters { /* live, added by workers; they outlive a configuration */
