@@ -283,12 +283,12 @@ def test_row_027_blackhole(net, tmp, exits):
 
 
 GUARDED = ["127.0.0.1", "169.254.169.254", "::1", "10.0.0.1", "192.168.1.1", "::ffff:127.0.0.1",
-           "localhost", "fe80::1", "0.0.0.0"]
+           "localhost", "fe80::1", "0.0.0.0", "64:ff9b::10.0.0.1", "2002:7f00:1::1"]
 
 
-def reply_to(net, namespace, address, port, destination):
+def reply_to(net, namespace, address, port, destination, preface=b""):
     connection = rig.tcp(namespace, address, port)
-    connection.sendall(b"\5\1\0")
+    connection.sendall(preface + b"\5\1\0")
     host = b"\3" + bytes([len(destination)]) + destination.encode()
     connection.sendall(b"\5\1\0" + host + (8220).to_bytes(2, "big"))
     text = b""
@@ -323,3 +323,25 @@ def test_row_110_private_targets(net, tmp):
         daemon.wait_reason("private", 2 * len(GUARDED) - 1)
     for listener in there:
         listener.close()
+
+
+def test_row_110_behind_another(net, tmp):
+    """An inbound of this machine's own address, to which strangers are led: by the edge, or by a proxy
+    that tells who they are."""
+    stream = {"network": "raw", "sockopt": {"acceptProxyProtocol": True}}
+    new = {"inbounds": [{"tag": "edge", "listen": rig.SERVER_IP, "port": 1114, "protocol": "edge"},
+                        {"tag": "led", "listen": "127.0.0.1", "port": 1115, "protocol": "socks"},
+                        {"tag": "told", "listen": "127.0.0.1", "port": 1116, "protocol": "socks",
+                         "streamSettings": stream},
+                        {"tag": "home", "listen": "127.0.0.1", "port": 1117, "protocol": "socks"}],
+           "outbounds": [{"protocol": "freedom"}],
+           "edge": {"target": "127.0.0.1:1", "notTls": {"inboundTag": "led"}}}
+    told = b"PROXY TCP4 198.51.100.9 192.0.2.1 4321 443\r\n"
+    with net.server:
+        there = socket.create_server(("127.0.0.1", 8220))
+    daemon = rig.Culvert(net.server, tmp, new, "guard-behind", wait=((rig.SERVER_IP, 1114),))
+    with rig.running(daemon), there:
+        for namespace, address, port, preface, rep in (
+                (net.client, rig.SERVER_IP, 1114, b"", 2), (net.server, "127.0.0.1", 1115, b"", 2),
+                (net.server, "127.0.0.1", 1116, told, 2), (net.server, "127.0.0.1", 1117, b"", 0)):
+            assert reply_to(net, namespace, address, port, "127.0.0.1", preface) == rep, port

@@ -456,6 +456,9 @@ static void load_routes(const struct cv_node *node, const struct raw_edge *raw,
 		add_targets(node, &config->inbounds[i]);
 	for (size_t i = 0; routes && i < count; i++)
 		add_route(&routes[i]);
+	/* whoever reaches the edge reaches these, wherever they listen themselves */
+	for (size_t i = 0; is_behind && i < config->inbound_count; i++)
+		config->inbounds[i].guards_private |= is_behind[i];
 	free(is_behind);
 	free(routes);
 }

@@ -548,9 +548,10 @@ static void load_inbound(const struct cv_node *node, struct cv_inbound *inbound)
 	if (!cv_schema_has_word(protocols, &protocol))
 		return; /* its settings would only confuse */
 	load_by_protocol(node, &raw, &stream, inbound);
-	/* without an address it is reached through one that has a public one */
+	/* without an address it is reached through one that has a public one; so it is behind a
+	 * proxy */
 	inbound->guards_private = inbound->protocol == CV_INBOUND_VLESS || is_public(inbound) ||
-				  inbound->listen_count == 0;
+				  inbound->listen_count == 0 || inbound->accepts_proxy;
 }
 
 static void check_tags(const struct cv_node *list)

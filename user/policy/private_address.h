@@ -24,7 +24,8 @@ bool cv_cidr_contains(const struct cv_cidr *cidr, const uint8_t *address);
 
 /**
  * cv_address_is_private() - Is this no address of the public Internet?
- * An IPv4-mapped IPv6 address is judged as IPv4; whatever is no IP address (unix) is private.
+ * An IPv6 address that is mapped from IPv4, translated to it (NAT64) or tunnelled in it (6to4) is
+ * judged as that; whatever is no IP address (unix) is private.
  */
 bool cv_address_is_private(const struct cv_sockaddr *address);
 
