@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import threading
+import time
 
 import pytest
 import rig
@@ -131,6 +132,23 @@ def test_row_062_single_bytes_and_early_data(net, mixed, internet):
             data, how = rig.read_all(connection, 10)
             assert data.startswith(answer + b"HTTP/1.1 200") and how == "fin", data
             assert data.endswith(b"the internet\n")
+    mixed.wait_idle()
+
+
+def test_ten_seconds_for_a_request(net, mixed):
+    """From accept, whatever was said until then; a minute is for those who speak no proxy protocol."""
+    said = [(OPEN, b"", b""), (OPEN, b"\5", b""), (OPEN, b"\4\1", b""),
+            (OPEN, b"GET http://", b"HTTP/1.1 408"), (CLOSED, b"\5\1\2", b"\5\2"),
+            (SECURE, b"", b""), (SECURE, b"\x16\3\1\2\0\1", b"")]
+    begun, connections = time.monotonic(), []
+    for port, data, _ in said:
+        connections.append(rig.tcp(net.client, rig.SERVER_IP, port))
+        connections[-1].sendall(data)
+    for (port, data, expected), connection in zip(said, connections):
+        answer, how = rig.read_all(connection, 20)
+        elapsed = time.monotonic() - begun
+        assert how == "fin" and 8 < elapsed < 17, (data, how, elapsed)
+        assert answer[:12] == expected, (data, answer)
     mixed.wait_idle()
 
 

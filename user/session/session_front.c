@@ -22,12 +22,24 @@
 
 #include <errno.h>
 
+#define REQUEST_MS 10000
+
 /* ---- which protocol ----------------------------------------------------------------------- */
+
+/* observable: a hidden proxy is as patient as the level says, so that it can be as a web server. */
+void cv_front_arm(struct cv_session *session)
+{
+	uint64_t limit_ms = cv_session_level(session)->handshake_ms;
+
+	if (limit_ms > REQUEST_MS && session->inbound->fallback_count == 0)
+		limit_ms = REQUEST_MS;
+	cv_timer_arm(session->worker->ring, &session->timer, session->started_ms + limit_ms);
+}
 
 static void expect_first_byte(struct cv_session *session)
 {
 	session->state = CV_SESSION_EXPECT_FRONT;
-	cv_session_arm(session, cv_session_level(session)->handshake_ms);
+	cv_front_arm(session);
 	cv_leg_recv(&session->client);
 }
 

@@ -12,6 +12,9 @@ struct cv_handshake;
 
 /** cv_front_begin() - The client's first byte may come now: choose by the inbound's protocol. */
 void cv_front_begin(struct cv_session *session);
+/** cv_front_arm() - Arm the session's timer with what is left of the time from accept to a whole
+ * request, TLS included. Source: SOCKS5 A9. */
+void cv_front_arm(struct cv_session *session);
 /** cv_step_front() - EXPECT_FRONT: the first byte on a mixed inbound says what is spoken. */
 void cv_step_front(struct cv_session *session);
 /** cv_front_input() - What the client said and nobody has used; consume from it. */

@@ -66,8 +66,10 @@ static void expect_request(struct cv_session *session)
 	const bool is_first = session->handshake->http->served_count == 0;
 
 	session->state = CV_SESSION_EXPECT_HTTP;
-	cv_session_arm(session,
-		       is_first ? cv_session_level(session)->handshake_ms : KEEP_ALIVE_MS);
+	if (is_first)
+		cv_front_arm(session);
+	else
+		cv_session_arm(session, KEEP_ALIVE_MS);
 }
 
 void cv_step_http_begin(struct cv_session *session)

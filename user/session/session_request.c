@@ -39,7 +39,10 @@ void cv_step_tls_begin(struct cv_session *session)
 		return;
 	}
 	session->state = CV_SESSION_EXPECT_TLS;
-	cv_session_arm(session, cv_session_level(session)->handshake_ms);
+	if (session->inbound->protocol == CV_INBOUND_VLESS)
+		cv_session_arm(session, cv_session_level(session)->handshake_ms);
+	else
+		cv_front_arm(session);
 	cv_leg_recv(&session->client);
 }
 

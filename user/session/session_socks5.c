@@ -27,7 +27,7 @@ void cv_step_socks_begin(struct cv_session *session)
 		socks5->commands |= 1u << CV_SOCKS5_BIND;
 	session->handshake->front = CV_FRONT_SOCKS5;
 	session->state = CV_SESSION_EXPECT_SOCKS;
-	cv_session_arm(session, cv_session_level(session)->handshake_ms);
+	cv_front_arm(session);
 	cv_leg_recv(&session->client);
 }
 
