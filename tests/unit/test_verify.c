@@ -10,16 +10,24 @@
 
 #include <culvert/reason.h>
 
+#include <crypt.h>
+#include <dlfcn.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #define WAIT_MS 20000
+#define AGAIN_TIMES 320
+#define DAWDLE_US 500
 
 static struct cv_ring *ring;
 static struct cv_verifier *verifier;
@@ -40,6 +48,14 @@ static void done(struct cv_verify_query *query, int result, struct cv_user *user
 	ask->user = user;
 	ask->ban_begins = ban_begins;
 	ask->done = true;
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
 static void tick(struct cv_timer *timer)
@@ -350,6 +366,50 @@ static void test_cancel(void **state)
 	cv_user_table_free(users);
 }
 
+/* Helpers that are slow after each step, so that others come in between. */
+static _Atomic bool dawdle;
+static pthread_t asker;
+
+int pthread_mutex_unlock(pthread_mutex_t *mutex)
+{
+	int (*unlock)(pthread_mutex_t *mutex);
+
+	*(void **)&unlock = dlsym(RTLD_NEXT, "pthread_mutex_unlock");
+	if (atomic_load(&dawdle) && !pthread_equal(pthread_self(), asker)) {
+		const int result = unlock(mutex);
+
+		(void)usleep(DAWDLE_US);
+		return result;
+	}
+	return unlock(mutex);
+}
+
+/* A question that is asked again just when its first asker has gone and no helper computes it any
+ * more. */
+static void test_asked_again(void **state)
+{
+	const char *hash = crypt("pw-a", "$5$rounds=1000$saltsalt"); /* costs next to nothing */
+	const struct cv_user alice = {.name = "alice", .password = (char *)hash};
+	struct cv_user_table *users = table_of(&alice, 1);
+	struct ask gone, again;
+
+	(void)state;
+	open_verifier(0, 0, 64);
+	asker = pthread_self();
+	atomic_store(&dawdle, true);
+	for (unsigned i = 0; i < AGAIN_TIMES; i++) {
+		const uint64_t until_ns = now_ns() + i % 32 * (DAWDLE_US * 1000 / 8);
+
+		start(&gone, users, "alice", "pw-a", 1);
+		cv_verify_cancel(&gone.query);
+		while (now_ns() < until_ns)
+			;
+		assert_int_equal(ask_once(&again, users, "alice", "pw-a", 1), 0);
+	}
+	atomic_store(&dawdle, false);
+	cv_user_table_free(users);
+}
+
 /* Questions that wait when the daemon ends. */
 static void test_end(void **state)
 {
@@ -378,7 +438,7 @@ int main(void)
 		TEST(test_memory_ends),		TEST(test_bans),
 		TEST(test_ban_ends_what_waits), TEST(test_same_questions),
 		TEST(test_full_queue),		TEST(test_cancel),
-		TEST(test_end),
+		TEST(test_asked_again),		TEST(test_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -304,18 +304,6 @@ static struct job *take_job(struct cv_verifier *verifier)
 	return job;
 }
 
-/* Does anybody still wait? What a flood of broken-off sessions asked is not computed. */
-static bool is_wanted(struct cv_verifier *verifier, const struct job *first)
-{
-	bool wanted = false;
-
-	pthread_mutex_lock(&verifier->lock);
-	for (const struct job *job = first; job && !wanted; job = job->same)
-		wanted = !atomic_load(&job->abandoned);
-	pthread_mutex_unlock(&verifier->lock);
-	return wanted;
-}
-
 /* Under the lock: nobody joins @job any more. */
 static void leave_bucket(struct cv_verifier *verifier, const struct job *job)
 {
@@ -326,6 +314,21 @@ static void leave_bucket(struct cv_verifier *verifier, const struct job *job)
 	*at = job->bucket_next;
 }
 
+/* Does anybody still wait? What a flood of broken-off sessions asked is not computed, and then
+ * nobody may join it either: whoever comes a moment later waits for an answer. */
+static bool is_wanted(struct cv_verifier *verifier, const struct job *first)
+{
+	bool wanted = false;
+
+	pthread_mutex_lock(&verifier->lock);
+	for (const struct job *job = first; job && !wanted; job = job->same)
+		wanted = !atomic_load(&job->abandoned);
+	if (!wanted)
+		leave_bucket(verifier, first);
+	pthread_mutex_unlock(&verifier->lock);
+	return wanted;
+}
+
 static void work(struct cv_verifier *verifier, struct job *job)
 {
 	const bool banned = cv_ban_holds(verifier->bans, &job->from, cv_clock_ms());
@@ -334,7 +337,8 @@ static void work(struct cv_verifier *verifier, struct job *job)
 							job->password_len);
 
 	pthread_mutex_lock(&verifier->lock);
-	leave_bucket(verifier, job);
+	if (banned || looked)
+		leave_bucket(verifier, job);
 	if (right && job->known)
 		remember(verifier, job->key);
 	while (job) {
