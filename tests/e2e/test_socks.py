@@ -10,14 +10,17 @@ import pytest
 import rig
 
 PORT = 1090
+PROHIBITED = "10.77.2.67"  # by the server's own routes
 
 
 @pytest.fixture(scope="module")
 def open_socks(net, tmp, internet):
     daemon = rig.Culvert(net.server, tmp, rig.socks_only_config(PORT, listen=rig.SERVER_IP),
                          "socks", wait=((rig.SERVER_IP, PORT),))
+    net.server.ip("route", "add", "prohibit", PROHIBITED)
     with rig.running(daemon):
         yield daemon
+    net.server.ip("route", "del", "prohibit", PROHIBITED)
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +106,7 @@ def name(text):
 FAILURES = [
     ("refused", connect_request(ip(rig.INTERNET_IP), 9), 5),
     ("no route", connect_request(ip("192.0.2.1"), 80), 3),
+    ("forbidden by this machine", connect_request(ip(PROHIBITED), 80), 2),
     ("no such host on the link", connect_request(ip("10.77.2.99"), 80), 4),
     ("name that does not resolve", connect_request(name("nothing.invalid"), 80), 4),
     ("empty name", connect_request(b"\3\0", 80), 1),

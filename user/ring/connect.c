@@ -57,9 +57,10 @@ static int reason_of(int error)
 	case -EHOSTUNREACH:
 	case -EHOSTDOWN:
 	case -EINVAL: /* an address that no connection can go to */
-	case -EACCES:
-	case -EPERM:
 		return CV_UPSTREAM_UNREACHABLE;
+	case -EACCES: /* this machine's own rules forbid it: routes, packet filters, cgroups */
+	case -EPERM:
+		return error;
 	case -ETIMEDOUT:
 		return CV_UPSTREAM_TIMEOUT;
 	case -ECONNRESET:

@@ -22,7 +22,8 @@ struct cv_connect_request {
 	/*
 	 * done: called once, later, on the ring's thread. @fd: nonblocking, CLOEXEC, tuned as
 	 * upstream; owned by the callee. Else @fd = -1 and @reason
-	 * CV_UPSTREAM_REFUSED/UNREACHABLE/TIMEOUT/ RESOLVE/RESET or CV_INTERNAL_RESOURCE.
+	 * CV_UPSTREAM_REFUSED/UNREACHABLE/NO_ROUTE/TIMEOUT/RESOLVE/RESET, CV_INTERNAL_RESOURCE or
+	 * _SYSTEM; -EACCES or -EPERM where this machine forbids it.
 	 */
 	void (*done)(void *owner, int fd, int reason);
 	void *owner;
