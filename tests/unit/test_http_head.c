@@ -122,6 +122,13 @@ static void test_response(void **state)
 	assert_text(head.phrase, "Not Found");
 	assert_int_equal(head.minor_version, 0);
 	assert_int_equal(cv_http_response_head_read(text_of("HTTP/1.1 200\r\n\r\n"), &head), 0);
+	assert_int_equal(cv_http_response_head_read(
+				 text_of("HTTP/1.1 200 OK\r\nContent-Length \t: 3\r\n\r\n"), &head),
+			 0);
+	assert_text(head.fields[0].name, "Content-Length");
+	assert_int_equal(
+		cv_http_response_head_read(text_of("HTTP/1.1 200 OK\r\n : 3\r\n\r\n"), &head),
+		CV_UPSTREAM_DECODE);
 	assert_int_equal(cv_http_response_head_read(text_of("HTTP/1.1 200 \r\n"), &head), -EAGAIN);
 	assert_int_equal(cv_http_response_head_read(text_of("ICY 200 OK\r\n"), &head),
 			 CV_UPSTREAM_DECODE);

@@ -146,6 +146,8 @@ static void test_keep_alive(void **state)
 	assert_false(request.keep_alive);
 	assert_int_equal(judge("GET http://a/ HTTP/1.0", "Proxy-Connection: Keep-Alive\r\n"), 0);
 	assert_true(request.keep_alive);
+	assert_int_equal(judge("head http://a/ HTTP/1.0", ""), 0); /* another method, with a body */
+	assert_false(request.is_head);
 	assert_int_equal(judge("HEAD http://a/ HTTP/1.0",
 			       "Connection: close\r\nProxy-Connection: keep-alive\r\n"), 0);
 	assert_false(request.keep_alive);

@@ -95,13 +95,17 @@ static int take_line(struct cv_span *rest, bool is_strict, struct cv_span *ret_l
 	return 0;
 }
 
-static int read_field(struct cv_span line, struct cv_http_head *head)
+/* White space ahead of a colon is taken off where it is not refused: RFC 9112 5.1. */
+static int read_field(struct cv_span line, bool is_strict, struct cv_http_head *head)
 {
 	struct cv_http_field *field = &head->fields[head->field_count];
 
 	if (!memchr(line.data, ':', line.len_bytes))
 		return CV_PEER_DECODE;
 	field->name = cut(&line, ':');
+	while (!is_strict && field->name.len_bytes > 0 &&
+	       is_blank(field->name.data[field->name.len_bytes - 1]))
+		field->name.len_bytes--;
 	field->value = trim(line);
 	if (!is_token(field->name) || !is_text(field->value))
 		return CV_PEER_DECODE;
@@ -121,7 +125,7 @@ static int read_fields(struct cv_span *rest, bool is_strict, struct cv_http_head
 			return result;
 		if (head->field_count == CV_HTTP_FIELDS_MAX)
 			return CV_PEER_TOO_LONG;
-		result = read_field(line, head);
+		result = read_field(line, is_strict, head);
 		if (result)
 			return result;
 	}

@@ -101,11 +101,18 @@ static int read_url(struct cv_span url, struct cv_http_request *request)
 	return error;
 }
 
+/* Methods are told apart by case, too (RFC 9110 9.1). */
+static bool is_method(const struct cv_http_head *head, const char *method)
+{
+	return head->method.len_bytes == strlen(method) &&
+	       memcmp(head->method.data, method, head->method.len_bytes) == 0;
+}
+
 static int read_target(const struct cv_http_head *head, struct cv_http_request *request)
 {
 	size_t len;
 
-	if (head->method.len_bytes == 7 && memcmp(head->method.data, "CONNECT", 7) == 0) {
+	if (is_method(head, "CONNECT")) {
 		request->form = CV_HTTP_TUNNEL;
 		return read_authority(head->target, 0, &request->destination, &len);
 	}
@@ -198,7 +205,7 @@ int cv_http_request_judge(const struct cv_http_head *head, struct cv_http_reques
 		return CV_PEER_DECODE;
 	ret_request->keep_alive = !says(head, "close") &&
 				  (head->minor_version > 0 || says(head, "keep-alive"));
-	ret_request->is_head = cv_http_span_is(head->method, "HEAD");
+	ret_request->is_head = is_method(head, "HEAD");
 	ret_request->is_upgrade = ret_request->form == CV_HTTP_FORWARD && head->minor_version > 0 &&
 				  cv_http_lists(head, "connection", "upgrade") &&
 				  cv_http_field(head, "upgrade", NULL) != NULL;
@@ -220,7 +227,7 @@ static void put_span(struct cv_writer *writer, struct cv_span span)
 static void put_first_line(struct cv_writer *writer, const struct cv_http_head *head,
 			   const struct cv_http_request *request)
 {
-	const bool is_options = cv_http_span_is(head->method, "OPTIONS");
+	const bool is_options = is_method(head, "OPTIONS");
 
 	put_span(writer, head->method);
 	put_text(writer, " ");
