@@ -382,6 +382,7 @@ void cv_step_http_retire(struct cv_session *session)
 	if (cv_leg_busy(upstream))
 		return;
 	cv_session_account(session);
+	cv_limits_rest(session);
 	cv_leg_done(upstream, false);
 	memset(upstream, 0, sizeof(*upstream));
 	cv_leg_init(upstream, session);

@@ -409,6 +409,17 @@ void cv_limits_relay(struct cv_session *session)
 		look_within(session->worker, SOON_MS); /* the others give way */
 }
 
+void cv_limits_rest(struct cv_session *session)
+{
+	struct cv_limited *limited = session->limited;
+
+	if (!limited)
+		return;
+	limited->relaying = false;
+	for (int d = CV_UPLINK; d <= CV_DOWNLINK; d++)
+		contribute(session->user->usage, d, &limited->pace[d], false, 0);
+}
+
 /* ---- ends --------------------------------------------------------------------------------- */
 
 void cv_limits_end(struct cv_session *session, int reason)

@@ -17,6 +17,9 @@ int cv_limits_admit(struct cv_session *session, struct cv_user *user);
 void cv_limits_leave(struct cv_session *session);
 /** cv_limits_relay() - Both sockets are final: from now on they keep to the user's rates. */
 void cv_limits_relay(struct cv_session *session);
+/** cv_limits_rest() - Nothing is relayed until the next cv_limits_relay(): others of the same
+ * person need not leave a share to this session. */
+void cv_limits_rest(struct cv_session *session);
 /** cv_limits_end() - End @session at once with RST to both sides. It may be gone afterwards. */
 void cv_limits_end(struct cv_session *session, int reason);
 
