@@ -14,6 +14,7 @@ import time
 
 import pytest
 import rig
+from test_reload import reload
 from test_tls_inbound import NAME, combined, tls_stream
 
 PORT, TLS_PORT, OPEN_PORT = 8119, 8118, 8120
@@ -434,6 +435,41 @@ def test_row_057_pipelined_and_single_bytes(net, proxies, internet, echo):
     proxies.wait_idle()
 
 
+def test_row_057_answers_wait_for_their_reader(net, proxies):
+    """Whoever asks and asks and reads nothing gets every answer later, and is not asked for more."""
+    count, raw = 8000, Raw(net, PORT)
+    asking = threading.Thread(
+        target=raw.connection.sendall, args=(b"GET / HTTP/1.1\r\nHost:\r\n\r\n" * count,), daemon=True)
+    asking.start()
+    time.sleep(1)
+    with contextlib.suppress(EOFError):
+        while raw.data.count(b"HTTP/1.1 407 ") < count:
+            raw.more()
+    assert raw.data.count(b"HTTP/1.1 407 ") == count
+    proxies.wait_idle()
+
+
+def test_row_057_reload_ends_persistence(net, tmp, internet):
+    """Else a browser would go on with people, passwords and ways of before."""
+    port = OPEN_PORT + 4
+    daemon = rig.Culvert(net.server, tmp, http_config(port, USERS), "http-reload", loginFailures=0,
+                         wait=((rig.SERVER_IP, port),))
+    with rig.running(daemon):
+        raw = Raw(net, port)
+        for reloaded in (False, True):
+            raw.send("GET %s HTTP/1.1" % url(), "Host: x", ALICE)
+            status, fields, body = raw.response()
+            assert (status, body) == (200, b"the internet\n")
+            assert fields.get("connection") == ("close" if reloaded else None), fields
+            done = reload(daemon, http_config(port, {"alice": "new"}))
+            assert done.returncode == 0, done.stderr
+        assert raw.end() == (b"", "fin")
+        raw = Raw(net, port)
+        raw.send("GET %s HTTP/1.1" % url(), "Host: x", ALICE)
+        assert raw.response()[0] == 407
+        daemon.wait_idle()
+
+
 def test_row_057_upgrade(net, proxies, echo):
     """A WebSocket through a forwarded request: raw in both directions after 101."""
     raw = Raw(net)
@@ -489,10 +525,12 @@ def test_row_057_timeout_is_504(net, tmp, internet):
 def test_row_058_basic(net, proxies, internet):
     for tunnel in ([], ["-p"]):
         for more in ([], ["--proxy-anyauth"], ["--proxy-basic"]):
+            accepted = proxies.counter("accepted")
             status, body, error = rig.curl(net.client, *tunnel, *more, "-v", *proxy(), url())
             assert (status, body) == (0, b"the internet\n"), error
             if more == ["--proxy-anyauth"]:  # asked, then on the same connection
-                assert "407" in error and "Re-using existing" in error or "Connection #0" in error
+                assert "HTTP/1.1 407" in error and "Connection #1" not in error, error
+                assert proxies.counter("accepted") == accepted + 1
         status, body, error = rig.curl(net.client, *tunnel, "-v",
                                        *proxy(credentials="alice:wonder%3Aland@"), url())
         assert (status, body) == (0, b"the internet\n"), error
@@ -687,6 +725,30 @@ def test_row_060_early_bytes_behind_tls(net, proxies, authority, internet):
     proxies.wait_idle()
 
 
+def test_row_060_half_a_record(net, proxies, authority, internet):
+    """A client that leaves in the middle of its body, and of a record, is not waited for."""
+    context = ssl.create_default_context(cafile=authority.file)
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    peer = context.wrap_bio(incoming, outgoing, server_hostname=NAME)
+    connection = rig.tcp(net.client, rig.SERVER_IP, TLS_PORT)
+    while True:
+        try:
+            peer.do_handshake()
+            break
+        except ssl.SSLWantReadError:
+            connection.sendall(outgoing.read())
+            incoming.write(connection.recv(65536))
+    peer.write(("POST %s HTTP/1.1\r\nHost: x\r\n%s\r\nContent-Length: 5000\r\n\r\nbegun"
+                % (url("/sink"), ALICE)).encode())
+    connection.sendall(outgoing.read())
+    rig.wait_for(lambda: [s for s in proxies.sessions() if s["state"] == "http-exchange"], 5,
+                 "the request is on its way")
+    peer.write(bytes(1000))
+    connection.sendall(outgoing.read()[:500])
+    connection.shutdown(socket.SHUT_WR)
+    rig.wait_for(lambda: not proxies.sessions(), 10, "the session ends")
+
+
 def test_row_060_wrong_certificate_is_the_clients_error(net, proxies, authority):
     status, _, _ = rig.curl(net.client, "-x", "https://bob:builder@%s:%d" % (rig.SERVER_IP, TLS_PORT),
                             "--proxy-cacert", authority.file, url())
@@ -725,6 +787,34 @@ def test_limits_hold_for_forwarded_requests(net, tmp, internet):
         rig.wait_for(lambda: len(daemon.sessions()) == 1, 5, "the first session's end")
         second.send("GET %s HTTP/1.1" % url(), "Host: x", bob)
         assert second.response()[0] == 200
+        daemon.wait_idle()
+
+
+def test_idle_connections_take_no_share(net, tmp, internet):
+    """A person's rate is divided among the connections that carry something, not those that wait for
+    their next request."""
+    port, rate = OPEN_PORT + 5, 512 * 1024
+    config = http_config(port)
+    config["inbounds"][0]["settings"]["accounts"] = [
+        {"user": "bob", "pass": "builder", "uplinkBytesPerSecond": rate}]
+    daemon = rig.Culvert(net.server, tmp, config, "http-idle-share", loginFailures=0,
+                         stateDirectory=tmp, wait=((rig.SERVER_IP, port),))
+    bob = "Proxy-Authorization: Basic " + base64.b64encode(b"bob:builder").decode()
+
+    def post(raw, size):
+        raw.send("POST %s HTTP/1.1" % url("/sink"), "Host: x", bob, "Content-Length: %d" % size,
+                 body=bytes(size))
+        assert raw.response()[0] == 200
+
+    with rig.running(daemon):
+        idle = [Raw(net, port) for _ in range(9)]
+        for raw in idle:
+            post(raw, 10)
+        raw = Raw(net, port)
+        raw.connection.settimeout(60)
+        begun = time.monotonic()
+        post(raw, 2 * rate)
+        assert time.monotonic() - begun < 10  # two seconds; twenty if nine others had their share
         daemon.wait_idle()
 
 

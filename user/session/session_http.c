@@ -262,6 +262,13 @@ static int discard(struct cv_session *session)
 	return result;
 }
 
+/* A connection that goes on for ever would keep to people, passwords and ways of before a reload
+ * for as long. */
+static bool may_persist(const struct cv_session *session)
+{
+	return session->config == session->worker->config && !session->worker->stopping;
+}
+
 /* One request, or the rest of one that was refused. 0: there may be more. */
 static int read_request(struct cv_session *session)
 {
@@ -284,6 +291,7 @@ static int read_request(struct cv_session *session)
 		reason = cv_http_request_judge(&head, &request, &status);
 	if (reason)
 		return refuse_malformed(session, status, reason);
+	request.keep_alive &= may_persist(session);
 	if (request.form == CV_HTTP_ORIGIN_FORM && hide(session, CV_PEER_DECODE))
 		return 0;
 	note_request(http, &head, &request);
@@ -303,16 +311,23 @@ static int read_request(struct cv_session *session)
 	return serve(session, &head, &request);
 }
 
+/* Whoever asks and does not read the answers is not asked for more; what is sent brings us back. */
+static bool may_ask(const struct cv_session *session)
+{
+	return session->state == CV_SESSION_EXPECT_HTTP &&
+	       cv_leg_queued(&session->client) < CV_LEG_OUT_HIGH;
+}
+
 void cv_step_http(struct cv_session *session)
 {
-	int result;
+	int result = 0;
 
-	do {
+	while (result == 0 && may_ask(session)) {
 		result = read_request(session);
 		if (result == -EAGAIN && session->state == CV_SESSION_EXPECT_HTTP)
 			result = cv_front_fill(session);
-	} while (result == 0 && session->state == CV_SESSION_EXPECT_HTTP);
-	if (session->state != CV_SESSION_EXPECT_HTTP)
+	}
+	if (session->state != CV_SESSION_EXPECT_HTTP || result == 0)
 		return;
 	if (result == -EAGAIN && !(session->client.facts & CV_LEG_FIN_RECEIVED))
 		cv_leg_recv(&session->client);

@@ -72,7 +72,7 @@ static int move_uplink(struct cv_session *session)
 {
 	struct cv_http_exchange *http = session->handshake->http;
 	struct cv_buffer *in = cv_front_input(session);
-	int result = -EAGAIN;
+	int result = -EAGAIN, filled = 0;
 
 	while (!http->uplink_done && cv_leg_queued(&session->upstream) < CV_LEG_OUT_HIGH) {
 		result = pass_body(session, CV_UPLINK, &http->uplink, in);
@@ -80,16 +80,14 @@ static int move_uplink(struct cv_session *session)
 		if (result != -EAGAIN)
 			break;
 		if (cv_buffer_len(in) == 0)
-			result = cv_front_fill(session);
-		if (result && cv_buffer_len(in) == 0)
+			result = filled = cv_front_fill(session);
+		if (filled)
 			break;
 	}
 	if (http->uplink_done)
 		return 0;
-	if (result == CV_PEER_CLOSED ||
-	    (result == -EAGAIN && cv_buffer_len(in) == 0 &&
-	     cv_leg_undecoded(&session->client) == 0 &&
-	     (session->client.facts & CV_LEG_FIN_RECEIVED)))
+	if (filled == CV_PEER_CLOSED || /* half a record is all that can be left */
+	    (filled == -EAGAIN && (session->client.facts & CV_LEG_FIN_RECEIVED)))
 		return CV_PEER_TRUNCATED;
 	return result == -EAGAIN ? 0 : result;
 }
