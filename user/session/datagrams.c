@@ -38,7 +38,6 @@
 #define FAILURE_MS 5000
 #define TICK_MS 10000
 #define RATE_TICK_MS 1000
-#define BURST_BYTES 65536
 
 enum way { WAY_UNKNOWN, WAY_NONE, WAY_DIRECT, WAY_PROXY };
 
@@ -117,13 +116,15 @@ static void deliver(void *owner, const struct cv_destination *source, uint8_t *b
 	datagrams->near.deliver(datagrams->near.owner, source, bytes, len_bytes);
 }
 
-/* Equal parts for the user's associations on all workers. */
+/* Equal parts for the user's associations on all workers. What is left of a second stays what it
+ * is: coming and going does not fill it again. */
 static void share_rate(struct cv_datagrams *datagrams, enum cv_direction direction)
 {
 	const struct cv_user *user = datagrams->session->user;
 	uint64_t rate = user && user->usage ? cv_usage_limits(user->usage).bytes_per_s[direction]
 					    : 0;
-	struct cv_rate_limit limit = {.burst_bytes_per_s = BURST_BYTES};
+	struct cv_rate_bucket *bucket = &datagrams->rate[direction];
+	struct cv_rate_limit limit = {0};
 
 	if (rate) {
 		const uint32_t sharers = atomic_load_explicit(&user->counters->association_count,
@@ -132,8 +133,10 @@ static void share_rate(struct cv_datagrams *datagrams, enum cv_direction directi
 		limit.bytes_per_s = rate / (sharers ? sharers : 1);
 		limit.bytes_per_s += limit.bytes_per_s == 0;
 	}
-	if (limit.bytes_per_s != datagrams->rate[direction].bytes_per_s)
-		cv_rate_limit_init(&datagrams->rate[direction], &limit, now_ms(datagrams));
+	if (bucket->bytes_per_s && limit.bytes_per_s)
+		bucket->bytes_per_s = limit.bytes_per_s;
+	else if (bucket->bytes_per_s != limit.bytes_per_s)
+		cv_rate_limit_init(bucket, &limit, now_ms(datagrams));
 }
 
 /* ---- table -------------------------------------------------------------------------------- */

@@ -166,6 +166,8 @@ static int associate(struct cv_association *association, struct cv_destination *
 	const struct cv_datagram_near near = {.deliver = to_client, .owner = association};
 	int reason = set_client(association, &session->handshake->destination);
 
+	if (!reason && !cv_session_carries_datagrams(session))
+		reason = CV_POLICY_NO_DATAGRAMS;
 	if (!reason)
 		reason = cv_datagrams_new(session, &near, &association->datagrams);
 	if (!reason)

@@ -7,6 +7,7 @@
  *     freedom             dial the destination -> RELAY
  *     vless, socks, http  session_retry.c: the first attempt
  */
+#include "session/datagram_proxy.h"
 #include "session/handshake.h"
 #include "session/preamble.h"
 #include "session/session_front.h"
@@ -302,4 +303,18 @@ int cv_session_route_datagram(struct cv_session *session, const struct cv_destin
 		return CV_POLICY_NO_PROXY;
 	*ret_outbound = outbound;
 	return 0;
+}
+
+bool cv_session_carries_datagrams(struct cv_session *session)
+{
+	const struct cv_config *config = session->config;
+
+	for (size_t i = 0; i < config->external_first; i++) {
+		const struct cv_outbound *way = users_way(session, &config->outbounds[i]);
+
+		if (way && (way->protocol == CV_OUTBOUND_FREEDOM ||
+			    (way->protocol == CV_OUTBOUND_SOCKS && cv_datagram_proxy_carries(way))))
+			return true;
+	}
+	return false;
 }

@@ -63,6 +63,8 @@ struct cv_bind;
 struct cv_bind *cv_bind_free(struct cv_bind *bind);
 
 /* session_upstream.c: route, connect */
+/** cv_session_carries_datagrams() - Is there an outbound that they could be routed to at all? */
+bool cv_session_carries_datagrams(struct cv_session *session);
 /** cv_session_route_datagram() - The outbound for one destination of datagrams. @resolved: of a
  * name, NULL = not yet asked for. Returns 0; -EAGAIN: the rules need them; CV_POLICY_NO_OUTBOUND;
  * CV_POLICY_NO_PROXY. */
