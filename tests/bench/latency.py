@@ -59,6 +59,8 @@ def hold_back(space, near, far, seconds):
         if ctypes.CDLL(None, use_errno=True).setns(there.fileno(), netns.CLONE_NEWNET) != 0:
             raise OSError(ctypes.get_errno(), "setns")
     ends.append(tun(far))
+    with contextlib.suppress(OSError):  # 50 ms are 50 ms, whoever else wants the CPU
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
     other = {ends[0]: ends[1], ends[1]: ends[0]}
     print("ready", flush=True)
     waiting = deque()

@@ -248,6 +248,12 @@ def start_seconds(bench, path, port):
         time.sleep(0.001)
 
 
+def main_thread_seconds(pid):
+    """Of CPU; that thread reads configurations, and does nothing else."""
+    with open("/proc/%d/task/%d/schedstat" % (pid, pid)) as file:
+        return int(file.read().split()[0]) / 1e9
+
+
 def resident_mib(pid):
     with open("/proc/%d/status" % pid) as file:
         return next(int(line.split()[1]) for line in file if line.startswith("VmRSS")) / 1024
@@ -300,7 +306,7 @@ def run(bench, users=None, rule_count=None, sessions=None, reloads=None):
     bench.wait_port(echo_port)
     live = Sessions(port, echo_port, range(sessions))
     try:
-        measure_reloads(bench, live, users, users_path, control, reloads)
+        measure_reloads(live, users, users_path, control, reloads, process.pid)
     finally:
         live.close()
         print("  %-46s %8.1f MiB" % ("resident memory then", resident_mib(process.pid)))
@@ -310,20 +316,22 @@ def run(bench, users=None, rule_count=None, sessions=None, reloads=None):
           "users)")
 
 
-def measure_reloads(bench, live, users, users_path, control, reloads):
+def measure_reloads(live, users, users_path, control, reloads, pid):
     quiet = [1000 * live.talk(lambda elapsed: elapsed > 3)]
-    took, pauses = [], []
+    took, used, pauses = [], [], []
     for i in range(reloads):
         write_users(users_path, range(users + i + 1))
         live.talk(lambda elapsed: elapsed > 1)
-        reload = Reload(control)
+        before, reload = main_thread_seconds(pid), Reload(control)
         pause = live.talk(reload.until)
+        used.append(1000 * (main_thread_seconds(pid) - before))
         if "error" in reload.result():
             raise RuntimeError(reload.result()["error"])
         took.append(1000 * reload.seconds)
         pauses.append(1000 * max(pause, live.talk(lambda elapsed: elapsed > 0.5)))
     live.settle()
     line("reload, asked to answered", took, RELOAD_BUDGET_MS)
+    line("  of that, the CPU's time", used)
     line("longest wait of a session for an echo", quiet)
     line("the same around a reload", pauses)
     print("  sessions dropped: %d, echoes: %d of %d asked, wrong: %d" % (

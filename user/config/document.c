@@ -175,38 +175,54 @@ static void warn_twice(const struct scan *scan, const char *key)
 						   text);
 }
 
-/* The key between the quotes at @start, to be freed. Nearly all are what they look like, and a file
- * of users has a hundred thousand of them. */
-static char *read_key(const char *start, size_t len)
+/* The key that stands at @start in the text is the next one of the object, as nearly always. */
+static bool is_next(const struct json_object_iterator *at, const struct json_object_iterator *end,
+		    const char *start, size_t len)
 {
-	struct json_object *name;
-	char *raw, *key;
+	const char *name;
 
-	if (len >= 2 && !memchr(start, '\\', len))
-		return strndup(start + 1, len - 2);
-	raw = strndup(start, len);
-	name = raw ? json_tokener_parse(raw) : NULL;
-	key = name ? strdup(json_object_get_string(name)) : NULL;
-	json_object_put(name);
-	free(raw);
-	return key;
+	if (json_object_iter_equal(at, end) || len < 2 || memchr(start, '\\', len))
+		return false;
+	name = json_object_iter_peek_name(at);
+	return strlen(name) == len - 2 && memcmp(name, start + 1, len - 2) == 0;
 }
 
-static void scan_member(struct scan *scan, struct json_object *object)
+/* Any key: one that has been there before, or that has to be decoded. */
+static struct json_object *find_member(const struct scan *scan, struct json_object *object,
+				       const char *start, size_t len)
+{
+	char *raw = strndup(start, len);
+	struct json_object *name = raw ? json_tokener_parse(raw) : NULL, *value = NULL;
+
+	if (name)
+		value = json_object_object_get(object, json_object_get_string(name));
+	if (value && json_object_get_userdata(value))
+		warn_twice(scan, json_object_get_string(name));
+	json_object_put(name);
+	free(raw);
+	return value;
+}
+
+/* @at: the members of @object that have not been met; both NULL if it is no object. */
+static void scan_member(struct scan *scan, struct json_object *object,
+			struct json_object_iterator *at)
 {
 	const char *start = scan->at;
 	struct json_object *value = NULL;
-	char *key;
+	struct json_object_iterator end;
 
 	scan_string(scan);
-	key = read_key(start, (size_t)(scan->at - start));
-	if (key && json_object_is_type(object, json_type_object))
-		value = json_object_object_get(object, key);
-	if (value && json_object_get_userdata(value))
-		warn_twice(scan, key);
+	if (object) {
+		end = json_object_iter_end(object);
+		if (is_next(at, &end, start, (size_t)(scan->at - start))) {
+			value = json_object_iter_peek_value(at);
+			json_object_iter_next(at);
+		} else {
+			value = find_member(scan, object, start, (size_t)(scan->at - start));
+		}
+	}
 	if (value)
 		set_line(value, scan->line);
-	free(key);
 	scan_space(scan);
 	scan->at += scan->at < scan->end && *scan->at == ':';
 	scan_value(scan, value);
@@ -214,8 +230,12 @@ static void scan_member(struct scan *scan, struct json_object *object)
 
 static void scan_container(struct scan *scan, struct json_object *json, bool is_object)
 {
+	struct json_object *object = json_object_is_type(json, json_type_object) ? json : NULL;
+	struct json_object_iterator members = json_object_iter_init_default();
 	size_t index = 0;
 
+	if (object)
+		members = json_object_iter_begin(object);
 	for (scan->at++; scan->at < scan->end;) {
 		struct json_object *element = NULL;
 
@@ -229,7 +249,7 @@ static void scan_container(struct scan *scan, struct json_object *json, bool is_
 			continue;
 		}
 		if (is_object) {
-			scan_member(scan, json);
+			scan_member(scan, object, &members);
 			continue;
 		}
 		if (json_object_is_type(json, json_type_array))

@@ -10,7 +10,7 @@
 
 #include "policy/siphash.h"
 
-/* The users of one inbound while they are collected; owns its strings. */
+/* The users of one inbound while they are collected; their strings are the documents'. */
 struct cv_user_list {
 	struct cv_load *load;
 	struct cv_user *users;

@@ -28,7 +28,7 @@
 
 struct cv_user_claim {
 	uint64_t hash;
-	char *who; /* NULL: a free slot */
+	const char *who; /* NULL: a free slot */
 };
 
 struct cv_user_list cv_user_list_of(struct cv_load *load)
@@ -41,17 +41,7 @@ struct cv_user_list cv_user_list_of(struct cv_load *load)
 
 void cv_user_list_done(struct cv_user_list *list)
 {
-	for (size_t i = 0; i < list->count; i++) {
-		free(list->users[i].name);
-		free(list->users[i].email);
-		if (list->users[i].password)
-			cv_cleanse(list->users[i].password, strlen(list->users[i].password));
-		free(list->users[i].password);
-		free(list->users[i].external_proxy_id);
-	}
 	free(list->users);
-	for (size_t i = 0; i < list->claim_slots; i++)
-		free(list->claims[i].who);
 	free(list->claims);
 	*list = (struct cv_user_list){0};
 }
@@ -97,20 +87,21 @@ static bool claim(struct cv_user_list *list, const struct cv_node *node, const c
 	struct cv_user_claim *place;
 	uint64_t hash;
 	char key[300];
+	size_t len = 0;
 
-	snprintf(key, sizeof(key), "%s:%.255s", kind, value);
-	for (char *c = key; *c; c++)
-		*c = (char)tolower((unsigned char)*c);
+	key[len++] = kind[0]; /* "id", "email", "name" */
+	for (const char *c = value; *c && len < sizeof(key); c++)
+		key[len++] = (char)tolower((unsigned char)*c);
 	if (!make_room_for_claim(list))
 		return true; /* the load has failed */
-	hash = cv_siphash(&list->key, key, strlen(key));
+	hash = cv_siphash(&list->key, key, len);
 	place = find_claim(list, hash);
 	if (place->who) {
 		cv_node_error(node, "same %s as %s", kind, place->who);
 		return false;
 	}
 	place->hash = hash;
-	place->who = cv_load_strdup(list->load, describe_user(user));
+	place->who = describe_user(user);
 	list->claim_count++;
 	return true;
 }
@@ -127,20 +118,21 @@ static bool claim_uuid(struct cv_user_list *list, const struct cv_node *node,
 	return claim(list, node, "id", hex, user);
 }
 
-/* Takes copies of the strings. */
 static void add_user(struct cv_user_list *list, const struct cv_user *user)
 {
-	struct cv_user *users = cv_load_grow(list->load, list->users, list->count, sizeof(*users));
+	struct cv_user *users = list->users;
 
-	if (!users)
+	if ((list->count & (list->count - 1)) == 0) /* full: the room is a power of two */
+		users = reallocarray(users, list->count ? 2 * list->count : 1, sizeof(*users));
+	if (!users) {
+		list->load->out_of_memory = true;
 		return;
+	}
 	list->users = users;
 	users[list->count] = *user;
-	users[list->count].name = cv_load_strdup(list->load, user->name);
-	users[list->count].email = cv_load_strdup(list->load, user->email);
-	users[list->count].external_proxy_id = cv_load_strdup(
-		list->load, user->external_proxy_id ? user->external_proxy_id : "");
-	users[list->count++].password = cv_load_strdup(list->load, user->password);
+	if (!user->external_proxy_id)
+		users[list->count].external_proxy_id = "";
+	list->count++;
 }
 
 /* ---- VLESS: settings.clients -------------------------------------------------------------- */
@@ -411,7 +403,8 @@ static bool set_user_proxy(const struct cv_node *node, const struct raw_user *ra
 }
 
 static bool add_file_user(struct cv_user_list *list, const struct cv_node *node,
-			  const struct raw_user *raw, const struct cv_users_file *file)
+			  const struct raw_user *raw, const char *default_email,
+			  const struct cv_users_file *file)
 {
 	const struct cv_node flow_node = cv_node_member(node, "flow");
 	const struct cv_node email_node = cv_node_member(node, "email");
@@ -425,14 +418,12 @@ static bool add_file_user(struct cv_user_list *list, const struct cv_node *node,
 		.password = "",
 		.external_proxy_id = (char *)raw->proxy_id,
 	};
-	char email[80];
 
 	if (!name_is_valid(raw->name)) {
 		cv_node_expected(&name_node, "a name like [a-z][a-z0-9_-]{2,31}");
 		return false;
 	}
-	snprintf(email, sizeof(email), "%s@vless.local", raw->name);
-	user.email = *raw->email ? (char *)raw->email : email;
+	user.email = (char *)(*raw->email ? raw->email : default_email);
 	set_user_short_id(node, raw->short_id, &user);
 	cv_load_limits(node, &raw->limits, &user.limits);
 	if (!cv_value_flow(&flow_node, raw->flow, &user.vision) ||
@@ -448,7 +439,8 @@ static bool add_file_user(struct cv_user_list *list, const struct cv_node *node,
 
 struct cv_read_user {
 	struct raw_user raw;
-	bool is_good; /* no error was found in it */
+	char default_email[sizeof("@vless.local") + 32]; /* of a name that is valid */
+	bool is_good;					 /* no error was found in it */
 };
 
 /* All of @users, in their order: read once, however many inbounds ask. NULL: no memory. */
@@ -462,10 +454,13 @@ static const struct cv_read_user *read_file_users(struct cv_load *load,
 	load->read_users = cv_load_calloc(load, cv_node_count(users), sizeof(*load->read_users));
 	for (size_t i = 0; load->read_users && i < cv_node_count(users); i++) {
 		const struct cv_node node = cv_node_element(users, i);
+		struct cv_read_user *read = &load->read_users[i];
 		const size_t errors = load->error_count;
 
-		cv_schema_read(user_fields, &node, &load->read_users[i].raw);
-		load->read_users[i].is_good = load->error_count == errors;
+		cv_schema_read(user_fields, &node, &read->raw);
+		snprintf(read->default_email, sizeof(read->default_email), "%.32s@vless.local",
+			 read->raw.name);
+		read->is_good = load->error_count == errors;
 	}
 	return load->read_users;
 }
@@ -486,7 +481,8 @@ void cv_load_file_users(struct cv_user_list *list, const struct cv_document *doc
 		const struct cv_node node = cv_node_element(&users, i);
 
 		if (read_users[i].is_good)
-			(void)add_file_user(list, &node, &read_users[i].raw, file);
+			(void)add_file_user(list, &node, &read_users[i].raw,
+					    read_users[i].default_email, file);
 	}
 }
 

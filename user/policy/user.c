@@ -32,6 +32,8 @@ struct cv_user_table {
 	struct cv_siphash_key key;
 	struct cv_user *users;
 	struct user_text *names; /* beside users */
+	char *texts;	 /* what users point at */
+	size_t texts_bytes;
 	struct user_text nobody; /* random: no name equals it */
 	size_t user_count;
 	uint32_t *logins; /* users with a password */
@@ -58,7 +60,23 @@ static bool text_set(struct user_text *text, const char *bytes, size_t len)
 	return true;
 }
 
-static bool copy_user(struct cv_user *to, const struct cv_user *from)
+static size_t text_bytes(const char *text)
+{
+	return (text ? strlen(text) : 0) + 1;
+}
+
+static char *put_text(char **end, const char *text)
+{
+	char *const start = *end;
+	const size_t bytes = text_bytes(text);
+
+	memcpy(start, text ? text : "", bytes);
+	*end += bytes;
+	return start;
+}
+
+/* @texts: where there is room for its strings; moved behind them. */
+static bool copy_user(struct cv_user *to, const struct cv_user *from, char **texts)
 {
 	memcpy(to->uuid, from->uuid, UUID_LEN);
 	memcpy(to->short_id, from->short_id, sizeof(to->short_id));
@@ -69,15 +87,15 @@ static bool copy_user(struct cv_user *to, const struct cv_user *from)
 	to->limits = from->limits;
 	to->usage = from->usage;
 	memcpy(to->vision_seed, from->vision_seed, sizeof(to->vision_seed));
-	to->name = strdup(from->name ? from->name : "");
-	to->email = strdup(from->email ? from->email : "");
-	to->password = strdup(from->password ? from->password : "");
-	to->external_proxy_id = strdup(from->external_proxy_id ? from->external_proxy_id : "");
+	to->name = put_text(texts, from->name);
+	to->email = put_text(texts, from->email);
+	to->password = put_text(texts, from->password);
+	to->external_proxy_id = put_text(texts, from->external_proxy_id);
 	to->counters = calloc(1, sizeof(*to->counters));
 	if (!to->counters)
 		return false;
 	to->counters->owner_count = 1;
-	return to->name && to->email && to->password && to->external_proxy_id;
+	return true;
 }
 
 static void counters_leave(struct cv_user_counters *counters)
@@ -114,12 +132,24 @@ static void index_name(struct cv_user_table *table, uint32_t user)
 	table->by_name[slot] = user;
 }
 
+static bool make_texts(struct cv_user_table *table, const struct cv_user *users)
+{
+	for (size_t i = 0; i < table->user_count; i++)
+		table->texts_bytes += text_bytes(users[i].name) + text_bytes(users[i].email) +
+				      text_bytes(users[i].password) +
+				      text_bytes(users[i].external_proxy_id);
+	table->texts = malloc(table->texts_bytes + 1);
+	return table->texts != NULL;
+}
+
 static bool fill(struct cv_user_table *table, const struct cv_user *users)
 {
+	char *texts = table->texts;
+
 	for (uint32_t i = 0; i < table->user_count; i++) {
 		struct cv_user *user = &table->users[i];
 
-		if (!copy_user(user, &users[i]))
+		if (!copy_user(user, &users[i], &texts))
 			return false;
 		index_uuid(table, i);
 		if (!user->password[0] ||
@@ -159,7 +189,7 @@ struct cv_user_table *cv_user_table_new(const struct cv_user *users, size_t user
 	table->user_count = user_count;
 	if (cv_siphash_key_random(&table->key) != 0 ||
 	    cv_random_bytes(&table->nobody, sizeof(table->nobody)) != 0 || !make_indexes(table) ||
-	    !fill(table, users))
+	    !make_texts(table, users) || !fill(table, users))
 		return cv_user_table_free(table);
 	return table;
 }
@@ -168,15 +198,11 @@ struct cv_user_table *cv_user_table_free(struct cv_user_table *table)
 {
 	if (!table)
 		return NULL;
-	for (size_t i = 0; i < table->user_count; i++) {
+	for (size_t i = 0; table->users && i < table->user_count; i++)
 		counters_leave(table->users[i].counters);
-		free(table->users[i].name);
-		free(table->users[i].email);
-		if (table->users[i].password)
-			cv_cleanse(table->users[i].password, strlen(table->users[i].password));
-		free(table->users[i].password);
-		free(table->users[i].external_proxy_id);
-	}
+	if (table->texts)
+		cv_cleanse(table->texts, table->texts_bytes);
+	free(table->texts);
 	free(table->users);
 	free(table->names);
 	free(table->logins);
