@@ -12,6 +12,7 @@ import time
 import pytest
 import rig
 from browser import Browser
+from socks_udp import Association, Echo
 from test_users import mkpasswd
 
 PORT, OTHER, STATUS = 1096, 1097, 9000  # OTHER: of what runs beside the module's daemon
@@ -30,7 +31,8 @@ def config(people=PEOPLE, port=OTHER, **more):
     accounts = [{"user": name, "pass": SECRET} for name in people]
     return dict({"inbounds": [{"tag": "socks", "listen": rig.SERVER_IP, "port": port,
                                "protocol": "socks",
-                               "settings": {"auth": "password", "accounts": accounts}}],
+                               "settings": {"auth": "password", "udp": True,
+                                            "accounts": accounts}}],
                  "outbounds": [{"tag": "direct", "protocol": "freedom",
                                 "settings": {"finalRules": [{"action": "allow"}]}}]}, **more)
 
@@ -251,6 +253,25 @@ def test_metrics_rise_by_what_moved(net, daemon, internet):
         begun = connection.sendall(b"x") or metrics(net)
         assert value(begun, "culvert_user_bytes_total", user="bob", direction="uplink") >= \
             value(after, "culvert_user_bytes_total", user="bob", direction="uplink")
+
+
+def test_datagrams_are_counted(net, daemon):
+    rig.wait_for(lambda: curl(net, "/")[0] == 200, 20, "let in", 0.5)
+    echo = Echo(net.internet, rig.INTERNET_IP, 9199)
+    before = metrics(net)
+    try:
+        with Association(net.client, (rig.SERVER_IP, PORT), credentials=("carol", SECRET)) as one:
+            one.send(rig.INTERNET_IP, 9199, b"x" * 1000)
+            answer = one.recv()[2]
+    finally:
+        echo.stop()
+    daemon.wait_idle()
+    after = metrics(net)
+    for name, labels in (("culvert_user_bytes_total", {"user": "carol"}),
+                         ("culvert_outbound_bytes_total", {"outbound": "(datagrams)"})):
+        for direction, size in (("uplink", 1000), ("downlink", len(answer))):
+            labels["direction"] = direction
+            assert value(after, name, **labels) - value(before, name, **labels) == size, labels
 
 
 def test_few_labels_and_strange_ones(net, tmp, stored, internet):

@@ -2,8 +2,10 @@
 /*
  * show_outbounds.c - what went out by which way.
  *
- *   "(aside)"   what strangers exchanged with REALITY's target, a fallback or a backend of the edge
- *   "(N)"       an outbound without a tag, the N-th
+ *   "(aside)"       what strangers exchanged with REALITY's target, a fallback or a backend of the
+ *                   edge
+ *   "(datagrams)"   UDP, whichever outbounds it left by
+ *   "(N)"           an outbound without a tag, the N-th
  */
 #include "control/command.h"
 #include "session/session.h"
@@ -42,19 +44,30 @@ static struct json_object *outbound_json(const struct cv_outbound *outbound, siz
 	return object;
 }
 
-static struct json_object *aside_json(const struct cv_control_view *view)
+static struct json_object *sum_json(const char *name, const uint64_t bytes[2])
 {
 	struct json_object *object = json_object_new_object();
-	uint64_t bytes[2] = {0};
 
-	for (unsigned i = 0; i < view->worker_count; i++)
-		for (int d = CV_UPLINK; d <= CV_DOWNLINK; d++)
-			bytes[d] += cv_counter(&view->workers[i].counters.aside_bytes[d]);
-	cv_json_text(object, "outbound", "(aside)");
+	cv_json_text(object, "outbound", name);
 	cv_json_text(object, "protocol", "");
 	cv_json_u64(object, "uplink_bytes", bytes[CV_UPLINK]);
 	cv_json_u64(object, "downlink_bytes", bytes[CV_DOWNLINK]);
 	return object;
+}
+
+static void add_sums(const struct cv_control_view *view, struct json_object *array)
+{
+	uint64_t aside[2] = {0}, datagrams[2] = {0};
+
+	for (unsigned i = 0; i < view->worker_count; i++)
+		for (int d = CV_UPLINK; d <= CV_DOWNLINK; d++) {
+			const struct cv_worker_counters *c = &view->workers[i].counters;
+
+			aside[d] += cv_counter(&c->aside_bytes[d]);
+			datagrams[d] += cv_counter(&c->datagram_bytes[d]);
+		}
+	json_object_array_add(array, sum_json("(aside)", aside));
+	json_object_array_add(array, sum_json("(datagrams)", datagrams));
 }
 
 void cv_show_outbounds(const struct cv_control_view *view, const char *argument,
@@ -68,6 +81,6 @@ void cv_show_outbounds(const struct cv_control_view *view, const char *argument,
 		if (view->config->outbounds[i].counters)
 			json_object_array_add(array,
 					      outbound_json(&view->config->outbounds[i], i));
-	json_object_array_add(array, aside_json(view));
+	add_sums(view, array);
 	json_object_object_add(answer, "outbounds", array);
 }

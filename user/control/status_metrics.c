@@ -60,7 +60,7 @@ static const struct family families[] = {
 	      "kernel_dropped_segments",
 	      "Segments that the kernel dropped for their name"),
 	COUNT_BOTH("outbound_bytes_total", "outbounds", "outbound", "outbound", "bytes",
-	           "Bytes by outbound; (aside): strangers, to targets and backends"),
+	           "Bytes by outbound; (aside): strangers to targets, backends; (datagrams): UDP"),
 	COUNT("outbound_sessions_total", "outbounds", "outbound", "outbound", "sessions_total",
 	      "Sessions routed to an outbound"),
 	COUNT_BOTH("engine_bytes_total", "engines", "engine", "engine", "bytes",

@@ -101,6 +101,10 @@ static bool may_pass(struct cv_datagrams *datagrams, enum cv_direction direction
 
 static void moved(struct cv_datagrams *datagrams, enum cv_direction direction, size_t len_bytes)
 {
+	struct cv_worker_counters *counters = &datagrams->session->worker->counters;
+
+	atomic_fetch_add_explicit(&counters->datagram_bytes[direction], len_bytes,
+				  memory_order_relaxed);
 	datagrams->session->user_moved_bytes[direction] += len_bytes;
 	datagrams->session->last_activity_ms = now_ms(datagrams);
 }

@@ -46,6 +46,7 @@ struct cv_worker_counters { /* written by the worker, read by anyone */
 	_Atomic uint64_t engine_refused[CV_ENGINES];  /* ... of these, not taken */
 	_Atomic uint64_t class_bytes[CV_CLASSIFY_CLASSES][2];
 	_Atomic uint64_t aside_bytes[2]; /* of strangers: to targets, fallbacks, backends */
+	_Atomic uint64_t datagram_bytes[2]; /* an association's may leave by several outbounds */
 	_Atomic uint64_t class_sessions[CV_CLASSIFY_CLASSES]; /* whose name was looked at */
 	_Atomic uint64_t handed_over[2], reality_accepted, reality_hybrid, reality_classic;
 	_Atomic uint64_t reasons[CV_WORKER_REASONS];
