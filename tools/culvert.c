@@ -22,7 +22,7 @@ static const struct command {
 	{"check", cv_cmd_check, "FILE [--offline] [--json]",
 	 "check a configuration without starting it"},
 	{"selftest", cv_cmd_selftest,
-	 "-c FILE [--ca FILE] [--log FILE] [--control PATH] [--offline] [--json]",
+	 "-c FILE [--ca FILE] [--name NAME] [--log FILE] [--control PATH] [--offline] [--json]",
 	 "does a running installation keep what is promised? Exit status 0: yes, 1: no"},
 	{"import", cv_cmd_import, "HAPROXY.CFG",
 	 "routing by server name, as a configuration of ours on standard output"},

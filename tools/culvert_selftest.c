@@ -238,15 +238,12 @@ static int run(struct cv_selftest *test)
 int cv_cmd_selftest(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"config", required_argument, NULL, 'c'},
-		{"ca", required_argument, NULL, 'a'},
-		{"log", required_argument, NULL, 'l'},
-		{"control", required_argument, NULL, 's'},
-		{"offline", no_argument, NULL, 'o'},
-		{"json", no_argument, NULL, 'j'},
-		{NULL, 0, NULL, 0},
+		{"config", required_argument, NULL, 'c'}, {"ca", required_argument, NULL, 'a'},
+		{"log", required_argument, NULL, 'l'},    {"control", required_argument, NULL, 's'},
+		{"name", required_argument, NULL, 'n'},   {"offline", no_argument, NULL, 'o'},
+		{"json", no_argument, NULL, 'j'},         {NULL, 0, NULL, 0},
 	};
-	struct cv_selftest test = {.is_online = true};
+	struct cv_selftest test = {.is_online = true, .name = ""};
 	int option;
 
 	while ((option = getopt_long(argc, argv, "c:", options, NULL)) != -1) {
@@ -263,6 +260,9 @@ int cv_cmd_selftest(int argc, char **argv)
 		case 's':
 			test.control_path = optarg;
 			break;
+		case 'n':
+			test.name = optarg;
+			break;
 		case 'o':
 			test.is_online = false;
 			break;
@@ -274,7 +274,8 @@ int cv_cmd_selftest(int argc, char **argv)
 		}
 	}
 	if (!test.path || optind != argc) {
-		fputs("usage: culvert selftest -c FILE [--ca FILE] [--log FILE] [--control PATH] "
+		fputs("usage: culvert selftest -c FILE [--ca FILE] [--name NAME] [--log FILE] "
+		      "[--control PATH] "
 		      "[--offline] [--json]\n",
 		      stderr);
 		return CV_EXIT_USAGE;

@@ -13,6 +13,7 @@ enum cv_verdict { CV_VERDICT_OK, CV_VERDICT_WARN, CV_VERDICT_FAIL, CV_VERDICTS }
 
 struct cv_selftest {
 	const char *path;                              /* of the configuration */
+	const char *name; /* that clients ask TLS ports for; "" = the certificate's own */
 	const char *ca_file, *log_path, *control_path; /* NULL = not given */
 	bool is_online;                                /* others may be asked: targets, upstreams */
 	bool as_json;

@@ -190,9 +190,11 @@ static void check_versions(struct cv_selftest *test, const char *subject,
 	} old[] = {{0x0303, "1.2"}, {0x0302, "1.1"}, {0x0301, "1.0"}};
 
 	if (now->facts.version != 0x0304) {
-		cv_selftest_say(test, CV_VERDICT_FAIL, "tls", subject,
-				"no TLS 1.3: %s; does something else answer there?",
-				now->error_text);
+		cv_selftest_say(
+			test, CV_VERDICT_FAIL, "tls", subject,
+			"no TLS 1.3: %s; does something else answer there, or does it want to be "
+			"asked for by name (--name)?",
+			now->error_text);
 		return;
 	}
 	for (size_t i = 0; i < sizeof(old) / sizeof(old[0]); i++) {
@@ -243,7 +245,10 @@ static void check_certificate(struct cv_selftest *test, const char *subject,
 	struct cv_target_probe_result checked;
 	char name[260];
 
-	name_to_verify(&now->facts.leaf, name, sizeof(name));
+	if (*test->name)
+		(void)snprintf(name, sizeof(name), "%s", test->name);
+	else
+		name_to_verify(&now->facts.leaf, name, sizeof(name));
 	if (!trust || !*name) {
 		cv_selftest_say(test, CV_VERDICT_FAIL, "certificates", subject, "%s",
 				trust ? "there is no name in it that clients could verify"
@@ -267,11 +272,11 @@ static void check_certificate(struct cv_selftest *test, const char *subject,
 
 /* ---- nobody ------------------------------------------------------------------------------- */
 
-static int open_as_client(struct cv_line *line, const struct cv_inbound *inbound,
-			  const struct cv_sockaddr *address)
+static int open_as_client(const struct cv_selftest *test, struct cv_line *line,
+			  const struct cv_inbound *inbound, const struct cv_sockaddr *address)
 {
 	static const char *const no_alpn[] = {NULL};
-	const struct cv_tls_client_config config = {.server_name = "", .alpn = no_alpn};
+	const struct cv_tls_client_config config = {.server_name = test->name, .alpn = no_alpn};
 	const int error = dial(line, address, WAIT_MS);
 
 	if (error || inbound->security != CV_SECURITY_TLS)
@@ -279,45 +284,50 @@ static int open_as_client(struct cv_line *line, const struct cv_inbound *inbound
 	return cv_line_secure(line, &config);
 }
 
-/* What is said to @question, as far as @wanted bytes; its length. */
-static size_t ask(const struct cv_inbound *inbound, const struct cv_sockaddr *address,
-		  const void *question, size_t question_len, char *answer, size_t wanted)
+/* What is said to @question, up to @wanted bytes. Returns its length, or why it was not asked. */
+static int ask(const struct cv_selftest *test, const struct cv_inbound *inbound,
+	       const struct cv_sockaddr *address, const void *question, size_t question_len,
+	       char *answer, size_t wanted)
 {
 	struct cv_line line;
 	struct cv_buffer *in;
 	size_t len = 0;
-	int error = open_as_client(&line, inbound, address);
+	int error = open_as_client(test, &line, inbound, address), ended = 0;
 
-	if (!error)
-		error = cv_line_send(&line, question, question_len);
 	in = cv_line_input(&line);
-	while (!error && cv_buffer_len(in) < wanted)
-		error = cv_line_hear(&line);
+	if (!error)
+		ended = cv_line_send(&line, question, question_len);
+	while (!error && !ended && cv_buffer_len(in) < wanted)
+		ended = cv_line_hear(&line);
 	len = cv_buffer_len(in) < wanted ? cv_buffer_len(in) : wanted;
-	if (len)
+	if (!error && len)
 		memcpy(answer, cv_buffer_bytes(in), len);
 	cv_line_done(&line);
-	return len;
+	return error ? error : (int)len;
 }
 
-static bool socks_is_open(const struct cv_inbound *inbound, const struct cv_sockaddr *address)
+/* 1, 0, or a reason. */
+static int socks_is_open(const struct cv_selftest *test, const struct cv_inbound *inbound,
+			 const struct cv_sockaddr *address)
 {
 	static const uint8_t greeting[] = {5, 1, 0};
 	char answer[2];
+	const int len = ask(test, inbound, address, greeting, sizeof(greeting), answer, 2);
 
-	return ask(inbound, address, greeting, sizeof(greeting), answer, 2) == 2 &&
-	       answer[0] == 5 && answer[1] == 0;
+	return len < 0 ? len : len == 2 && answer[0] == 5 && answer[1] == 0;
 }
 
 /* Of CONNECT without credentials: a proxy that asks for them says so, whoever that was for. */
-static bool http_is_open(const struct cv_inbound *inbound, const struct cv_sockaddr *address)
+static int http_is_open(const struct cv_selftest *test, const struct cv_inbound *inbound,
+			const struct cv_sockaddr *address)
 {
 	static const char request[] = "CONNECT 127.0.0.1:1 HTTP/1.1\r\nHost: 127.0.0.1:1\r\n\r\n";
 	char answer[13] = "";
+	const int len = ask(test, inbound, address, request, sizeof(request) - 1, answer, 12);
 	int status;
 
-	if (ask(inbound, address, request, sizeof(request) - 1, answer, 12) < 12)
-		return false;
+	if (len < 12)
+		return len < 0 ? len : 0;
 	return sscanf(answer, "HTTP/1.%*1d %3d", &status) == 1 &&
 	       (status < 400 || status == 403 || status >= 500);
 }
@@ -325,22 +335,26 @@ static bool http_is_open(const struct cv_inbound *inbound, const struct cv_socka
 static void check_anonymous(struct cv_selftest *test, const char *subject,
 			    const struct cv_inbound *inbound, const struct cv_sockaddr *address)
 {
-	bool is_socks =
-		inbound->protocol == CV_INBOUND_SOCKS || inbound->protocol == CV_INBOUND_MIXED;
-	bool is_http =
-		inbound->protocol == CV_INBOUND_HTTP || inbound->protocol == CV_INBOUND_MIXED;
+	int open = 0;
 
 	if (!inbound->users && !cv_selftest_is_public(inbound)) {
 		cv_selftest_say(test, CV_VERDICT_OK, "anonymous", subject,
 				"asks for no password, and is for this machine only");
 		return;
 	}
-	if ((is_socks && socks_is_open(inbound, address)) ||
-	    (is_http && http_is_open(inbound, address)))
-		cv_selftest_say(
-			test, CV_VERDICT_FAIL, "anonymous", subject,
-			"serves whoever comes without a password: does culvertd run by this "
-			"configuration (culvert reload), does something else answer there?");
+	if (inbound->protocol != CV_INBOUND_HTTP)
+		open = socks_is_open(test, inbound, address);
+	if (!open && inbound->protocol != CV_INBOUND_SOCKS)
+		open = http_is_open(test, inbound, address);
+	if (open < 0)
+		cv_selftest_say(test, CV_VERDICT_WARN, "anonymous", subject,
+				"not looked at: %s (--name, if it wants to be asked for by name)",
+				cv_reason_text(open));
+	else if (open)
+		cv_selftest_say(test, CV_VERDICT_FAIL, "anonymous", subject,
+				"serves whoever comes without a password: does culvertd run by "
+				"this configuration (culvert reload), does something else answer "
+				"there?");
 	else
 		cv_selftest_say(test, CV_VERDICT_OK, "anonymous", subject,
 				"does nothing without a password");
@@ -480,7 +494,7 @@ static void check_status(struct cv_selftest *test)
 			test, CV_VERDICT_FAIL, "status", where,
 			"nobody answers: culvertd runs by another configuration, or the port "
 			"was taken (its log says so): culvert restart");
-	else if (ask(&plain, address, request, sizeof(request) - 1, answer, 12) < 12 ||
+	else if (ask(test, &plain, address, request, sizeof(request) - 1, answer, 12) < 12 ||
 		 strcmp(answer, "HTTP/1.1 401") != 0)
 		cv_selftest_say(test, CV_VERDICT_FAIL, "status", where,
 				"does not ask for a password (\"%s\"): what answers there "
@@ -508,7 +522,8 @@ static void check_inbound(struct cv_selftest *test, const struct cv_inbound *inb
 			continue;
 		}
 		if (inbound->security == CV_SECURITY_TLS) {
-			const struct cv_target_probe_result now = shake_hands(&address, "", NULL);
+			const struct cv_target_probe_result now =
+				shake_hands(&address, test->name, NULL);
 
 			check_versions(test, subject, &address, &now);
 			if (now.facts.version == 0x0304)

@@ -186,6 +186,9 @@ def test_row_067_good_and_bad_installations(house, good):
     os.utime(house.path)
     found, text = failed(house, ca=False)
     assert found == ["certificates"] and HOST in text
+    assert failed(house, "--name", HOST)[0] == []
+    found, text = failed(house, "--name", "other.test")
+    assert found == ["certificates"] and "other.test" in text
     forwarder = subprocess.Popen(
         ["socat", "TCP-LISTEN:%d,bind=%s,fork,reuseaddr" % (LOCAL, rig.SERVER_IP),
          "TCP:127.0.0.1:%d" % LOCAL], preexec_fn=house.net.server.enter)
