@@ -2,6 +2,7 @@
 """SOCKS5 UDP ASSOCIATE: straight out, through another proxy, and what it must not do."""
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -308,6 +309,28 @@ def test_row_048_rules(net, daemon):
     daemon.wait_idle()
 
 
+def test_row_048_reload(net, tmp, internet):
+    """An association goes on over a reload, by the rules it began with; on a mixed inbound too."""
+    config = {"inbounds": [dict(socks_inbound(1303), protocol="mixed")],
+              "outbounds": [FREEDOM, {"tag": "block", "protocol": "blackhole"}]}
+    made = rig.Culvert(net.server, tmp, config, "udp-reload", wait=((rig.SERVER_IP, 1303),))
+    with rig.running(made):
+        with associate(net, 1303) as before:
+            assert before.ask(rig.INTERNET_IP, ECHO, b"1")[2] == echoed(b"1")
+            with open(made.config_path) as file:
+                config = json.load(file)
+            config["routing"] = {"rules": [{"network": "udp", "outboundTag": "block"}]}
+            with open(made.config_path, "w") as file:
+                json.dump(config, file)
+            assert "error" not in made.ask("reload")
+            with associate(net, 1303) as after:
+                after.send(rig.INTERNET_IP, ECHO, b"2")
+                made.wait_reason("policy_blocked")
+                after.nothing_comes()
+                assert before.ask(SECOND_IP, ECHO, b"3")[2] == echoed(b"3")
+        made.wait_idle()
+
+
 def test_row_048_users(net, daemon):
     """Bytes are the user's; so is the number of associations, by maxUserAssociations."""
     def alice():
@@ -483,6 +506,11 @@ def test_row_038_not_over_tls(net, tmp):
         association.send(rig.INTERNET_IP, ECHO, b"x")
         made.wait_reason("policy_no_datagrams")
         association.nothing_comes()
+    up["settings"]["udpOverTls"] = "direct"
+    with through(net, tmp, up) as made, associate(net, 1302) as association:
+        assert association.ask(rig.INTERNET_IP, ECHO, b"x")[2] == echoed(b"x")
+        assert made.sessions()[0]["outbound"] == "up"
+    del up["settings"]["udpOverTls"]
     # where nothing carries datagrams, that is the answer to the request
     config = {"inbounds": [socks_inbound(1302)], "outbounds": [up, outbound("http", 3003, tag="h")]}
     made = rig.Culvert(net.server, tmp, config, "udp-none", wait=((rig.SERVER_IP, 1302),))

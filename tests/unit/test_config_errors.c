@@ -361,6 +361,8 @@ static const struct {
 	{true, "{\"protocol\": \"socks\", \"settings\": {\"address\": \"a\", \"port\": 1,"
 	       " \"fallback\": \"x\"}}",
 	 "settings.fallback: expected one of direct, block"},
+	{true, PROXY("socks", ", \"udpOverTls\": \"clear\"", ""),
+	 "settings.udpOverTls: \"clear\" is not supported"},
 	{true, PROXY("http", "", ", \"targetStrategy\": \"UseIP\""),
 	 "targetStrategy: not supported by this version of culvert for proxies"},
 	{true,

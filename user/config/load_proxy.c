@@ -18,14 +18,20 @@
 struct raw_proxy {
 	const char *address, *user, *password;
 	uint32_t port, level;
-	int fallback;
+	int fallback, udp_over_tls;
 	struct cv_node servers, headers, retry;
 };
+
+/* 1 = direct. In clear text beside a connection in TLS nobody would expect them. */
+static const struct cv_word udp_over_tls_words[] = {
+	{"drop", 0}, {"direct", 1}, {"clear", CV_WORD_UNSUPPORTED}, {NULL, 0}};
 
 const struct cv_word cv_fallback_words[] = {{"direct", 1}, {"block", 0}, {NULL, 0}};
 
 #define OWN_KEYS \
 	{"retry", .type = CV_FIELD_OBJECT, CV_FIELD(struct raw_proxy, retry)}, /* our own */ \
+	{"udpOverTls", "udp_over_socks5s", .type = CV_FIELD_WORD, .words = udp_over_tls_words, \
+	 .text = "drop", CV_FIELD(struct raw_proxy, udp_over_tls)}, \
 	{ \
 		"fallback", .type = CV_FIELD_WORD, .words = cv_fallback_words, .text = "direct", \
 			    CV_FIELD(struct raw_proxy, fallback) \
@@ -272,6 +278,7 @@ void cv_load_proxy(const struct cv_node *node, const struct cv_node *settings,
 	else
 		load_flat(settings, &raw, outbound);
 	set_headers(&raw.headers, outbound);
+	outbound->udp_goes_around = raw.udp_over_tls == 1;
 	cv_load_retry(&raw.retry, raw.fallback == 1, outbound);
 	if (!fallback.json)
 		cv_node_warning(node, "if this proxy fails, sessions go out directly: write "

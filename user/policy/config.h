@@ -142,6 +142,7 @@ struct cv_outbound {
 	char *headers;			   /* of CONNECT: whole lines, or "" */
 	struct cv_retry retry;
 	struct cv_upstream_health *health; /* NULL: one attempt, no way around */
+	bool udp_goes_around; /* datagrams go out directly where they cannot go through it */
 	char *external_id; /* of external_proxy.json; "" = not from there */
 	bool is_disabled;
 	struct cv_outbound_counters *counters; /* NULL: nobody asks */

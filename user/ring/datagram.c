@@ -190,6 +190,7 @@ struct cv_datagram_socket *cv_datagram_close(struct cv_datagram_socket *socket)
 	if (!socket || socket->closed)
 		return NULL;
 	socket->closed = true;
+	(void)shutdown(socket->fd, SHUT_RDWR); /* ends the poll, where a cancel found no room */
 	if (socket->op.pending)
 		cv_ring_cancel(socket->config.ring, &socket->op);
 	else if (!socket->draining)

@@ -411,6 +411,19 @@ static void go_by_proxy(struct destination *destination)
 		no_way(destination, CV_INTERNAL_RESOURCE, FAILURE_MS);
 }
 
+/* The outbound carries no datagrams. */
+static void go_around_or_nowhere(struct destination *destination)
+{
+	const struct cv_config *config = destination->datagrams->session->config;
+
+	if (!destination->outbound->udp_goes_around || !config->direct) {
+		no_way(destination, CV_POLICY_NO_DATAGRAMS, NAME_MS);
+		return;
+	}
+	destination->outbound = config->direct;
+	go_directly(destination);
+}
+
 static void decide(struct destination *destination, const struct cv_sockaddr *resolved,
 		   size_t resolved_count)
 {
@@ -442,7 +455,7 @@ static void decide(struct destination *destination, const struct cv_sockaddr *re
 		}
 		/* fall through */
 	default:
-		no_way(destination, CV_POLICY_NO_DATAGRAMS, NAME_MS);
+		go_around_or_nowhere(destination);
 		break;
 	}
 }

@@ -312,7 +312,7 @@ bool cv_session_carries_datagrams(struct cv_session *session)
 	for (size_t i = 0; i < config->external_first; i++) {
 		const struct cv_outbound *way = users_way(session, &config->outbounds[i]);
 
-		if (way && (way->protocol == CV_OUTBOUND_FREEDOM ||
+		if (way && (way->protocol == CV_OUTBOUND_FREEDOM || way->udp_goes_around ||
 			    (way->protocol == CV_OUTBOUND_SOCKS && cv_datagram_proxy_carries(way))))
 			return true;
 	}
