@@ -254,11 +254,12 @@ static int keep_former(struct daemon *daemon)
 	return 0;
 }
 
-/* An answer on the control socket that is being made may name what it saw of sessions that have
- * ended meanwhile; whatever is asked after it sees none of them. */
-static void wait_for_answer(struct daemon *daemon)
+/* An answer that is being made, on the control socket or the status endpoint, may name what it saw
+ * of sessions that have ended meanwhile; whatever is asked after it sees none of them. */
+static void wait_for_answers(struct daemon *daemon)
 {
 	cv_control_use(daemon->control, daemon->config);
+	cv_status_use(daemon->status, daemon->config);
 }
 
 static void free_former(struct daemon *daemon, bool all)
@@ -272,7 +273,7 @@ static void free_former(struct daemon *daemon, bool all)
 			at = &former->next;
 			continue;
 		}
-		wait_for_answer(daemon);
+		wait_for_answers(daemon);
 		*at = former->next;
 		cv_target_set_free(former->targets);
 		cv_config_free(former->config);
