@@ -72,6 +72,7 @@ struct daemon {
 	struct cv_successor *successor;
 	bool takeover;	       /* --takeover: another culvertd has the addresses */
 	_Atomic bool retiring; /* a successor has ours */
+	_Atomic bool shares_sockets; /* and accepts from those that we had bound */
 	struct cv_usage_file *usage_file;
 	struct cv_ktls_support ktls;
 };
@@ -143,10 +144,16 @@ static int start_workers(struct daemon *daemon)
 
 static void stop_workers(struct daemon *daemon)
 {
-	const bool retiring = atomic_load(&daemon->retiring);
+	size_t shared_count = 0;
+	const int *shared = NULL;
 
+	if (atomic_load(&daemon->shares_sockets))
+		shared = cv_listeners_bound(daemon->listeners, &shared_count);
 	for (unsigned i = 0; i < daemon->worker_count; i++)
-		(retiring ? cv_worker_retire : cv_worker_stop)(&daemon->workers[i]);
+		if (atomic_load(&daemon->retiring))
+			cv_worker_retire(&daemon->workers[i], shared, shared_count);
+		else
+			cv_worker_stop(&daemon->workers[i]);
 	for (unsigned i = 0; i < daemon->worker_count; i++)
 		cv_worker_join(&daemon->workers[i]);
 	daemon->resolver = cv_resolver_free(daemon->resolver);
@@ -355,7 +362,7 @@ static void ask_for_reload(struct daemon *daemon, int fd)
 /* ---- restart ------------------------------------------------------------------------------ */
 
 /* The successor has our addresses: the service manager watches it from now on, and we drain. */
-static void retire(struct daemon *daemon, int fd)
+static void retire(struct daemon *daemon, bool shares_sockets, int fd)
 {
 	struct ucred peer = {0};
 	socklen_t len_bytes = sizeof(peer);
@@ -366,6 +373,7 @@ static void retire(struct daemon *daemon, int fd)
 		cv_notify(state);
 	}
 	cv_log(CV_LOG_WARNING, "culvertd %d has the addresses now", (int)peer.pid);
+	atomic_store(&daemon->shares_sockets, shares_sockets);
 	atomic_store(&daemon->retiring, true);
 	(void)dprintf(fd, "{\"retiring\":%d}", (int)getpid());
 	(void)close(fd);
@@ -376,8 +384,10 @@ static bool take_command(void *context, const char *command, int fd)
 {
 	struct daemon *daemon = context;
 
-	if (strcmp(command, "retire") == 0)
-		retire(daemon, fd);
+	if (strcmp(command, CV_RETIRE) == 0)
+		retire(daemon, false, fd);
+	else if (strcmp(command, CV_RETIRE_SHARED) == 0)
+		retire(daemon, true, fd);
 	else if (strcmp(command, "restart") == 0)
 		cv_successor_start(daemon->successor, fd);
 	else if (strcmp(command, "reload") == 0)
@@ -420,7 +430,7 @@ static void open_control(struct daemon *daemon)
 	fds = cv_listeners_bound(daemon->listeners, &count);
 	cv_successor_leave(daemon->successor, fds, count);
 	if (path[0] && daemon->takeover) {
-		error = cv_retire_old(path);
+		error = cv_retire_old(path, cv_listeners_has_inherited(daemon->listeners));
 		if (error)
 			cv_log(CV_LOG_WARNING, "control socket %s: no daemon to replace: %s", path,
 			       strerror(-error));

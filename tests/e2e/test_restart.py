@@ -311,6 +311,35 @@ def test_without_pins_sockets_are_inherited(net, tmp):
                 child.wait()
 
 
+def test_who_comes_after_it_is_the_successors(net, tmp):
+    """Bound sockets are shared with it: the old one, which will cut its own, takes none of them."""
+    path = os.path.join(tmp, "shared.sock")
+    config = rig.socks_only_config(1080, listen=rig.SERVER_IP)
+    config["inbounds"].append(dict(config["inbounds"][0], tag="unix", listen=path))
+    del config["inbounds"][-1]["port"]
+    daemon = rig.Culvert(net.server, tmp, config, "shared", workers=2, loglevel="warning", drain=60,
+                         bpf="off", wait=((rig.SERVER_IP, 1080),))
+    clients = []
+    try:
+        for _ in range(2):
+            pid = restart(daemon)
+            time.sleep(0.2)
+            before = len(daemon.sessions())
+            for _ in range(20):
+                clients.append(rig.tcp(net.client, rig.SERVER_IP, 1080))
+                clients.append(socket.socket(socket.AF_UNIX))
+                clients[-1].connect(path)
+            rig.wait_for(lambda: len(daemon.sessions()) == before + 40, 3, "the new one has all")
+        while clients:
+            clients.pop().close()
+        end(pid)
+        rig.wait_for(lambda: not rig.accepts(net.client, rig.SERVER_IP, 1080), 10, "all have ended")
+    finally:
+        daemon.stopped = True
+        for client in clients:
+            client.close()
+
+
 def test_bound_then_steered_then_bound(net, tmp, steering):
     """Pins that come, and a configuration that leaves them, change hands as well."""
     daemon = rig.Culvert(net.server, tmp, rig.socks_only_config(1080, listen=rig.SERVER_IP),

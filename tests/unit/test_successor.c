@@ -163,8 +163,9 @@ static void test_report(void **state)
 static void test_retire_nobody(void **state)
 {
 	(void)state;
-	assert_int_equal(cv_retire_old("/nonexistent/control.sock"), -ENOENT);
-	assert_int_equal(cv_retire_old(""), -ENOENT);
+	assert_int_equal(cv_retire_old("/nonexistent/control.sock", false), -ENOENT);
+	assert_int_equal(cv_retire_old("/nonexistent/control.sock", true), -ENOENT);
+	assert_int_equal(cv_retire_old("", true), -ENOENT);
 }
 
 int main(void)

@@ -371,10 +371,9 @@ void cv_report_ready(void)
 	report_fd = -1;
 }
 
-int cv_retire_old(const char *path)
+static int tell_old(const char *path, const char *command)
 {
 	const struct timeval limit = {.tv_sec = ANSWER_WAIT_S};
-	static const char command[] = "retire\n";
 	struct cv_sockaddr address;
 	char text[256];
 	ssize_t got = -1;
@@ -395,4 +394,12 @@ int cv_retire_old(const char *path)
 		error = -EPROTO;
 	(void)close(fd);
 	return error;
+}
+
+int cv_retire_old(const char *path, bool has_sockets)
+{
+	const int error = has_sockets ? tell_old(path, CV_RETIRE_SHARED "\n") : -EPROTO;
+
+	/* an older one does not know of that */
+	return error == -EPROTO ? tell_old(path, CV_RETIRE "\n") : error;
 }

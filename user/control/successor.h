@@ -39,8 +39,13 @@ void cv_report_line(const char *text);
 /** cv_report_ready() - The last word. */
 void cv_report_ready(void);
 
-/** cv_retire_old() - Tell the daemon behind the control socket @path that we have its addresses.
+/* Commands on the control socket: the successor has the addresses; and all the sockets that were
+ * left to it, so that whoever waits in their queues is its own. */
+#define CV_RETIRE "retire"
+#define CV_RETIRE_SHARED "retire shared"
+/** cv_retire_old() - Tell the daemon behind the control socket @path that we have its addresses;
+ * @has_sockets: and accept from all the sockets that it left to us.
  * Returns 0; -ENOENT: nobody is there; -errno. */
-int cv_retire_old(const char *path);
+int cv_retire_old(const char *path, bool has_sockets);
 
 #endif

@@ -78,6 +78,14 @@ int cv_inherited_take(struct cv_inherited *inherited, const struct cv_sockaddr *
 	return -1;
 }
 
+bool cv_inherited_all_taken(const struct cv_inherited *inherited)
+{
+	for (size_t i = 0; i < inherited->count; i++)
+		if (inherited->fds[i] >= 0)
+			return false;
+	return inherited->count > 0;
+}
+
 void cv_inherited_close(struct cv_inherited *inherited)
 {
 	for (size_t i = 0; i < inherited->count; i++)

@@ -26,6 +26,8 @@ void cv_inherited_find(struct cv_inherited *ret_inherited);
 bool cv_inherited_has(const struct cv_inherited *inherited, const struct cv_sockaddr *address);
 /** cv_inherited_take() - One of @address, the caller's from now on, or -1. */
 int cv_inherited_take(struct cv_inherited *inherited, const struct cv_sockaddr *address);
+/** cv_inherited_all_taken() - There were some, and none is left. */
+bool cv_inherited_all_taken(const struct cv_inherited *inherited);
 /** cv_inherited_close() - Those that nobody took. */
 void cv_inherited_close(struct cv_inherited *inherited);
 

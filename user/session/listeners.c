@@ -30,6 +30,7 @@ struct cv_listeners {
 	struct cv_listeners_request request;
 	struct cv_steer *steer; /* NULL: everything is bound */
 	struct cv_inherited inherited;
+	bool has_inherited; /* some, and each is a worker's now */
 	struct cv_inherited bound; /* the workers' descriptors, for a successor */
 	struct cv_classify *classify; /* NULL: names are read in user space only */
 };
@@ -384,10 +385,28 @@ static int listen_on(struct cv_listeners *listeners, const struct cv_inbound *in
 	return error;
 }
 
+/* A path has one socket, of which each worker of the old daemon had a copy. */
+static int close_copies(struct cv_listeners *listeners, const struct cv_inbound *inbound,
+			const struct cv_sockaddr *address)
+{
+	int fd = 0;
+
+	(void)inbound;
+	while (address->any.sa_family == AF_UNIX && fd >= 0) {
+		fd = cv_inherited_take(&listeners->inherited, address);
+		if (fd >= 0)
+			(void)close(fd);
+	}
+	return 0;
+}
+
 int cv_listeners_open(struct cv_listeners *listeners)
 {
 	int error = for_each_address(listeners, listen_on);
 
+	if (!error)
+		error = for_each_address(listeners, close_copies);
+	listeners->has_inherited = !error && cv_inherited_all_taken(&listeners->inherited);
 	cv_inherited_close(&listeners->inherited); /* addresses that we do not have any more */
 	if (error || !listeners->steer)
 		return error;
@@ -395,6 +414,11 @@ int cv_listeners_open(struct cv_listeners *listeners)
 	if (error)
 		cv_log(CV_LOG_ERROR, "steering: cannot take the addresses: %s", strerror(-error));
 	return error;
+}
+
+bool cv_listeners_has_inherited(const struct cv_listeners *listeners)
+{
+	return listeners->has_inherited;
 }
 
 const int *cv_listeners_bound(const struct cv_listeners *listeners, size_t *ret_count)

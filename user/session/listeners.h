@@ -31,6 +31,9 @@ int cv_listeners_open(struct cv_listeners *listeners);
 /** cv_listeners_bound() - Sockets that are bound, not steered, for a successor to inherit. Open as
  * long as the workers accept. */
 const int *cv_listeners_bound(const struct cv_listeners *listeners, size_t *ret_count);
+/** cv_listeners_has_inherited() - After cv_listeners_open(): there were inherited sockets, and the
+ * workers accept from all of them. */
+bool cv_listeners_has_inherited(const struct cv_listeners *listeners);
 /** cv_listeners_free() - Give steered addresses back, if they are still ours; the workers close the
  * sockets. NULL-safe, returns NULL. */
 struct cv_listeners *cv_listeners_free(struct cv_listeners *listeners);

@@ -179,7 +179,7 @@ static void accepted(struct cv_op *op, int result, uint32_t flags)
 		return;
 	}
 	if (result < 0) { /* the ring arms the accept again where that makes sense */
-		if (!worker->stopping)
+		if (!worker->stopping && !listener->is_shared)
 			cv_log(CV_LOG_ERROR, "inbound=%s: worker %u accepts no more: %s",
 			       listener->inbound->tag, worker->index, cv_reason_text(result));
 		return;
@@ -308,6 +308,17 @@ static void retire_due(struct cv_timer *timer)
 	stop_accepting(cv_container_of(timer, struct cv_worker, drain_timer));
 }
 
+/* Ours would be cut when we have drained, and have begun by a configuration that is gone. */
+static void leave_shared(struct cv_worker *worker)
+{
+	for (struct cv_listener *l = worker->listeners; l; l = l->next) {
+		for (size_t i = 0; i < worker->shared_count; i++)
+			l->is_shared |= l->fd == worker->shared_fds[i];
+		if (l->is_shared && l->accept_op.pending)
+			cv_ring_cancel(worker->ring, &l->accept_op);
+	}
+}
+
 static void retire_posted(struct cv_post *post)
 {
 	struct cv_worker *worker = cv_container_of(post, struct cv_worker, retire_post);
@@ -319,13 +330,16 @@ static void retire_posted(struct cv_post *post)
 		return;
 	}
 	worker->retiring = true;
+	leave_shared(worker);
 	worker->drain_timer.due = retire_due;
 	cv_timer_arm(worker->ring, &worker->drain_timer,
 		     cv_ring_now_ms(worker->ring) + RETIRE_MS);
 }
 
-void cv_worker_retire(struct cv_worker *worker)
+void cv_worker_retire(struct cv_worker *worker, const int *shared, size_t shared_count)
 {
+	worker->shared_fds = shared;
+	worker->shared_count = shared_count;
 	worker->retire_post.run = retire_posted;
 	cv_ring_post(worker->ring, &worker->retire_post);
 }
@@ -410,7 +424,7 @@ static void close_quiet_listeners(struct cv_worker *worker)
 	for (struct cv_listener *l = worker->listeners; l; l = l->next) {
 		if (l->accept_op.pending || l->fd < 0)
 			continue;
-		if (worker->retiring)
+		if (worker->retiring && !l->is_shared)
 			serve_queue(l);
 		(void)close(l->fd);
 		l->fd = -1;

@@ -35,6 +35,7 @@ struct cv_listener {
 	const struct cv_inbound *inbound;
 	int fd;
 	struct cv_op accept_op;
+	bool is_shared; /* with a successor: who waits in its queue is the successor's */
 	struct cv_listener *next;
 };
 
@@ -80,6 +81,8 @@ struct cv_worker {
 	struct cv_worker_counters counters;
 	pthread_t thread;
 	struct cv_post stop_post, retire_post;
+	const int *shared_fds; /* of a retirement; borrowed */
+	size_t shared_count;
 	struct cv_timer drain_timer;
 	struct cv_timer tidy_timer; /* gives the memory of past handshakes back to the system */
 	bool tidy_again;	    /* sessions came after it was armed */
@@ -112,8 +115,9 @@ void cv_worker_use(struct cv_worker *worker, struct cv_config *config);
 /** cv_worker_stop() - Thread safe: stop accepting, finish or cut at daemon.drain_s. */
 void cv_worker_stop(struct cv_worker *worker);
 /** cv_worker_retire() - Thread safe: as cv_worker_stop(), but accept for two more seconds and then
- * all that wait in the accept queues, since a successor has taken the addresses over. */
-void cv_worker_retire(struct cv_worker *worker);
+ * all that wait in the accept queues, since a successor has taken the addresses over. Not from the
+ * sockets @shared, from which the successor accepts itself; they must live until the end. */
+void cv_worker_retire(struct cv_worker *worker, const int *shared, size_t shared_count);
 /** cv_worker_join() - Wait for the thread's end. */
 void cv_worker_join(struct cv_worker *worker);
 /** cv_worker_done() - After cv_worker_join() and cv_resolver_free(): free everything. */
