@@ -116,7 +116,7 @@ class Browser:
             else:
                 self._event(message)
 
-    def call(self, method, seconds=30, **parameters):
+    def call(self, method, seconds=60, **parameters):
         number, deadline = self._send(method, **parameters), time.monotonic() + seconds
         while number not in self.replies:
             assert time.monotonic() < deadline, "chromium does not answer " + method

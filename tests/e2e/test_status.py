@@ -195,7 +195,7 @@ def test_slow_and_many_clients(net, daemon):
             slow.append(connection)
     begun = time.monotonic()
     assert curl(net, "/")[0] == 200
-    assert time.monotonic() - begun < 15
+    assert time.monotonic() - begun < 30
     for connection in slow[:32]:
         assert rig.read_all(connection, 10) == (b"", "fin")
     for connection in slow:
@@ -412,10 +412,10 @@ def test_chromium_shows_the_page(net, tmp, daemon, internet):
             rig.wait_for(lambda: curl(net, "/")[0] == 200, 20, "let in", 0.5)
             browser.open("http://%s@127.0.0.1:%d/" % (
                 "%s:%s" % (NAME, WORD.replace(" ", "%20")), STATUS))
-            browser.wait("document.querySelectorAll('#list tbody tr').length === 1", 15)
+            browser.wait("document.querySelectorAll('#list tbody tr').length === 1", 30)
             row = browser.ask("document.querySelector('#list tbody tr').innerText")
             assert "alice" in row and rig.INTERNET_IP + ":80" in row and "relay" in row, row
-            browser.wait("/MB\\/s/.test(document.getElementById('rate-down').textContent)", 15)
+            browser.wait("/MB\\/s/.test(document.getElementById('rate-down').textContent)", 30)
             people = browser.ask("document.getElementById('users').innerText")
             assert "alice" in people and "MiB" in people and "bob" in people, people
             asked = browser.ask("performance.getEntriesByType('resource').map(e => e.name)")
@@ -427,7 +427,7 @@ def test_chromium_shows_the_page(net, tmp, daemon, internet):
         finally:
             running.kill()
             running.communicate()
-        browser.wait("document.querySelectorAll('#list tbody tr').length === 0", 15)
+        browser.wait("document.querySelectorAll('#list tbody tr').length === 0", 30)
     daemon.wait_idle()
 
 
@@ -455,7 +455,7 @@ def many(internet):
 
 def load_many(browser, url):
     browser.open(url)
-    browser.wait("document.readyState === 'complete' && loaded.size === %d" % MANY, 25)
+    browser.wait("document.readyState === 'complete' && loaded.size === %d" % MANY, 60)
     broken = browser.ask("[...document.images].filter(i => !i.complete || i.naturalWidth !== 1)"
                          ".map(i => i.src)")
     assert broken == [] and browser.ask("document.images.length") == MANY, broken
