@@ -278,6 +278,37 @@ static void cache_saves_lookups_until_it_expires(void **state)
 	assert_int_equal(atomic_load(&lookups), 6);
 }
 
+/* However many want a name at once, and whoever of them leaves. */
+static void one_lookup_for_all_who_wait(void **state)
+{
+	enum { ASKERS = 5 };
+	struct asker askers[ASKERS];
+	int none = 0;
+
+	(void)state;
+	memset(askers, 0, sizeof(askers));
+	for (int i = 0; i < ASKERS; i++) {
+		askers[i].query.done = answered;
+		cv_resolve(resolver, ring, &askers[i].query, i % 2 ? "hang.TEST" : "hang.test",
+			   (uint16_t)(i + 1), i % 2 ? CV_RESOLVE_V6 : CV_RESOLVE_V4);
+		for (int wait = 0; wait < 1000 && atomic_load(&hanging) < 1; wait++)
+			(void)usleep(1000);
+	}
+	cv_resolve_cancel(&askers[0].query); /* the one that made it be looked up */
+	cv_resolve_cancel(&askers[3].query);
+	atomic_store(&release, true);
+	turns(&askers[1].calls, 1, 3000);
+	turns(&none, 1, 50);
+	assert_int_equal(atomic_load(&lookups), 1);
+	for (int i = 0; i < ASKERS; i++)
+		assert_int_equal(askers[i].calls, i != 0 && i != 3);
+	assert_address(&askers[1], 0, "[2001:db8::1]:2");
+	assert_address(&askers[2], 0, "192.0.2.1:3");
+	assert_address(&askers[4], 0, "192.0.2.1:5");
+	(void)ask("hang.test", 1, CV_RESOLVE_ANY);
+	assert_int_equal(atomic_load(&lookups), 1);
+}
+
 static void cache_is_capped(void **state)
 {
 	char host[32];
@@ -406,6 +437,7 @@ int main(void)
 		WITH_RIG(localhost_is_loopback),
 		WITH_RIG(strategies_filter_and_order),
 		WITH_RIG(cache_saves_lookups_until_it_expires),
+		WITH_RIG(one_lookup_for_all_who_wait),
 		WITH_RIG(cache_is_capped),
 		WITH_RIG(queue_is_capped),
 		WITH_RIG(cancel_frees_the_asker),

@@ -5,6 +5,9 @@
  *   asker's ring: cv_resolve --> job --> queue --> helper thread: getaddrinfo --> cache
  *                 done() <------ post <-------------------------------------------/
  *
+ * Who asks for a name that is being looked up, or about to be, joins the job that does it (its
+ * leader): however many want it at once, it is asked for once.
+ *
  * Literals and cache hits come back by a timer that is due at once, so done() is never called from
  * inside cv_resolve(). Any other job belongs to the helper while it works and to the asker's ring
  * afterwards; a cancelled or expired query only forgets it, and it is freed when its post runs.
@@ -46,6 +49,7 @@ struct cache_entry {
 struct job {
 	struct cv_post post;
 	struct job *next;
+	struct job *same, *next_leader; /* under the lock: who else wants it; leaders in a bucket */
 	struct cv_resolver *resolver;
 	struct cv_ring *ring;
 	struct cv_resolve_query *query; /* NULL once cancelled; the ring's thread only */
@@ -65,6 +69,7 @@ struct cv_resolver {
 	uint32_t queued;
 	bool stopping;
 	struct cache_entry **buckets;
+	struct job **leaders; /* looked up, or about to be; by the same hash */
 	uint32_t bucket_count, entry_count;
 	pthread_t *threads;
 	unsigned thread_count;
@@ -312,6 +317,32 @@ static bool answer_literal(struct job *job)
 	return true;
 }
 
+/* Under the lock. */
+static bool join_leader(struct cv_resolver *resolver, struct job *job)
+{
+	struct job **bucket = &resolver->leaders[bucket_of(resolver, job->host)];
+
+	for (struct job *leader = *bucket; leader; leader = leader->next_leader) {
+		if (strcasecmp(leader->host, job->host) != 0)
+			continue;
+		job->same = leader->same;
+		leader->same = job;
+		return true;
+	}
+	job->next_leader = *bucket;
+	*bucket = job;
+	return false;
+}
+
+static void leave_leaders(struct cv_resolver *resolver, struct job *job)
+{
+	struct job **at = &resolver->leaders[bucket_of(resolver, job->host)];
+
+	while (*at != job)
+		at = &(*at)->next_leader;
+	*at = job->next_leader;
+}
+
 /* Under the lock. True if the job needs a helper. */
 static bool enqueue(struct cv_resolver *resolver, struct job *job)
 {
@@ -325,12 +356,14 @@ static bool enqueue(struct cv_resolver *resolver, struct job *job)
 		job->answer.result = CV_INTERNAL_RESOURCE;
 		return false;
 	}
+	resolver->queued++; /* those who join a leader wait as well */
+	if (join_leader(resolver, job))
+		return true;
 	if (resolver->last)
 		resolver->last->next = job;
 	else
 		resolver->first = job;
 	resolver->last = job;
-	resolver->queued++;
 	pthread_cond_signal(&resolver->wake);
 	return true;
 }
@@ -395,6 +428,35 @@ static struct job *take_job(struct cv_resolver *resolver)
 	return job;
 }
 
+/* Under the lock. */
+static bool is_wanted(const struct job *leader)
+{
+	for (; leader; leader = leader->same)
+		if (!atomic_load(&leader->abandoned))
+			return true;
+	return false;
+}
+
+/* Under the lock: the answer for everybody who waits for it. @all: NULL = nobody does. */
+static void deliver(struct cv_resolver *resolver, struct job *leader, const struct answer *all)
+{
+	struct job *job = leader;
+
+	leave_leaders(resolver, leader);
+	while (job) {
+		struct job *same = job->same;
+
+		resolver->queued -= job != leader;
+		if (all)
+			finish_answer(job, all);
+		if (resolver->stopping) /* the asking ring may be gone */
+			free(job);
+		else
+			cv_ring_post(job->ring, &job->post);
+		job = same;
+	}
+}
+
 static void *helper_main(void *opaque)
 {
 	struct cv_resolver *resolver = opaque;
@@ -403,21 +465,18 @@ static void *helper_main(void *opaque)
 	while ((job = take_job(resolver)) != NULL) {
 		struct answer all;
 
-		/* Nobody waits any more: what a flood of broken-off sessions asked is not looked
-		 * up. */
-		bool wanted_still = !atomic_load(&job->abandoned);
-
-		if (wanted_still) {
-			look_up(job->host, &all);
-			finish_answer(job, &all);
-		}
 		pthread_mutex_lock(&resolver->lock);
-		if (wanted_still && !all.passing)
+		if (!is_wanted(job)) { /* what a flood of broken-off sessions asked */
+			deliver(resolver, job, NULL);
+			pthread_mutex_unlock(&resolver->lock);
+			continue;
+		}
+		pthread_mutex_unlock(&resolver->lock);
+		look_up(job->host, &all);
+		pthread_mutex_lock(&resolver->lock);
+		if (!all.passing)
 			cache_add(resolver, job->host, &all);
-		if (resolver->stopping) /* the asking ring may be gone */
-			free(job);
-		else
-			cv_ring_post(job->ring, &job->post);
+		deliver(resolver, job, &all);
 		pthread_mutex_unlock(&resolver->lock);
 	}
 	return NULL;
@@ -436,8 +495,9 @@ int cv_resolver_new(const struct cv_resolver_config *config, struct cv_resolver 
 	pthread_cond_init(&resolver->wake, NULL);
 	resolver->bucket_count = config->cache_entries / 4 + 1;
 	resolver->buckets = calloc(resolver->bucket_count, sizeof(struct cache_entry *));
+	resolver->leaders = calloc(resolver->bucket_count, sizeof(struct job *));
 	resolver->threads = calloc(config->thread_count, sizeof(pthread_t));
-	while (resolver->buckets && resolver->threads &&
+	while (resolver->buckets && resolver->leaders && resolver->threads &&
 	       resolver->thread_count < config->thread_count) {
 		if (pthread_create(&resolver->threads[resolver->thread_count], NULL, helper_main,
 				   resolver) != 0)
@@ -478,7 +538,13 @@ struct cv_resolver *cv_resolver_free(struct cv_resolver *resolver)
 		struct job *job = resolver->first;
 
 		resolver->first = job->next;
-		free(job);
+		leave_leaders(resolver, job);
+		while (job) {
+			struct job *same = job->same;
+
+			free(job);
+			job = same;
+		}
 	}
 	resolver->last = NULL;
 	pthread_cond_broadcast(&resolver->wake);
@@ -488,6 +554,7 @@ struct cv_resolver *cv_resolver_free(struct cv_resolver *resolver)
 	if (resolver->buckets)
 		cache_clear(resolver);
 	free(resolver->buckets);
+	free(resolver->leaders);
 	free(resolver->threads);
 	pthread_cond_destroy(&resolver->wake);
 	pthread_mutex_destroy(&resolver->lock);
