@@ -117,12 +117,49 @@ static void test_too_long(void **state)
 	regfree(&regexp);
 }
 
+/* Too little is slow, too much is wrong. */
+static void test_literals(void **state)
+{
+	static const struct {
+		const char *pattern, *literal;
+	} patterns[] = {
+		{"example", "example"},
+		{"^v\\d+\\.cdn\\.test$", ".cdn.test"},
+		{"(foo|bar)-example", "-example"},
+		{"abc|defgh", ""},
+		{"abcd?efg", "abc"},
+		{"abcd*", "abc"},
+		{"abcd+efgh", "abcd"},
+		{"ab.cd", ""},
+		{"abcx{2}defgh", "abc"},
+		{"[abc]defg[^]x]hijkl", "hijkl"},
+		{"[[:alpha:]]xyz", "xyz"},
+		{"(a(b|c)\\)d)efg", "efg"},
+		{"([)]|x)efg", "efg"},
+		{"(?i)google", "google"},
+		{"(?i)GOOGLE", ""},
+		{"Xyz-abc", "yz-abc"},
+		{"\\wabc\\bdef\\-ghij", "ghij"},
+		{"(?:abc)*defg", "defg"},
+		{"", ""},
+		{"aaaaaaaaaabbbbbbbbbbccccccccccdddddddddd", "aaaaaaaaaabbbbbbbbbbccccccccccd"},
+	};
+	char literal[CV_REGEXP_LITERAL];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(patterns) / sizeof(patterns[0]); i++) {
+		cv_regexp_literal(patterns[i].pattern, literal);
+		assert_string_equal(literal, patterns[i].literal);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_meanings),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_too_long),
+		cmocka_unit_test(test_literals),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

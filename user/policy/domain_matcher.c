@@ -11,7 +11,6 @@
 #include "policy/domain_matcher.h"
 
 #include "base/address.h"
-#include "policy/regexp.h"
 #include "policy/siphash.h"
 
 #include <culvert/reason.h>
@@ -32,12 +31,17 @@ struct text_list {
 	size_t count;
 };
 
+struct pattern {
+	regex_t regexp;
+	char literal[CV_REGEXP_LITERAL];
+};
+
 struct cv_domain_matcher {
 	struct cv_siphash_key key;
 	struct name *names; /* slot_count, power of two */
 	size_t slot_count, name_count;
 	struct text_list keywords, dotless;
-	regex_t *regexps;
+	struct pattern *regexps;
 	size_t regexp_count;
 };
 
@@ -66,7 +70,7 @@ struct cv_domain_matcher *cv_domain_matcher_free(struct cv_domain_matcher *match
 	for (size_t i = 0; i < matcher->slot_count; i++)
 		free(matcher->names[i].text);
 	for (size_t i = 0; i < matcher->regexp_count; i++)
-		regfree(&matcher->regexps[i]);
+		regfree(&matcher->regexps[i].regexp);
 	list_free(&matcher->keywords);
 	list_free(&matcher->dotless);
 	free(matcher->names);
@@ -169,17 +173,18 @@ static bool list_match(const struct text_list *list, const char *domain)
 static int add_regexp(struct cv_domain_matcher *matcher, const char *pattern, char *error_text,
 		      size_t error_size)
 {
-	regex_t *regexps =
+	struct pattern *regexps =
 		reallocarray(matcher->regexps, matcher->regexp_count + 1, sizeof(*regexps));
 	char cause[CV_REGEXP_ERROR_TEXT];
 
 	if (!regexps)
 		return CV_INTERNAL_MEMORY;
 	matcher->regexps = regexps;
-	if (cv_regexp_compile(pattern, &regexps[matcher->regexp_count], cause) != 0) {
+	if (cv_regexp_compile(pattern, &regexps[matcher->regexp_count].regexp, cause) != 0) {
 		snprintf(error_text, error_size, "%s", cause);
 		return CV_INTERNAL_CONFIG;
 	}
+	cv_regexp_literal(pattern, regexps[matcher->regexp_count].literal);
 	matcher->regexp_count++;
 	return 0;
 }
@@ -243,7 +248,46 @@ bool cv_domain_matcher_match(const struct cv_domain_matcher *matcher, const char
 	    (!strchr(text, '.') && list_match(&matcher->dotless, text)))
 		return true;
 	for (size_t i = 0; i < matcher->regexp_count; i++)
-		if (regexec(&matcher->regexps[i], text, 0, NULL, 0) == 0)
+		if (regexec(&matcher->regexps[i].regexp, text, 0, NULL, 0) == 0)
 			return true;
 	return false;
+}
+
+/* ---- for an index ------------------------------------------------------------------------- */
+
+void cv_domain_matcher_take_names(struct cv_domain_matcher *matcher,
+				  void (*each)(const char *text, size_t len, bool with_subdomains,
+					       void *context),
+				  void *context)
+{
+	for (size_t i = 0; i < matcher->slot_count; i++) {
+		struct name *name = &matcher->names[i];
+
+		if (!name->text)
+			continue;
+		each(name->text, name->len, name->with_subdomains, context);
+		free(name->text);
+	}
+	free(matcher->names);
+	matcher->names = NULL;
+	matcher->slot_count = matcher->name_count = 0;
+}
+
+void cv_domain_matcher_each_word(const struct cv_domain_matcher *matcher,
+				 void (*each)(const char *word, bool is_dotless, void *context),
+				 void *context)
+{
+	for (size_t i = 0; i < matcher->keywords.count; i++)
+		each(matcher->keywords.texts[i], false, context);
+	for (size_t i = 0; i < matcher->dotless.count; i++)
+		each(matcher->dotless.texts[i], true, context);
+}
+
+void cv_domain_matcher_each_regexp(const struct cv_domain_matcher *matcher,
+				   void (*each)(const regex_t *regexp, const char *literal,
+						void *context),
+				   void *context)
+{
+	for (size_t i = 0; i < matcher->regexp_count; i++)
+		each(&matcher->regexps[i].regexp, matcher->regexps[i].literal, context);
 }

@@ -248,3 +248,21 @@ bool cv_ip_matcher_match(const struct cv_ip_matcher *matcher,
 			return true;
 	return false;
 }
+
+bool cv_ip_matcher_has_inverted(const struct cv_ip_matcher *matcher)
+{
+	return matcher->has_unwanted[GROUP_CUSTOM] || matcher->has_unwanted[GROUP_GEOIP];
+}
+
+void cv_ip_matcher_each(const struct cv_ip_matcher *matcher,
+			void (*each)(bool is_ipv6, const uint8_t first[16], const uint8_t last[16],
+				     void *context),
+			void *context)
+{
+	const struct range_set *ipv4 = &matcher->wanted.ipv4, *ipv6 = &matcher->wanted.ipv6;
+
+	for (size_t i = 0; i < ipv4->count; i++)
+		each(false, ipv4->ranges[i].first, ipv4->ranges[i].last, context);
+	for (size_t i = 0; i < ipv6->count; i++)
+		each(true, ipv6->ranges[i].first, ipv6->ranges[i].last, context);
+}

@@ -29,5 +29,13 @@ int cv_ip_matcher_add_geoip(struct cv_ip_matcher *matcher, bool is_inverted,
 /** cv_ip_matcher_match() - False for domains. @destination is normalised. */
 bool cv_ip_matcher_match(const struct cv_ip_matcher *matcher,
 			 const struct cv_destination *destination);
+/** cv_ip_matcher_has_inverted() - Does anything with "!" belong to it? */
+bool cv_ip_matcher_has_inverted(const struct cv_ip_matcher *matcher);
+/** cv_ip_matcher_each() - Call @each with every block that is not inverted; IPv4 in the first four
+ * bytes. */
+void cv_ip_matcher_each(const struct cv_ip_matcher *matcher,
+			void (*each)(bool is_ipv6, const uint8_t first[16], const uint8_t last[16],
+				     void *context),
+			void *context);
 
 #endif

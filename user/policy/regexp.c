@@ -311,3 +311,97 @@ int cv_regexp_compile(const char *pattern, regex_t *ret_regexp,
 	free(t);
 	return error ? CV_INTERNAL_CONFIG : 0;
 }
+
+/* ---- what is in every match --------------------------------------------------------------- */
+
+#define LITERAL_MIN 3
+
+struct run {
+	char text[CV_REGEXP_LITERAL];
+	size_t len;
+};
+
+/* The run is over; the longest one counts. */
+static void end_run(struct run *run, char *best)
+{
+	if (run->len >= LITERAL_MIN && run->len > strlen(best)) {
+		memcpy(best, run->text, run->len);
+		best[run->len] = '\0';
+	}
+	run->len = 0;
+}
+
+static const char *skip_bracket(const char *at)
+{
+	at += at[1] == '^' ? 2 : 1;
+	at += *at == ']';
+	while (*at && *at != ']') {
+		if (at[0] == '[' && at[1] == ':' && strstr(at, ":]"))
+			at = strstr(at, ":]") + 1;
+		else
+			at += at[0] == '\\' && at[1];
+		at++;
+	}
+	return at + (*at != '\0');
+}
+
+/* Behind the group that begins at @at. */
+static const char *skip_group(const char *at)
+{
+	unsigned depth = 0;
+
+	do {
+		if (*at == '[') {
+			at = skip_bracket(at);
+			continue;
+		}
+		depth += *at == '(';
+		depth -= *at == ')';
+		at += at[0] == '\\' && at[1] ? 2 : 1;
+	} while (*at && depth > 0);
+	return at;
+}
+
+static bool is_letter(char c)
+{
+	return islower((unsigned char)c) || isdigit((unsigned char)c) || c == '-' || c == '_';
+}
+
+void cv_regexp_literal(const char *pattern, char ret_literal[CV_REGEXP_LITERAL])
+{
+	struct run run = {.len = 0};
+
+	ret_literal[0] = '\0';
+	if (strncmp(pattern, "(?i)", 4) == 0)
+		pattern += 4; /* names are in lower case, and so is what they hold */
+	while (*pattern) {
+		const char c = *pattern;
+		const bool is_dot = c == '\\' && pattern[1] == '.';
+
+		if (c == '|') { /* either side will do */
+			ret_literal[0] = '\0';
+			return;
+		}
+		if (c == '{' || c == '*' || c == '?') { /* maybe without the last letter */
+			run.len -= run.len > 0;
+			end_run(&run, ret_literal);
+			if (c == '{')
+				return;
+			pattern++;
+		} else if (is_letter(c) || is_dot) {
+			if (run.len == sizeof(run.text) - 1)
+				end_run(&run, ret_literal);
+			run.text[run.len++] = is_dot ? '.' : c;
+			pattern += is_dot ? 2 : 1;
+		} else {
+			end_run(&run, ret_literal);
+			if (c == '(')
+				pattern = skip_group(pattern);
+			else if (c == '[')
+				pattern = skip_bracket(pattern);
+			else
+				pattern += c == '\\' && pattern[1] ? 2 : 1;
+		}
+	}
+	end_run(&run, ret_literal);
+}

@@ -20,4 +20,9 @@
 int cv_regexp_compile(const char *pattern, regex_t *ret_regexp,
 		      char error_text[CV_REGEXP_ERROR_TEXT]);
 
+/** cv_regexp_literal() - A text that is in every lower-case text which @pattern matches; "" = none
+ * of at least three letters was found. @pattern is one that cv_regexp_compile() takes. */
+#define CV_REGEXP_LITERAL 32
+void cv_regexp_literal(const char *pattern, char ret_literal[CV_REGEXP_LITERAL]);
+
 #endif
