@@ -133,6 +133,30 @@ static const struct cv_column backend_columns[] = {
 	{"FAILED", cv_text_cell, "failed_checks"},
 };
 
+static void delay_cell(struct json_object *record, const char *key, char text[CV_CELL_MAX])
+{
+	const uint64_t delay_us = cv_member_u64(record, key);
+
+	if (delay_us)
+		snprintf(text, CV_CELL_MAX, "%ju.%ju ms", (uintmax_t)(delay_us / 1000),
+			 (uintmax_t)(delay_us % 1000 / 100));
+	else
+		snprintf(text, CV_CELL_MAX, "-");
+}
+
+static const struct cv_column outbound_columns[] = {
+	{"OUTBOUND", cv_text_cell, "outbound"},
+	{"PROTOCOL", cv_text_cell, "protocol"},
+	{"STATE", cv_text_cell, "state"},
+	{"DELAY", delay_cell, "delay_us"},
+	{"SESSIONS", cv_text_cell, "sessions_total"},
+	{"UPLINK", cv_bytes_cell, "uplink_bytes"},
+	{"DOWNLINK", cv_bytes_cell, "downlink_bytes"},
+	{"FAILURES", cv_text_cell, "failures_total"},
+	{"PROBES", cv_text_cell, "probes_total"},
+	{"FAILED", cv_text_cell, "failed_probes_total"},
+};
+
 static const struct cv_column proxy_columns[] = {
 	{"OUTBOUND", cv_text_cell, "outbound"},
 	{"SERVER", cv_text_cell, "server"},
@@ -143,14 +167,6 @@ static const struct cv_column proxy_columns[] = {
 	{"FAILURES", cv_text_cell, "failures_total"},
 	{"DIRECT", cv_text_cell, "gone_around_total"},
 	{"REFUSED", cv_text_cell, "refused_total"},
-};
-
-static const struct cv_column outbound_columns[] = {
-	{"OUTBOUND", cv_text_cell, "outbound"},
-	{"PROTOCOL", cv_text_cell, "protocol"},
-	{"SESSIONS", cv_text_cell, "sessions_total"},
-	{"UPLINK", cv_bytes_cell, "uplink_bytes"},
-	{"DOWNLINK", cv_bytes_cell, "downlink_bytes"},
 };
 
 static const struct cv_column worker_columns[] = {

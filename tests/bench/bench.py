@@ -33,6 +33,7 @@ CONNECTIONS = [int(n) for n in os.environ.get("BENCH_CONNECTIONS", "1,64").split
 IDLE_SESSIONS = int(os.environ.get("BENCH_IDLE", "1000"))
 ONLY = [part for part in os.environ.get("BENCH_ONLY", "").split(",") if part]
 LOADGEN = os.path.join(BUILD, "loadgen")
+ROUTING = os.path.join(BUILD, "routing")
 CULVERT = os.path.join(BUILD, "culvert")
 CULVERTD = os.path.join(BUILD, "culvertd")
 SNI = "camouflage.test"
@@ -473,8 +474,15 @@ def bench_idle(bench):
                   "idle session (growth of anonymous memory)")
 
 
+def bench_routing(bench):
+    """Decisions of a router with many rules and names; no network."""
+    del bench
+    print("\nrouting: 1000 rules, 100 000 names", flush=True)
+    subprocess.run([ROUTING], check=True)
+
+
 def main():
-    for needed in (LOADGEN, CULVERT, CULVERTD):
+    for needed in (LOADGEN, CULVERT, CULVERTD, ROUTING):
         if not os.path.exists(needed):
             sys.exit(f"bench: {needed} is missing")
     bench = Bench()
@@ -483,8 +491,8 @@ def main():
         bench.endless_site()
         bench.keys()
         for name, part in (("handshakes", bench_handshakes), ("idle", bench_idle),
-                           ("bulk", bench_bulk), ("scale", scale.run),
-                           ("latency", latency.run)):
+                           ("routing", bench_routing), ("bulk", bench_bulk),
+                           ("scale", scale.run), ("latency", latency.run)):
             if not ONLY or name in ONLY:
                 part(bench)
     finally:

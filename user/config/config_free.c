@@ -43,6 +43,7 @@ static void free_inbound(struct cv_inbound *inbound)
 	cv_tls_server_context_free(inbound->tls);
 	cv_edge_free(inbound->edge);
 	cv_ip_matcher_free(inbound->proxy_sources);
+	cv_sniffing_free(inbound->sniffing);
 }
 
 static void free_outbound(struct cv_outbound *outbound)
@@ -64,6 +65,7 @@ static void free_outbound(struct cv_outbound *outbound)
 	outbound->health = cv_upstream_health_free(outbound->health);
 	outbound->counters = cv_outbound_counters_leave(outbound->counters);
 	free(outbound->external_id);
+	cv_observation_release(outbound->observation);
 	free(outbound->via_tag);
 	cv_cleanse(outbound, sizeof(*outbound));
 }
@@ -100,6 +102,12 @@ struct cv_config *cv_config_free(struct cv_config *config)
 	free(config->daemon.status.password);
 	cv_usage_table_free(config->usages);
 	cv_router_free(config->router);
+	for (size_t i = 0; i < config->balancer_count; i++) {
+		free(config->balancers[i].tag);
+		free(config->balancers[i].members);
+	}
+	free(config->balancers);
+	free(config->observatory.request);
 	cv_ed25519_free(config->certificate_key);
 	free(config);
 	return NULL;

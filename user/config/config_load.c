@@ -3,7 +3,7 @@
  * config_load.c - from a file to a snapshot: all findings are reported, nothing is half applied.
  *
  *   text -> document (values with lines) -> log, policy, culvert -> inbounds, edge
- *        -> outbounds -> routing
+ *        -> outbounds -> observatory -> routing
  *
  * Routing comes last because its rules name outbounds. The key that signs REALITY's certificates is
  * made here, one per process (REALITY 6.6).
@@ -20,7 +20,7 @@
 #include <string.h>
 
 struct raw_top {
-	struct cv_node log, policy, culvert, inbounds, outbounds, routing, edge;
+	struct cv_node log, policy, culvert, inbounds, outbounds, routing, edge, observatory;
 };
 
 static const struct cv_field top_fields[] = {
@@ -35,7 +35,7 @@ static const struct cv_field top_fields[] = {
 	{"dns", .type = CV_FIELD_WARNED, .why = "names are resolved by this machine's resolver"},
 	{"api", .type = CV_FIELD_WARNED, .why = "see \"culvert show\""},
 	{"metrics", .type = CV_FIELD_WARNED, .why = "see \"culvert show\""},
-	{"observatory", .type = CV_FIELD_WARNED},
+	{"observatory", .type = CV_FIELD_OBJECT, CV_FIELD(struct raw_top, observatory)},
 	{"burstObservatory", .type = CV_FIELD_WARNED},
 	{"version", .type = CV_FIELD_WARNED},
 	{"env", .type = CV_FIELD_WARNED},
@@ -93,6 +93,7 @@ static void load_document(const struct cv_document *document)
 	cv_load_inbounds(&raw.inbounds);
 	cv_load_edge(&raw.edge);
 	cv_load_outbounds(&raw.outbounds);
+	cv_load_observatory(&raw.observatory);
 	cv_load_routing(&raw.routing);
 	make_certificate_key(document->load);
 }

@@ -144,6 +144,20 @@ void cv_load_check_permissions(const struct cv_node *node, const char *path, boo
 /** cv_load_has_direct() - Sets config->direct, if an outbound can be that. */
 bool cv_load_has_direct(struct cv_config *config);
 void cv_load_routing(const struct cv_node *node);
+/** cv_load_observatory() - After the outbounds: which are probed, how. */
+void cv_load_observatory(const struct cv_node *node);
+/** cv_load_balancers() - routing.balancers, after the observatory. */
+void cv_load_balancers(const struct cv_node *list);
+/** cv_load_find_balancer() - Its index; false if there is none called @tag. */
+bool cv_load_find_balancer(const struct cv_config *config, const char *tag, uint32_t *ret_index);
+/** cv_load_sniffing() - The object "sniffing" of @inbound. */
+void cv_load_sniffing(const struct cv_node *node, struct cv_inbound *inbound);
+/** cv_load_domain() - One domain rule, geosite lists included, into *@matcher, which is made where
+ * it is NULL. */
+void cv_load_domain(const struct cv_node *node, const char *text,
+		    struct cv_domain_matcher **matcher);
+/** cv_load_block() - Likewise one rule about addresses. */
+void cv_load_block(const struct cv_node *node, const char *text, struct cv_ip_matcher **matcher);
 /** cv_load_edge() - After the inbounds: what names in hellos decide, on each of them. */
 void cv_load_edge(const struct cv_node *node);
 /** cv_load_reality_server() - realitySettings of an inbound; @users add their short ids. */

@@ -52,16 +52,6 @@ static const struct cv_field inbound_fields[] = {
 	{.type = CV_FIELD_END},
 };
 
-static const struct cv_field sniffing_fields[] = {
-	{"enabled", .type = CV_FIELD_WARNED, .why = "rules see what the client names"},
-	{"destOverride", .type = CV_FIELD_IGNORED},
-	{"metadataOnly", .type = CV_FIELD_IGNORED},
-	{"domainsExcluded", .type = CV_FIELD_IGNORED},
-	{"ipsExcluded", .type = CV_FIELD_IGNORED},
-	{"routeOnly", .type = CV_FIELD_IGNORED},
-	{.type = CV_FIELD_END},
-};
-
 /* ---- listening ---------------------------------------------------------------------------- */
 
 static bool ipv6_exists(void)
@@ -534,8 +524,6 @@ static void load_inbound(const struct cv_node *node, struct cv_inbound *inbound)
 	struct cv_stream stream;
 
 	cv_schema_read(inbound_fields, node, &raw);
-	if (raw.sniffing.json)
-		cv_schema_read(sniffing_fields, &raw.sniffing, NULL);
 	inbound->protocol = (enum cv_inbound_protocol)raw.protocol;
 	inbound->tag =
 		cv_load_strdup(cv_node_load(node), *raw.tag ? raw.tag : default_tags[raw.protocol]);
@@ -548,6 +536,8 @@ static void load_inbound(const struct cv_node *node, struct cv_inbound *inbound)
 	if (!cv_schema_has_word(protocols, &protocol))
 		return; /* its settings would only confuse */
 	load_by_protocol(node, &raw, &stream, inbound);
+	if (raw.sniffing.json)
+		cv_load_sniffing(&raw.sniffing, inbound);
 	/* without an address it is reached through one that has a public one; so it is behind a
 	 * proxy */
 	inbound->guards_private = inbound->protocol == CV_INBOUND_VLESS || is_public(inbound) ||

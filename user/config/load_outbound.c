@@ -434,6 +434,8 @@ void cv_load_empty_texts(struct cv_load *load, struct cv_outbound *outbound)
 	outbound->proxy_password = cv_load_strdup(load, "");
 	outbound->headers = cv_load_strdup(load, "");
 	outbound->external_id = cv_load_strdup(load, "");
+	outbound->observation = cv_observation_new();
+	load->out_of_memory |= !outbound->observation;
 }
 
 static void load_outbound(const struct cv_node *node, struct cv_outbound *outbound)

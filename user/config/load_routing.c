@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * load_routing.c - routing: strategy and rules (compat 8).
+ * load_routing.c - routing: strategy and rules (compat 8); load_balancing.c has the balancers.
  *
  * A condition that this version cannot test makes the rule an error: without it the rule would
  * catch more than it says.
@@ -22,7 +22,7 @@ static const struct cv_word strategies[] = {
 
 struct raw_routing {
 	int strategy;
-	struct cv_node rules;
+	struct cv_node rules, balancers;
 };
 
 static const struct cv_field routing_fields[] = {
@@ -30,13 +30,14 @@ static const struct cv_field routing_fields[] = {
 	 CV_FIELD(struct raw_routing, strategy)},
 	{"rules", .type = CV_FIELD_ARRAY, CV_FIELD(struct raw_routing, rules)},
 	{"domainMatcher", .type = CV_FIELD_IGNORED},
-	{"balancers", .type = CV_FIELD_REFUSED},
+	{"balancers", .type = CV_FIELD_ARRAY, CV_FIELD(struct raw_routing, balancers)},
 	{.type = CV_FIELD_END},
 };
 
 struct raw_rule {
-	const char *outbound;
-	struct cv_node domains, ip, port, source, source_port, network, user, inbound, vless_route;
+	const char *outbound, *balancer;
+	struct cv_node domains, ip, port, source, source_port, network, user, inbound, vless_route,
+		protocol;
 };
 
 static const struct cv_field rule_fields[] = {
@@ -53,9 +54,9 @@ static const struct cv_field rule_fields[] = {
 	{"type", .type = CV_FIELD_REFUSED, .text = "field"},
 	{"ruleTag", .type = CV_FIELD_IGNORED},
 	{"domainMatcher", .type = CV_FIELD_IGNORED},
-	{"balancerTag", .type = CV_FIELD_REFUSED},
-	{"protocol", .type = CV_FIELD_REFUSED, .why = "it needs sniffing"},
-	{"attrs", .type = CV_FIELD_REFUSED, .why = "it needs sniffing"},
+	{"balancerTag", .type = CV_FIELD_TEXT, CV_FIELD(struct raw_rule, balancer)},
+	{"protocol", .type = CV_FIELD_ANY, CV_FIELD(struct raw_rule, protocol)},
+	{"attrs", .type = CV_FIELD_REFUSED},
 	{"localIP", .type = CV_FIELD_REFUSED},
 	{"localPort", .type = CV_FIELD_REFUSED},
 	{"localOS", .type = CV_FIELD_REFUSED},
@@ -72,23 +73,22 @@ static void check(const struct cv_node *node, int error, const char *cause, cons
 		cv_node_error(node, "%s, found \"%.128s\"", cause, text);
 }
 
-static void add_domain(const struct cv_node *node, const char *text, void *context)
+void cv_load_domain(const struct cv_node *node, const char *text,
+		    struct cv_domain_matcher **matcher)
 {
-	struct cv_route_rule *rule = context;
 	char cause[160] = "";
 
-	if (!rule->domains)
-		rule->domains = cv_domain_matcher_new();
-	if (!rule->domains)
+	if (!*matcher)
+		*matcher = cv_domain_matcher_new();
+	if (!*matcher)
 		cv_node_load(node)->out_of_memory = true;
-	else if (!cv_load_geosite(node, text, rule->domains))
-		check(node, cv_domain_matcher_add(rule->domains, text, cause, sizeof(cause)), cause,
+	else if (!cv_load_geosite(node, text, *matcher))
+		check(node, cv_domain_matcher_add(*matcher, text, cause, sizeof(cause)), cause,
 		      text);
 }
 
-static void add_block(const struct cv_node *node, const char *text, void *context)
+void cv_load_block(const struct cv_node *node, const char *text, struct cv_ip_matcher **matcher)
 {
-	struct cv_ip_matcher **matcher = context;
 	char cause[160] = "";
 
 	if (!*matcher)
@@ -97,6 +97,16 @@ static void add_block(const struct cv_node *node, const char *text, void *contex
 		cv_node_load(node)->out_of_memory = true;
 	else if (!cv_load_geoip(node, text, *matcher))
 		check(node, cv_ip_matcher_add(*matcher, text, cause, sizeof(cause)), cause, text);
+}
+
+static void add_domain(const struct cv_node *node, const char *text, void *context)
+{
+	cv_load_domain(node, text, context);
+}
+
+static void add_block(const struct cv_node *node, const char *text, void *context)
+{
+	cv_load_block(node, text, context);
 }
 
 static void add_user(const struct cv_node *node, const char *text, void *context)
@@ -126,15 +136,45 @@ static void add_network(const struct cv_node *node, const char *text, void *cont
 		*mask |= (unsigned)network;
 }
 
+static void add_protocol(const struct cv_node *node, const char *text, void *context)
+{
+	/* a value is the beginning of what Xray calls it: "http" is "http1" too */
+	static const struct cv_word protocols[] = {{"http", CV_SNIFFED_HTTP},
+						   {"http1", CV_SNIFFED_HTTP},
+						   {"tls", CV_SNIFFED_TLS},
+						   {"http2", CV_WORD_UNSUPPORTED},
+						   {"quic", CV_WORD_UNSUPPORTED},
+						   {"bittorrent", CV_WORD_UNSUPPORTED},
+						   {NULL, 0}};
+	unsigned *mask = context;
+	int protocol = 0;
+
+	if (cv_schema_word(protocols, node, text, &protocol))
+		*mask |= (unsigned)protocol;
+}
+
+static void warn_unless_sniffing(const struct cv_node *node)
+{
+	const struct cv_config *config = cv_node_load(node)->config;
+
+	for (size_t i = 0; i < config->inbound_count; i++)
+		if (config->inbounds[i].sniffing)
+			return;
+	cv_node_warning(node, "no inbound has sniffing enabled: the rule never matches");
+}
+
 /* A list that is there but empty is no condition, as in Xray. */
 static void load_conditions(const struct raw_rule *raw, struct cv_route_rule *rule)
 {
-	cv_node_each_text(&raw->domains, add_domain, rule);
+	cv_node_each_text(&raw->domains, add_domain, &rule->domains);
 	cv_node_each_text(&raw->ip, add_block, &rule->addresses);
 	cv_node_each_text(&raw->source, add_block, &rule->sources);
 	cv_node_each_text(&raw->user, add_user, &rule->users);
 	cv_node_each_text(&raw->inbound, add_tag, &rule->inbound_tags);
 	cv_node_each_text(&raw->network, add_network, &rule->networks);
+	cv_node_each_text(&raw->protocol, add_protocol, &rule->protocols);
+	if (rule->protocols)
+		warn_unless_sniffing(&raw->protocol);
 	if (raw->port.json)
 		(void)cv_value_ports(&raw->port, &rule->ports);
 	if (raw->source_port.json)
@@ -166,6 +206,16 @@ static void warn_unknown_inbound(const struct cv_node *node, const char *text, v
 	cv_node_warning(node, "no inbound is called \"%.64s\"", text);
 }
 
+static bool find_balancer(const struct cv_node *node, const char *tag, uint32_t *ret_index)
+{
+	const struct cv_node place = cv_node_member(node, "balancerTag");
+
+	if (cv_load_find_balancer(cv_node_load(node)->config, tag, ret_index))
+		return true;
+	cv_node_error(&place, "no balancer is called \"%.64s\"", tag);
+	return false;
+}
+
 static void load_rule(const struct cv_node *node, struct cv_router *router)
 {
 	struct cv_load *load = cv_node_load(node);
@@ -177,8 +227,10 @@ static void load_rule(const struct cv_node *node, struct cv_router *router)
 	cv_node_each_text(&raw.inbound, warn_unknown_inbound, load->config);
 	if (*raw.outbound)
 		rule.outbound = find_outbound(node, raw.outbound);
-	else if (cv_node_member(node, "balancerTag").json == NULL)
-		cv_node_error(node, "outboundTag: required, but missing");
+	else if (*raw.balancer)
+		rule.is_balanced = find_balancer(node, raw.balancer, &rule.outbound);
+	else
+		cv_node_error(node, "outboundTag: required, but missing (or balancerTag)");
 	if (cv_router_add(router, &rule) != 0)
 		load->out_of_memory = true;
 }
@@ -189,6 +241,7 @@ void cv_load_routing(const struct cv_node *node)
 	struct raw_routing raw;
 
 	cv_schema_read(routing_fields, node, &raw);
+	cv_load_balancers(&raw.balancers);
 	load->config->router = cv_router_new((enum cv_route_strategy)raw.strategy);
 	load->out_of_memory |= !load->config->router;
 	for (size_t i = 0; load->config->router && i < cv_node_count(&raw.rules); i++) {
@@ -196,4 +249,6 @@ void cv_load_routing(const struct cv_node *node)
 
 		load_rule(&rule, load->config->router);
 	}
+	if (load->config->router && cv_router_finish(load->config->router) != 0)
+		load->out_of_memory = true;
 }

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
 /*
- * show_outbounds.c - what went out by which way.
+ * show_outbounds.c - what went out by which way, whether that works, and who balances.
  *
  *   "(aside)"       what strangers exchanged with REALITY's target, a fallback or a backend of the
  *                   edge
  *   "(datagrams)"   UDP, whichever outbounds it left by
  *   "(N)"           an outbound without a tag, the N-th
  */
+#include "base/clock.h"
 #include "control/command.h"
 #include "session/session.h"
 
@@ -29,6 +30,34 @@ static const char *protocol_name(enum cv_outbound_protocol protocol)
 	return (size_t)protocol < sizeof(names) / sizeof(names[0]) ? names[protocol] : "";
 }
 
+static const char *state_of(const struct cv_outbound *outbound)
+{
+	const struct cv_observation *seen = outbound->observation;
+	const uint64_t now_ms = cv_clock_ms();
+
+	if (outbound->is_disabled)
+		return "disabled";
+	if (seen && atomic_load(&seen->is_dead))
+		return "dead";
+	if (outbound->health && atomic_load(&outbound->health->held_until_ms) > now_ms)
+		return "held down";
+	return cv_observation_is_alive(seen, now_ms) ? "in use" : "held down";
+}
+
+static void add_observation(struct json_object *object, const struct cv_outbound *outbound)
+{
+	struct cv_observation *seen = outbound->observation;
+
+	cv_json_text(object, "state", state_of(outbound));
+	cv_json_bool(object, "is_observed", outbound->is_observed);
+	if (!seen)
+		return;
+	cv_json_u64(object, "delay_us", atomic_load(&seen->delay_us));
+	cv_json_u64(object, "failures_total", cv_counter(&seen->failures));
+	cv_json_u64(object, "probes_total", cv_counter(&seen->probes));
+	cv_json_u64(object, "failed_probes_total", cv_counter(&seen->failed_probes));
+}
+
 static struct json_object *outbound_json(const struct cv_outbound *outbound, size_t index)
 {
 	struct json_object *object = json_object_new_object();
@@ -41,6 +70,7 @@ static struct json_object *outbound_json(const struct cv_outbound *outbound, siz
 	cv_json_u64(object, "sessions_total", cv_counter(&counters->sessions));
 	cv_json_u64(object, "uplink_bytes", cv_counter(&counters->moved_bytes[CV_UPLINK]));
 	cv_json_u64(object, "downlink_bytes", cv_counter(&counters->moved_bytes[CV_DOWNLINK]));
+	add_observation(object, outbound);
 	return object;
 }
 
@@ -70,10 +100,39 @@ static void add_sums(const struct cv_control_view *view, struct json_object *arr
 	json_object_array_add(array, sum_json("(datagrams)", datagrams));
 }
 
+static const char *strategy_of(const struct cv_balancer *balancer)
+{
+	static const char *const names[] = {[CV_BALANCE_RANDOM] = "random",
+					    [CV_BALANCE_ROUND_ROBIN] = "roundRobin",
+					    [CV_BALANCE_LEAST_PING] = "leastPing"};
+
+	return names[balancer->strategy];
+}
+
+static struct json_object *balancer_json(const struct cv_config *config,
+					 struct cv_balancer *balancer)
+{
+	struct json_object *object = json_object_new_object(), *members = json_object_new_array();
+
+	for (size_t i = 0; i < balancer->member_count; i++)
+		json_object_array_add(members, json_object_new_string(
+			config->outbounds[balancer->members[i]].tag));
+	cv_json_text(object, "balancer", balancer->tag);
+	cv_json_text(object, "strategy", strategy_of(balancer));
+	json_object_object_add(object, "outbounds", members);
+	cv_json_text(object, "fallback", balancer->fallback == CV_BALANCER_NOBODY
+						 ? ""
+						 : config->outbounds[balancer->fallback].tag);
+	cv_json_u64(object, "picks_total", cv_counter(&balancer->picks));
+	cv_json_u64(object, "fallbacks_total", cv_counter(&balancer->fallbacks));
+	return object;
+}
+
 void cv_show_outbounds(const struct cv_control_view *view, const char *argument,
 		       struct json_object *answer)
 {
 	struct json_object *array = json_object_new_array();
+	struct json_object *balancers = json_object_new_array();
 
 	(void)argument;
 	cv_show_visit(view, refresh, NULL);
@@ -83,4 +142,8 @@ void cv_show_outbounds(const struct cv_control_view *view, const char *argument,
 					      outbound_json(&view->config->outbounds[i], i));
 	add_sums(view, array);
 	json_object_object_add(answer, "outbounds", array);
+	for (size_t i = 0; i < view->config->balancer_count; i++)
+		json_object_array_add(balancers,
+				      balancer_json(view->config, &view->config->balancers[i]));
+	json_object_object_add(answer, "balancers", balancers);
 }

@@ -12,9 +12,12 @@
 #include "base/address.h"
 #include "base/log.h"
 #include "policy/backend.h"
+#include "policy/balancer.h"
 #include "policy/ban.h"
 #include "policy/edge.h"
+#include "policy/observation.h"
 #include "policy/router.h"
+#include "policy/sniffing.h"
 #include "policy/upstream_health.h"
 #include "policy/usage.h"
 #include "policy/user.h"
@@ -93,6 +96,7 @@ struct cv_inbound {
 	struct cv_reality_inbound *reality;
 	struct cv_tls_server_context *tls;
 	struct cv_edge *edge; /* what names in hellos decide; NULL = nothing */
+	struct cv_sniffing *sniffing; /* NULL = what clients name is all that is looked at */
 	uint32_t level;
 	bool guards_private; /* strangers may reach it: its users get no private addresses */
 	bool serves_udp, serves_bind; /* SOCKS5: UDP ASSOCIATE, BIND */
@@ -146,6 +150,8 @@ struct cv_outbound {
 	char *external_id; /* of external_proxy.json; "" = not from there */
 	bool is_disabled;
 	struct cv_outbound_counters *counters; /* NULL: nobody asks */
+	bool is_observed; /* by probes */
+	struct cv_observation *observation; /* NULL: nobody keeps in mind how it is */
 	/* vless, socks, http */
 	char *via_tag;		       /* "" = dialled by ourselves */
 	const struct cv_outbound *via; /* carries what this one says to its server, or NULL */
@@ -159,6 +165,12 @@ struct cv_level {                  /* policy.levels, milliseconds (VLESS 8: real
 };
 
 #define CV_LEVELS 16
+
+struct cv_observatory_settings {
+	uint32_t interval_ms;
+	struct cv_destination destination;
+	char *request; /* what is sent there; NULL = no observatory */
+};
 
 enum cv_bpf { CV_BPF_AUTO, CV_BPF_OFF, CV_BPF_REQUIRE };
 
@@ -199,6 +211,9 @@ struct cv_config {
 	size_t external_first;		  /* from here on those of external_proxy.json */
 	const struct cv_outbound *direct; /* the way around failing proxies */
 	struct cv_router *router;
+	struct cv_balancer *balancers;
+	size_t balancer_count;
+	struct cv_observatory_settings observatory;
 	struct cv_usage_table *usages; /* of all inbounds' users; shared with later ones */
 	char **sni_classes; /* what people call class CV_SNI_CLASS_FIRST + i */
 	size_t sni_class_count;

@@ -201,11 +201,41 @@ static void inherit_backends(struct cv_config *next, const struct cv_config *now
 	}
 }
 
+static bool same_upstream(const struct cv_outbound *one, const struct cv_outbound *other)
+{
+	char server[CV_DESTINATION_TEXT], other_server[CV_DESTINATION_TEXT];
+
+	if (!same_text(one->tag, other->tag) || one->protocol != other->protocol ||
+	    one->server.kind != other->server.kind)
+		return false;
+	if (one->server.kind == CV_ADDRESS_NONE)
+		return true;
+	cv_destination_format(&one->server, server);
+	cv_destination_format(&other->server, other_server);
+	return strcmp(server, other_server) == 0;
+}
+
+/* How it was a moment ago. */
+static void inherit_observation(struct cv_outbound *next, const struct cv_config *now)
+{
+	for (size_t i = 0; i < now->outbound_count; i++) {
+		const struct cv_outbound *one = &now->outbounds[i];
+
+		if (!same_upstream(next, one) || !one->observation)
+			continue;
+		cv_observation_release(next->observation);
+		next->observation = cv_observation_share(one->observation);
+		return;
+	}
+}
+
 void cv_reload_inherit(struct cv_config *next, const struct cv_config *now)
 {
 	inherit_proxies(next, now);
 	inherit_backends(next, now);
 	cv_outbound_counters_inherit(next, now);
+	for (size_t i = 0; i < next->outbound_count; i++)
+		inherit_observation(&next->outbounds[i], now);
 	for (size_t i = 0; i < now->inbound_count; i++) {
 		const struct cv_inbound *inbound = &now->inbounds[i];
 		struct cv_inbound *successor = cv_reload_successor(inbound, next);

@@ -12,6 +12,7 @@
 #include "policy/router.h"
 
 #include "policy/regexp.h"
+#include "policy/route_index.h"
 
 #include <culvert/reason.h>
 
@@ -23,6 +24,7 @@ struct cv_router {
 	enum cv_route_strategy strategy;
 	struct cv_route_rule *rules;
 	size_t rule_count;
+	struct cv_route_index *index; /* NULL = each rule is looked at */
 };
 
 struct cv_text_set {
@@ -97,6 +99,21 @@ int cv_text_set_add(struct cv_text_set **set, const char *rule, bool with_regexp
 	return add_text(*set, rule);
 }
 
+size_t cv_text_set_count(const struct cv_text_set *set)
+{
+	return set->text_count;
+}
+
+const char *cv_text_set_at(const struct cv_text_set *set, size_t index)
+{
+	return set->texts[index];
+}
+
+bool cv_text_set_has_regexp(const struct cv_text_set *set)
+{
+	return set->regexp_count > 0;
+}
+
 static bool text_set_contains(const struct cv_text_set *set, const char *text)
 {
 	for (size_t i = 0; i < set->text_count; i++)
@@ -160,10 +177,24 @@ int cv_router_add(struct cv_router *router, struct cv_route_rule *rule)
 	return 0;
 }
 
+int cv_router_finish(struct cv_router *router)
+{
+	if (router->rule_count > CV_ROUTE_INDEX_RULES_MAX || router->index)
+		return 0;
+	router->index = cv_route_index_new(router->rules, router->rule_count);
+	return router->index ? 0 : CV_INTERNAL_MEMORY;
+}
+
+size_t cv_router_bytes(const struct cv_router *router)
+{
+	return router->index ? cv_route_index_bytes(router->index) : 0;
+}
+
 struct cv_router *cv_router_free(struct cv_router *router)
 {
 	if (!router)
 		return NULL;
+	cv_route_index_free(router->index);
 	for (size_t i = 0; i < router->rule_count; i++)
 		cv_route_rule_done(&router->rules[i]);
 	free(router->rules);
@@ -193,20 +224,26 @@ static bool match_source(const struct cv_route_rule *rule, const struct cv_socka
 		cv_port_set_contains(&rule->source_ports, address.port));
 }
 
+static const char *name_of(const struct cv_route_query *query)
+{
+	if (query->name)
+		return query->name;
+	return query->destination->kind == CV_ADDRESS_DOMAIN ? query->destination->domain : NULL;
+}
+
 static bool match_simple(const struct cv_route_rule *rule, const struct cv_route_query *query)
 {
 	const struct cv_destination *destination = query->destination;
 	const unsigned network = query->network ? query->network : (unsigned)CV_NETWORK_TCP;
 
 	return (!rule->inbound_tags || text_set_contains(rule->inbound_tags, query->inbound_tag)) &&
+	       (rule->protocols == 0 || (rule->protocols & query->protocol)) &&
 	       (rule->networks == 0 || (rule->networks & network)) &&
 	       (rule->ports.count == 0 || cv_port_set_contains(&rule->ports, destination->port)) &&
 	       (rule->vless_routes.count == 0 ||
 		cv_port_set_contains(&rule->vless_routes, query->vless_route)) &&
 	       (!rule->users || match_user(rule->users, query)) &&
-	       match_source(rule, query->source) &&
-	       (!rule->domains || (destination->kind == CV_ADDRESS_DOMAIN &&
-				   cv_domain_matcher_match(rule->domains, destination->domain)));
+	       match_source(rule, query->source);
 }
 
 static bool match_addresses(const struct cv_route_rule *rule, const struct cv_route_query *query)
@@ -225,29 +262,75 @@ static bool match_addresses(const struct cv_route_rule *rule, const struct cv_ro
 	return false;
 }
 
+/* What comes of a rule; its domain condition is met. DEFAULT: it does not match. */
+static enum cv_route_result try_rule(const struct cv_router *router, uint32_t number,
+				     const struct cv_route_query *query, bool wants_resolving,
+				     uint32_t *ret_outbound, uint32_t *ret_rule)
+{
+	const struct cv_route_rule *rule = &router->rules[number];
+
+	if (!match_simple(rule, query))
+		return CV_ROUTE_DEFAULT;
+	if (rule->addresses && wants_resolving)
+		return CV_ROUTE_RESOLVE;
+	if (!match_addresses(rule, query))
+		return CV_ROUTE_DEFAULT;
+	*ret_rule = number;
+	if (rule->outbound == CV_OUTBOUND_MISSING)
+		return CV_ROUTE_MISSING;
+	*ret_outbound = rule->outbound;
+	return rule->is_balanced ? CV_ROUTE_BALANCER : CV_ROUTE_OUTBOUND;
+}
+
+static enum cv_route_result try_all(const struct cv_router *router,
+				    const struct cv_route_query *query, bool wants_resolving,
+				    uint32_t *ret_outbound, uint32_t *ret_rule)
+{
+	const char *name = name_of(query);
+	enum cv_route_result result = CV_ROUTE_DEFAULT;
+
+	for (size_t i = 0; i < router->rule_count && result == CV_ROUTE_DEFAULT; i++) {
+		const struct cv_domain_matcher *domains = router->rules[i].domains;
+
+		if (!domains || (name && cv_domain_matcher_match(domains, name)))
+			result = try_rule(router, (uint32_t)i, query, wants_resolving,
+					  ret_outbound, ret_rule);
+	}
+	return result;
+}
+
+static enum cv_route_result try_some(const struct cv_router *router,
+				     const struct cv_route_query *query, bool wants_resolving,
+				     uint32_t *ret_outbound, uint32_t *ret_rule)
+{
+	uint64_t bits[CV_ROUTE_INDEX_WORDS];
+	const size_t word_count = cv_route_index_find(router->index, query, name_of(query),
+						      wants_resolving, bits);
+	enum cv_route_result result = CV_ROUTE_DEFAULT;
+
+	for (size_t i = 0; i < word_count; i++)
+		for (; bits[i] && result == CV_ROUTE_DEFAULT; bits[i] &= bits[i] - 1)
+			result = try_rule(router,
+					  (uint32_t)(64 * i) +
+						  (uint32_t)__builtin_ctzll(bits[i]),
+					  query, wants_resolving, ret_outbound, ret_rule);
+	return result;
+}
+
 enum cv_route_result cv_router_pick(const struct cv_router *router,
 				    const struct cv_route_query *query, uint32_t *ret_outbound,
 				    uint32_t *ret_rule)
 {
 	const bool could_resolve =
 		query->destination->kind == CV_ADDRESS_DOMAIN && !query->resolved;
+	const bool wants_resolving = could_resolve && router->strategy == CV_ROUTE_IP_ON_DEMAND;
+	const enum cv_route_result result =
+		router->index
+			? try_some(router, query, wants_resolving, ret_outbound, ret_rule)
+			: try_all(router, query, wants_resolving, ret_outbound, ret_rule);
 
-	for (size_t i = 0; i < router->rule_count; i++) {
-		const struct cv_route_rule *rule = &router->rules[i];
-
-		if (!match_simple(rule, query))
-			continue;
-		if (rule->addresses && could_resolve && router->strategy == CV_ROUTE_IP_ON_DEMAND)
-			return CV_ROUTE_RESOLVE;
-		if (!match_addresses(rule, query))
-			continue;
-		*ret_rule = (uint32_t)i;
-		if (rule->outbound == CV_OUTBOUND_MISSING)
-			return CV_ROUTE_MISSING;
-		*ret_outbound = rule->outbound;
-		return CV_ROUTE_OUTBOUND;
-	}
-	if (could_resolve && router->strategy == CV_ROUTE_IP_IF_NON_MATCH)
+	if (result == CV_ROUTE_DEFAULT && could_resolve &&
+	    router->strategy == CV_ROUTE_IP_IF_NON_MATCH)
 		return CV_ROUTE_RESOLVE;
-	return CV_ROUTE_DEFAULT;
+	return result;
 }

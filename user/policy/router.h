@@ -8,6 +8,7 @@
 #include "base/address.h"
 #include "policy/domain_matcher.h"
 #include "policy/ip_matcher.h"
+#include "policy/sniffing.h"
 
 #include <stddef.h>
 
@@ -20,11 +21,14 @@ struct cv_route_query {
 	uint32_t vless_route;               /* UUID bytes 6,7, or 0x10000 = none */
 	const struct cv_sockaddr *resolved; /* addresses of a domain destination, or NULL */
 	size_t resolved_count;
+	const char *name; /* sniffed; domain conditions are about it, not the destination */
+	enum cv_sniffed protocol;
 };
 
 enum cv_route_result {
 	CV_ROUTE_OUTBOUND, /* *ret_outbound is valid */
 	CV_ROUTE_DEFAULT,  /* no rule matched: first outbound */
+	CV_ROUTE_BALANCER, /* *ret_outbound is the number of a balancer, which picks one */
 	CV_ROUTE_MISSING,  /* the rule names a tag that does not exist: drop (compat 8) */
 	CV_ROUTE_RESOLVE,  /* resolve the domain, then ask again with its addresses */
 };
@@ -54,6 +58,10 @@ struct cv_text_set;
 int cv_text_set_add(struct cv_text_set **set, const char *rule, bool with_regexp, char *error_text,
 		    size_t error_size);
 
+size_t cv_text_set_count(const struct cv_text_set *set);
+const char *cv_text_set_at(const struct cv_text_set *set, size_t index);
+bool cv_text_set_has_regexp(const struct cv_text_set *set);
+
 #define CV_OUTBOUND_MISSING UINT32_MAX
 
 /* NULL or empty = no condition of that kind; a rule with none matches everything. */
@@ -61,9 +69,11 @@ struct cv_route_rule {
 	struct cv_domain_matcher *domains;
 	struct cv_ip_matcher *addresses, *sources;
 	struct cv_port_set ports, source_ports, vless_routes;
-	unsigned networks; /* enum cv_network, OR-ed */
+	unsigned networks;  /* enum cv_network, OR-ed */
+	unsigned protocols; /* enum cv_sniffed, OR-ed */
 	struct cv_text_set *inbound_tags, *users;
 	uint32_t outbound; /* index, or CV_OUTBOUND_MISSING */
+	bool is_balanced;  /* outbound is the index of a balancer */
 };
 
 /** cv_route_rule_done() - Free what @rule owns. */
@@ -75,11 +85,16 @@ struct cv_router;
 struct cv_router *cv_router_new(enum cv_route_strategy strategy);
 /** cv_router_add() - Last in order; takes what @rule owns, also on failure (CV_INTERNAL_MEMORY). */
 int cv_router_add(struct cv_router *router, struct cv_route_rule *rule);
+/** cv_router_finish() - After the last rule: decisions need not look at every rule from now on. Up
+ * to then, and beyond 65536 rules, they do. 0 or CV_INTERNAL_MEMORY: it cannot be used any more. */
+int cv_router_finish(struct cv_router *router);
+/** cv_router_bytes() - About what the index of cv_router_finish() takes, 0 without one. */
+size_t cv_router_bytes(const struct cv_router *router);
 
 /**
  * cv_router_pick() - The first rule whose conditions all match.
- * @ret_outbound: set with CV_ROUTE_OUTBOUND
- * @ret_rule: index of the rule, set with CV_ROUTE_OUTBOUND and CV_ROUTE_MISSING
+ * @ret_outbound: set with CV_ROUTE_OUTBOUND and CV_ROUTE_BALANCER
+ * @ret_rule: index of the rule, set with these and CV_ROUTE_MISSING
  * CV_ROUTE_RESOLVE is only returned while query->resolved is NULL. An address condition on a domain
  * matches if one of its addresses does. Thread safe. Source: compat 8.
  */

@@ -7,6 +7,7 @@
 #include "base/reason.h"
 #include "crypto/crypto.h"
 #include "session/session_http.h"
+#include "session/session_probe.h"
 #include "session/steps.h"
 
 #include <stdlib.h>
@@ -31,6 +32,7 @@ struct cv_handshake *cv_handshake_free(struct cv_handshake *handshake)
 {
 	if (!handshake)
 		return NULL;
+	cv_probe_end(handshake, 0);
 	if (handshake->connector)
 		cv_connect_cancel(handshake->connector);
 	if (handshake->resolving)
@@ -39,6 +41,9 @@ struct cv_handshake *cv_handshake_free(struct cv_handshake *handshake)
 	cv_reality_server_free(handshake->reality);
 	if (handshake->assembler_used)
 		cv_hello_assembler_done(&handshake->assembler);
+	if (handshake->sniff)
+		cv_sniff_done(handshake->sniff);
+	free(handshake->sniff);
 	cv_tls_server_free(handshake->tls_server);
 	cv_tls_client_free(handshake->tls_client);
 	cv_spider_free(handshake->spider);
@@ -61,6 +66,9 @@ void cv_step_deadline(struct cv_session *session)
 	switch (session->state) {
 	case CV_SESSION_CONNECT_UPSTREAM: /* dials have a clock of their own */
 		cv_step_fallback_dial(session);
+		break;
+	case CV_SESSION_SNIFF:
+		cv_step_sniff_timeout(session);
 		break;
 	case CV_SESSION_ROUTE:
 		cv_session_refuse(session, CV_UPSTREAM_RESOLVE);

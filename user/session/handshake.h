@@ -9,6 +9,7 @@
 #include "protocol/spider.h"
 #include "protocol/tls_client.h"
 #include "protocol/tls_server.h"
+#include "policy/sniffing.h"
 #include "ring/connect.h"
 #include "session/session.h"
 #include "session/verify.h"
@@ -63,6 +64,13 @@ struct cv_handshake {
 	/* request */
 	struct cv_vless_request request; /* as received (server) or to be sent (client) */
 	struct cv_destination destination;
+	/* sniffing: session_sniff.c */
+	struct cv_sniff *sniff; /* NULL = nobody looked */
+	uint64_t sniff_end_ms;
+	size_t sniff_seen_bytes;
+	enum cv_sniffed sniffed;
+	char route_name[256]; /* for rules, where the destination stays; "" = none */
+	bool is_answered;     /* the client was told that its upstream is there */
 	/* upstream */
 	struct cv_connector *connector;
 	struct cv_resolve_query resolve;
@@ -79,6 +87,13 @@ struct cv_handshake {
 	struct cv_socks5_client socks5_client;
 	struct cv_http_connect http_connect;
 	struct cv_spider *spider;
+	/* balancing: session_balance.c */
+	struct cv_balancer *balancer; /* NULL = a rule named the outbound */
+	struct cv_balancer_tries tries;
+	const struct cv_outbound *next; /* RETRY_UPSTREAM: to be dialled in place of the one lost */
+	/* a probe: session_probe.c */
+	struct cv_observation *probed; /* it waits for the verdict */
+	uint64_t probe_began_us;
 	/* attempts: session_retry.c */
 	struct cv_upstream_health *health; /* NULL unless there may be several */
 	uint32_t attempts;

@@ -20,6 +20,7 @@
 #include "session/session_front.h"
 #include "session/session_http.h"
 #include "session/session_limits.h"
+#include "session/session_probe.h"
 #include "session/steps.h"
 #include "session/worker.h"
 
@@ -287,6 +288,10 @@ void cv_session_relay(struct cv_session *session)
 	int error;
 
 	cv_edge_leave(session);
+	if (cv_probe_is(session)) {
+		cv_probe_ready(session);
+		return;
+	}
 	if (cv_http_is_forward(session)) {
 		cv_http_exchange_begin(session);
 		return;

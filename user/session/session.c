@@ -22,6 +22,7 @@
 #include "session/session_front.h"
 #include "session/session_http.h"
 #include "session/session_limits.h"
+#include "session/session_probe.h"
 #include "session/steps.h"
 #include "session/worker.h"
 
@@ -53,11 +54,13 @@ static const char *const state_names[] = {
 	[CV_SESSION_EXPECT_SOCKS4] = "expect-socks4",
 	[CV_SESSION_VERIFY] = "verify",
 	[CV_SESSION_EXPECT_HTTP] = "expect-http",
+	[CV_SESSION_SNIFF] = "sniff",
 	[CV_SESSION_ROUTE] = "route",
 	[CV_SESSION_CONNECT_UPSTREAM] = "connect-upstream",
 	[CV_SESSION_EXPECT_UPSTREAM_HELLO] = "expect-upstream-hello",
 	[CV_SESSION_EXPECT_UPSTREAM_PROXY] = "expect-upstream-proxy",
 	[CV_SESSION_RETRY_UPSTREAM] = "retry-upstream",
+	[CV_SESSION_PROBE] = "probe",
 	[CV_SESSION_HTTP_EXCHANGE] = "http-exchange",
 	[CV_SESSION_HTTP_RETIRE] = "http-retire",
 	[CV_SESSION_EXPECT_BACK] = "expect-back",
@@ -395,6 +398,9 @@ static void run(struct cv_session *session)
 	case CV_SESSION_EXPECT_SOCKS:
 		cv_step_socks(session);
 		break;
+	case CV_SESSION_SNIFF:
+		cv_step_sniff(session);
+		break;
 	case CV_SESSION_EXPECT_HTTP:
 		cv_step_http(session);
 		break;
@@ -410,6 +416,9 @@ static void run(struct cv_session *session)
 		break;
 	case CV_SESSION_RETRY_UPSTREAM:
 		cv_step_retry(session);
+		break;
+	case CV_SESSION_PROBE:
+		cv_step_probe(session);
 		break;
 	case CV_SESSION_RELAY:
 		cv_step_relay(session);
@@ -515,27 +524,38 @@ void cv_session_enter(struct cv_session *session)
 		cv_session_serve(session);
 }
 
-void cv_session_start(struct cv_worker *worker, const struct cv_inbound *inbound, int client_fd)
+struct cv_session *cv_session_without_client(struct cv_worker *worker,
+					     const struct cv_inbound *inbound)
 {
-	struct cv_session *session = cv_worker_adopt(worker);
+	struct cv_handshake *handshake = cv_handshake_new();
+	struct cv_session *session = handshake ? cv_worker_adopt(worker) : NULL;
 
 	if (!session) {
-		cv_worker_count(worker, CV_POLICY_SESSION_LIMIT);
-		cv_socket_abort(client_fd);
-		return;
+		cv_worker_count(worker, handshake ? CV_POLICY_SESSION_LIMIT : CV_INTERNAL_MEMORY);
+		cv_handshake_free(handshake);
+		return NULL;
 	}
 	session->inbound = inbound;
+	session->handshake = handshake;
 	session->started_ms = session->last_activity_ms = cv_ring_now_ms(worker->ring);
 	session->timer.due = timer_due;
 	cv_leg_init(&session->client, session);
 	cv_leg_init(&session->upstream, session);
+	return session;
+}
+
+void cv_session_start(struct cv_worker *worker, const struct cv_inbound *inbound, int client_fd)
+{
+	struct cv_session *session = cv_session_without_client(worker, inbound);
+
+	if (!session) {
+		cv_socket_abort(client_fd);
+		return;
+	}
 	session->client.fd = client_fd;
 	cv_socket_tune_client(client_fd);
-	session->handshake = cv_handshake_new();
 	session->depth++;
-	if (!session->handshake)
-		cv_session_close(session, CV_INTERNAL_MEMORY);
-	else if (inbound->accepts_proxy)
+	if (inbound->accepts_proxy)
 		cv_step_proxy_begin(session);
 	else
 		cv_session_enter(session);

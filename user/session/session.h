@@ -14,7 +14,7 @@
  *   http    EXPECT_HTTP <-> VERIFY, HTTP_EXCHANGE, HTTP_RETIRE: session_http.h
  *   client  EXPECT_SOCKS <-> VERIFY ---------------------------------------\  |
  *           \-> UDP ASSOCIATE: DATAGRAMS;  BIND: ROUTE, EXPECT_BACK -> RELAY | |
- *                                                                 ROUTE <-- --/
+ *                                                      ROUTE <- (SNIFF) <-- --/
  *           RELAY <- (EXPECT_UPSTREAM_HELLO, _PROXY) <- CONNECT_UPSTREAM <--/
  *                            proxy failed \-> RETRY_UPSTREAM --^
  *   end     any -> FINISH (flush what is queued, FIN, linger) -> CLOSED
@@ -41,11 +41,13 @@ enum cv_session_state {
 	CV_SESSION_EXPECT_SOCKS4,
 	CV_SESSION_VERIFY,
 	CV_SESSION_EXPECT_HTTP,
+	CV_SESSION_SNIFF,
 	CV_SESSION_ROUTE,
 	CV_SESSION_CONNECT_UPSTREAM,
 	CV_SESSION_EXPECT_UPSTREAM_HELLO,
 	CV_SESSION_EXPECT_UPSTREAM_PROXY,
 	CV_SESSION_RETRY_UPSTREAM,
+	CV_SESSION_PROBE,
 	CV_SESSION_HTTP_EXCHANGE,
 	CV_SESSION_HTTP_RETIRE,
 	CV_SESSION_EXPECT_BACK,
@@ -113,6 +115,11 @@ _Static_assert(sizeof(struct cv_session) <= 1024, "an idle session costs at most
 
 /** cv_session_start() - Take over @client_fd, just accepted by @inbound. Closes it on failure. */
 void cv_session_start(struct cv_worker *worker, const struct cv_inbound *inbound, int client_fd);
+
+/** cv_session_without_client() - One of our own making, with handshake, legs without sockets, in no
+ * state yet; NULL: none is left. */
+struct cv_session *cv_session_without_client(struct cv_worker *worker,
+					     const struct cv_inbound *inbound);
 
 /** cv_session_event() - Something happened on @leg (NULL = the session as a whole): @error is 0, a
  * reason or -errno. Drives the session; it may be gone afterwards. */

@@ -116,12 +116,19 @@ int cv_front_relay(struct cv_session *session)
 {
 	struct cv_buffer *early = &session->handshake->app;
 	const size_t early_bytes = cv_buffer_len(early);
-	int error;
+	int error = 0;
 
-	if (session->handshake->front == CV_FRONT_NONE || early_bytes == 0)
+	if ((session->handshake->front == CV_FRONT_NONE && !session->handshake->sniff) ||
+	    early_bytes == 0)
 		return 0;
-	error = cv_leg_encode(&session->upstream, cv_buffer_span(early));
-	cv_buffer_consume(early, early_bytes);
+	while (cv_buffer_len(early) > 0 && !error) { /* as the relay does it, batch by batch */
+		struct cv_span batch = cv_buffer_span(early);
+
+		if (batch.len_bytes > CV_LEG_BATCH)
+			batch.len_bytes = CV_LEG_BATCH;
+		error = cv_leg_encode(&session->upstream, batch);
+		cv_buffer_consume(early, batch.len_bytes);
+	}
 	session->user_moved_bytes[CV_UPLINK] += early_bytes;
 	session->header_held = false;
 	return error;
@@ -134,6 +141,8 @@ int cv_front_accepted(struct cv_session *session)
 	struct cv_handshake *handshake = session->handshake;
 	int error = 0;
 
+	if (handshake->is_answered)
+		return 0;
 	if (handshake->front == CV_FRONT_SOCKS5)
 		error = cv_socks5_server_reply(CV_SOCKS5_SUCCEEDED, &handshake->answer);
 	else if (handshake->front == CV_FRONT_SOCKS4)
@@ -154,7 +163,7 @@ bool cv_front_answer_refusal(struct cv_session *session, int reason)
 {
 	struct cv_handshake *handshake = session->handshake;
 
-	if (handshake->front == CV_FRONT_NONE)
+	if (handshake->front == CV_FRONT_NONE || handshake->is_answered)
 		return false;
 	if (handshake->front == CV_FRONT_SOCKS5)
 		(void)cv_socks5_server_reply(cv_socks5_reply_of(reason), &handshake->answer);
@@ -169,7 +178,9 @@ bool cv_front_answer_refusal(struct cv_session *session, int reason)
 
 void cv_front_refuse(struct cv_session *session, int reason)
 {
-	if (session->handshake->front == CV_FRONT_HTTP) {
+	if (session->handshake->is_answered) {
+		session->abort_client = true; /* "it is there" was wrong */
+	} else if (session->handshake->front == CV_FRONT_HTTP) {
 		cv_http_refuse(session, reason);
 		return;
 	}

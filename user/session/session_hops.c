@@ -18,6 +18,7 @@
 #include "session/handshake.h"
 #include "session/preamble.h"
 #include "session/session_front.h"
+#include "session/session_probe.h"
 #include "session/steps.h"
 #include "session/worker.h"
 
@@ -80,6 +81,7 @@ static void lost(struct cv_session *session, int reason)
 	cv_log(is_final ? CV_LOG_ERROR : CV_LOG_WARNING, "outbound=%s: %s (%s)%s%s",
 	       handshake->hop->tag, cv_reason_label(reason), cv_reason_text(reason),
 	       *more ? ": " : "", more);
+	cv_probe_end(handshake, 0);
 	if (reason == CV_UPSTREAM_REAL_CERTIFICATE)
 		cv_step_spider_begin(session);
 	else

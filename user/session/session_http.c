@@ -236,7 +236,7 @@ static int serve(struct cv_session *session, const struct cv_http_head *head,
 	cv_buffer_consume(cv_front_input(session), head->len_bytes);
 	if (error)
 		return error;
-	cv_step_route(session);
+	cv_step_target(session);
 	return 0;
 }
 

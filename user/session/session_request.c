@@ -215,12 +215,13 @@ static void accept_request(struct cv_session *session, size_t header_bytes)
 	rest = cv_buffer_span(&handshake->app);
 	if (!error)
 		error = cv_leg_unread(&session->client, rest);
+	cv_buffer_consume(&handshake->app, rest.len_bytes);
 	if (error) {
 		cv_session_close(session, error);
 		return;
 	}
 	handshake->destination = handshake->request.destination;
-	cv_step_route(session);
+	cv_step_target(session);
 }
 
 static void judge_request(struct cv_session *session)

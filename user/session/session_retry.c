@@ -13,9 +13,12 @@
  * The client's bytes stay where they are meanwhile; only the upstream leg starts anew, once no
  * operation runs on it any more. Attempts, waits and all have deadlines (policy/upstream_health.h).
  *
+ * Where a balancer has others that may do, the first failure is enough: the next one is dialled.
+ *
  * Nobody goes around a proxy that answered: what it says about the destination is passed on.
  */
 #include "session/handshake.h"
+#include "session/session_probe.h"
 #include "session/steps.h"
 #include "session/worker.h"
 
@@ -45,9 +48,9 @@ uint32_t cv_upstream_left_ms(struct cv_session *session, uint32_t wanted_ms)
 	const struct cv_handshake *handshake = session->handshake;
 	uint64_t left_ms;
 
-	if (!handshake->health)
+	if (!handshake->health && !cv_probe_is(session))
 		return wanted_ms;
-	if (session->outbound->retry.connect_ms < wanted_ms)
+	if (handshake->health && session->outbound->retry.connect_ms < wanted_ms)
 		wanted_ms = session->outbound->retry.connect_ms;
 	if (handshake->attempts_end_ms <= now_ms(session))
 		return 1;
@@ -101,6 +104,13 @@ void cv_step_retry(struct cv_session *session)
 	if (!leg_is_retired(session) || !handshake->retry_due)
 		return;
 	handshake->retry_due = false;
+	if (handshake->next) {
+		const struct cv_outbound *next = handshake->next;
+
+		handshake->next = NULL;
+		cv_step_leave(session, next);
+		return;
+	}
 	if (!handshake->retry_around) {
 		attempt(session);
 		return;
@@ -219,16 +229,49 @@ static void again_or_fall_back(struct cv_session *session, int reason)
 	}
 }
 
+/* What others may learn from it. Returns the outbound to go on with, if there is a choice. */
+static const struct cv_outbound *note_failure(struct cv_session *session, int reason)
+{
+	struct cv_handshake *handshake = session->handshake;
+	const bool says_so = is_alive(reason) && handshake->hop == session->outbound;
+	const struct cv_outbound *next;
+
+	if (!says_so && !cv_probe_is(session))
+		cv_observation_failed(session->outbound->observation, now_ms(session));
+	next = cv_balance_again(session);
+	if (!next || !handshake->health)
+		return next;
+	if (says_so)
+		cv_upstream_found(session);
+	else
+		cv_upstream_failed(handshake->health, now_ms(session),
+				   cv_retry_wait_ms(&session->outbound->retry,
+						    session->outbound->retry.attempts));
+	verdict_is_out(session);
+	handshake->health = NULL;
+	handshake->attempts = 0;
+	return next;
+}
+
 void cv_upstream_lost(struct cv_session *session, int reason)
 {
 	struct cv_handshake *handshake = session->handshake;
+	const enum verdict verdict = judge(session, reason);
 
+	if (handshake->health)
+		count(&handshake->health->failures);
+	if (verdict == VERDICT_AGAIN || verdict == VERDICT_GIVE_UP)
+		handshake->next = note_failure(session, reason);
+	if (handshake->next) {
+		handshake->retry_due = true;
+		retire_leg(session);
+		return;
+	}
 	if (!handshake->health) {
 		cv_session_refuse(session, reason);
 		return;
 	}
-	count(&handshake->health->failures);
-	switch (judge(session, reason)) {
+	switch (verdict) {
 	case VERDICT_PASS_ON:
 		cv_upstream_found(session);
 		cv_session_refuse(session, reason);
@@ -247,6 +290,8 @@ void cv_upstream_lost(struct cv_session *session, int reason)
 
 void cv_upstream_found(struct cv_session *session)
 {
+	if (!cv_probe_is(session))
+		cv_observation_succeeded(session->outbound->observation);
 	if (!session->handshake->health)
 		return;
 	cv_upstream_succeeded(session->handshake->health);
@@ -259,7 +304,7 @@ void cv_upstream_begin(struct cv_session *session)
 	const struct cv_outbound *outbound = session->outbound;
 	const uint64_t now = now_ms(session);
 
-	if (!outbound->health) {
+	if (!outbound->health || cv_probe_is(session)) {
 		attempt(session);
 		return;
 	}

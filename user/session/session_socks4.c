@@ -56,5 +56,5 @@ void cv_step_socks4(struct cv_session *session)
 		return;
 	}
 	session->handshake->destination = request.destination;
-	cv_step_route(session);
+	cv_step_target(session);
 }

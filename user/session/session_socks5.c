@@ -71,7 +71,10 @@ static void serve(struct cv_session *session, enum cv_socks5_command command)
 		return;
 	}
 	handshake->is_bind = command == CV_SOCKS5_BIND;
-	cv_step_route(session);
+	if (handshake->is_bind)
+		cv_step_route(session);
+	else
+		cv_step_target(session);
 }
 
 void cv_step_socks(struct cv_session *session)

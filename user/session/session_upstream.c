@@ -11,6 +11,7 @@
 #include "session/handshake.h"
 #include "session/preamble.h"
 #include "session/session_front.h"
+#include "session/session_probe.h"
 #include "session/steps.h"
 #include "session/worker.h"
 
@@ -95,7 +96,10 @@ void cv_session_connect(struct cv_session *session, const struct cv_destination 
 			const struct cv_sockaddr *address, enum cv_resolve_strategy strategy,
 			void (*connected)(void *owner, int fd, int reason))
 {
-	cv_session_connect_within(session, CONNECT_MS, destination, address, strategy, connected);
+	const uint32_t timeout_ms = cv_probe_is(session) ? cv_upstream_left_ms(session, CONNECT_MS)
+							 : CONNECT_MS;
+
+	cv_session_connect_within(session, timeout_ms, destination, address, strategy, connected);
 }
 
 static void freedom_connected(void *owner, int fd, int reason)
@@ -140,7 +144,7 @@ void cv_step_freedom(struct cv_session *session)
 	cv_session_connect(session, &destination, NULL, outbound->strategy, freedom_connected);
 }
 
-static void dial_outbound(struct cv_session *session)
+void cv_step_dial(struct cv_session *session)
 {
 	const struct cv_outbound *outbound = session->outbound;
 
@@ -202,6 +206,8 @@ static enum cv_route_result pick_route(struct cv_session *session, uint32_t *ret
 				       : 0x10000,
 		.resolved = handshake->was_resolved ? handshake->resolved : NULL,
 		.resolved_count = handshake->resolved_count,
+		.name = handshake->route_name[0] ? handshake->route_name : NULL,
+		.protocol = handshake->sniffed,
 	};
 	uint32_t rule;
 
@@ -230,10 +236,25 @@ static const struct cv_outbound *users_way(struct cv_session *session,
 	return external && external->is_disabled ? picked : external;
 }
 
+void cv_step_leave(struct cv_session *session, const struct cv_outbound *picked)
+{
+	session->outbound = users_way(session, picked);
+	if (session->outbound != picked) /* a user's own proxy is not to be gone around */
+		session->handshake->balancer = NULL;
+	if (session->outbound && session->outbound->counters)
+		atomic_fetch_add_explicit(&session->outbound->counters->sessions, 1,
+					  memory_order_relaxed);
+	if (session->outbound)
+		cv_step_dial(session);
+	else
+		cv_session_refuse(session, CV_POLICY_NO_PROXY);
+}
+
 void cv_step_route(struct cv_session *session)
 {
 	struct cv_handshake *handshake = session->handshake;
 	const struct cv_config *config = session->config;
+	const struct cv_outbound *picked = config->outbounds; /* the default */
 	uint32_t outbound = 0;
 	enum cv_route_result result;
 
@@ -252,19 +273,20 @@ void cv_step_route(struct cv_session *session)
 			   CV_RESOLVE_ANY);
 		return;
 	}
+	if (result == CV_ROUTE_OUTBOUND)
+		picked = &config->outbounds[outbound];
 	if (result == CV_ROUTE_MISSING) {
 		cv_session_refuse(session, CV_POLICY_NO_OUTBOUND);
 		return;
 	}
-	session->outbound = users_way(
-		session, &config->outbounds[result == CV_ROUTE_OUTBOUND ? outbound : 0]);
-	if (session->outbound && session->outbound->counters)
-		atomic_fetch_add_explicit(&session->outbound->counters->sessions, 1,
-					  memory_order_relaxed);
-	if (session->outbound)
-		dial_outbound(session);
+	if (result == CV_ROUTE_BALANCER) {
+		handshake->balancer = &config->balancers[outbound];
+		picked = cv_balance_pick(session);
+	}
+	if (picked)
+		cv_step_leave(session, picked);
 	else
-		cv_session_refuse(session, CV_POLICY_NO_PROXY);
+		cv_session_refuse(session, CV_POLICY_NO_OUTBOUND);
 }
 
 int cv_session_route_datagram(struct cv_session *session, const struct cv_destination *destination,
@@ -285,6 +307,7 @@ int cv_session_route_datagram(struct cv_session *session, const struct cv_destin
 		.resolved = resolved,
 		.resolved_count = resolved_count,
 	};
+	struct cv_balancer_tries tries = {0};
 	uint32_t index = 0, rule;
 
 	switch (cv_router_pick(config->router, &query, &index, &rule)) {
@@ -296,6 +319,12 @@ int cv_session_route_datagram(struct cv_session *session, const struct cv_destin
 		index = 0;
 		break;
 	case CV_ROUTE_OUTBOUND:
+		break;
+	case CV_ROUTE_BALANCER:
+		index = cv_balancer_pick(&config->balancers[index], config, &tries,
+					 cv_ring_now_ms(session->worker->ring));
+		if (index == CV_BALANCER_NOBODY)
+			return CV_POLICY_NO_OUTBOUND;
 		break;
 	}
 	outbound = users_way(session, &config->outbounds[index]);

@@ -61,6 +61,12 @@ void cv_step_bind(struct cv_session *session);
 struct cv_bind;
 /** cv_bind_free() - Listen no more. NULL-safe, returns NULL. */
 struct cv_bind *cv_bind_free(struct cv_bind *bind);
+/* session_sniff.c */
+/** cv_step_target() - handshake->destination is what the client asked for: look at its first bytes
+ * if the inbound wants that, then route. */
+void cv_step_target(struct cv_session *session);
+void cv_step_sniff(struct cv_session *session);
+void cv_step_sniff_timeout(struct cv_session *session);
 
 /* session_upstream.c: route, connect */
 /** cv_session_carries_datagrams() - Is there an outbound that they could be routed to at all? */
@@ -72,6 +78,10 @@ int cv_session_route_datagram(struct cv_session *session, const struct cv_destin
 			      const struct cv_sockaddr *resolved, size_t resolved_count,
 			      const struct cv_outbound **ret_outbound);
 void cv_step_route(struct cv_session *session);
+/** cv_step_leave() - @picked is what the rules want: dial it, or the user's own proxy. */
+void cv_step_leave(struct cv_session *session, const struct cv_outbound *picked);
+/** cv_step_dial() - Dial session->outbound, whatever it is. */
+void cv_step_dial(struct cv_session *session);
 /** cv_step_freedom() - Dial the destination as session->outbound, a freedom, says. */
 void cv_step_freedom(struct cv_session *session);
 /** cv_session_connect() - Dial @destination or @address for the upstream leg; @connected follows.
@@ -107,6 +117,13 @@ void cv_upstream_found(struct cv_session *session);
 /** cv_upstream_left_ms() - Of @wanted_ms what the attempts' common deadline leaves. */
 uint32_t cv_upstream_left_ms(struct cv_session *session, uint32_t wanted_ms);
 void cv_step_retry(struct cv_session *session);
+
+/* session_balance.c */
+/** cv_balance_pick() - The outbound that handshake->balancer wants, NULL: none is left. */
+const struct cv_outbound *cv_balance_pick(struct cv_session *session);
+/** cv_balance_again() - Another one for session->outbound, which failed; NULL: none, or nobody
+ * balances. */
+const struct cv_outbound *cv_balance_again(struct cv_session *session);
 
 /* session_spider.c */
 void cv_step_spider_begin(struct cv_session *session);

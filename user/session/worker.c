@@ -20,7 +20,9 @@
 #include "ring/datagram.h"
 #include "session/backend_checks.h"
 #include "session/handover.h"
+#include "session/observatory.h"
 #include "session/session.h"
+#include "session/session_probe.h"
 
 #include <errno.h>
 #include <malloc.h>
@@ -153,6 +155,22 @@ void cv_worker_forget_text(struct cv_worker *worker, char *text)
 		cv_slab_give(&worker->texts, text);
 }
 
+/* Nobody waits for what they would find. */
+static void close_probes(struct cv_worker *worker)
+{
+	struct cv_session *session = worker->sessions;
+
+	while (session) {
+		struct cv_session *next = session->next;
+
+		if (cv_probe_is(session)) {
+			cv_session_close(session, CV_POLICY_STOPPING);
+			cv_session_event(session, NULL, 0);
+		}
+		session = next;
+	}
+}
+
 static void close_all_sessions(struct cv_worker *worker, int reason)
 {
 	struct cv_session *session = worker->sessions;
@@ -247,6 +265,8 @@ static void use_posted(struct cv_post *post)
 		use->worker->checks = cv_backend_checks_free(use->worker->checks);
 		use->worker->checks = cv_backend_checks_new(use->worker->ring,
 							    use->worker->resolver, use->config);
+		use->worker->observatory = cv_observatory_free(use->worker->observatory);
+		use->worker->observatory = cv_observatory_new(use->worker);
 	}
 	pthread_mutex_lock(&use->lock);
 	use->is_done = true;
@@ -287,6 +307,8 @@ static void stop_accepting(struct cv_worker *worker)
 		return;
 	worker->stopping = true;
 	worker->checks = cv_backend_checks_free(worker->checks);
+	worker->observatory = cv_observatory_free(worker->observatory);
+	close_probes(worker);
 	for (struct cv_listener *l = worker->listeners; l; l = l->next)
 		if (l->accept_op.pending)
 			cv_ring_cancel(worker->ring, &l->accept_op);
@@ -379,9 +401,11 @@ static int set_up(struct cv_worker *worker)
 	cv_slab_init(&worker->slab, sizeof(struct cv_session), worker->config->daemon.max_sessions);
 	cv_slab_init(&worker->texts, TEXT_BYTES, worker->config->daemon.max_sessions);
 	cv_buffer_init(&worker->app, APP_LIMIT);
-	if (worker->index == 0)
-		worker->checks = cv_backend_checks_new(worker->ring, worker->resolver,
-						       worker->config);
+	if (worker->index == 0) {
+		worker->checks =
+			cv_backend_checks_new(worker->ring, worker->resolver, worker->config);
+		worker->observatory = cv_observatory_new(worker);
+	}
 	return 0;
 }
 

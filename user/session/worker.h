@@ -23,6 +23,7 @@ struct cv_backend_checks;
 struct cv_classify;
 struct cv_datagram_pool;
 struct cv_kernel;
+struct cv_observatory;
 struct cv_ktls_support;
 struct cv_limited;
 struct cv_session;
@@ -67,6 +68,7 @@ struct cv_worker {
 	bool selftest_counted; /* that it failed */
 	uint32_t busy_flows, busy_flows_next; /* directions worth a promotion, in the last second */
 	struct cv_backend_checks *checks; /* of backends; the first worker's, else NULL */
+	struct cv_observatory *observatory; /* likewise, of outbounds */
 	const struct cv_classify *classify; /* names are read in the kernel; NULL: only here */
 	struct cv_ring *ring;
 	struct cv_engine_env env;
