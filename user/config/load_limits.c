@@ -20,17 +20,20 @@ static struct cv_node place_of(const struct cv_node *node, const char *key, cons
 void cv_load_limits(const struct cv_node *node, const struct cv_raw_limits *raw,
 		    struct cv_limits *ret_limits)
 {
-	const struct cv_node expires = place_of(node, "expiresAt", "expires_at");
-	const struct cv_node resets = place_of(node, "quotaResets", "quota_resets");
+	struct cv_node place; /* looked for only when something is said about it */
 	uint64_t expires_ms = 0;
 
-	if (*raw->expires && !cv_limits_time_parse(raw->expires, &expires_ms))
-		cv_node_expected(&expires, "a time like 2026-12-31T18:00:00Z, or a day like "
-					   "2026-12-31");
-	else if (*raw->expires && expires_ms == 0)
+	if (*raw->expires && !cv_limits_time_parse(raw->expires, &expires_ms)) {
+		place = place_of(node, "expiresAt", "expires_at");
+		cv_node_expected(&place,
+				 "a time like 2026-12-31T18:00:00Z, or a day like 2026-12-31");
+	} else if (*raw->expires && expires_ms == 0) {
 		expires_ms = 1; /* long ago, not never */
-	if (raw->quota_resets != CV_QUOTA_NEVER && raw->quota_bytes == 0)
-		cv_node_warning(&resets, "no quotaBytes that could be reset");
+	}
+	if (raw->quota_resets != CV_QUOTA_NEVER && raw->quota_bytes == 0) {
+		place = place_of(node, "quotaResets", "quota_resets");
+		cv_node_warning(&place, "no quotaBytes that could be reset");
+	}
 	*ret_limits = (struct cv_limits){
 		.quota_bytes = raw->quota_bytes,
 		.expires_ms = expires_ms,

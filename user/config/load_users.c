@@ -80,24 +80,26 @@ static bool make_room_for_claim(struct cv_user_list *list)
 	return true;
 }
 
-/* False if somebody has that identity; remembers it otherwise. */
-static bool claim(struct cv_user_list *list, const struct cv_node *node, const char *kind,
-		  const char *value, const struct cv_user *user)
+/* False if somebody has that identity; remembers it otherwise. @key: where it stands in @entry. */
+static bool claim(struct cv_user_list *list, const struct cv_node *entry, const char *key,
+		  const char *kind, const char *value, const struct cv_user *user)
 {
 	struct cv_user_claim *place;
 	uint64_t hash;
-	char key[300];
+	char text[300];
 	size_t len = 0;
 
-	key[len++] = kind[0]; /* "id", "email", "name" */
-	for (const char *c = value; *c && len < sizeof(key); c++)
-		key[len++] = (char)tolower((unsigned char)*c);
+	text[len++] = kind[0]; /* "id", "email", "name" */
+	for (const char *c = value; *c && len < sizeof(text); c++)
+		text[len++] = (char)tolower((unsigned char)*c);
 	if (!make_room_for_claim(list))
 		return true; /* the load has failed */
-	hash = cv_siphash(&list->key, key, len);
+	hash = cv_siphash(&list->key, text, len);
 	place = find_claim(list, hash);
 	if (place->who) {
-		cv_node_error(node, "same %s as %s", kind, place->who);
+		const struct cv_node node = cv_node_member(entry, key);
+
+		cv_node_error(&node, "same %s as %s", kind, place->who);
 		return false;
 	}
 	place->hash = hash;
@@ -106,7 +108,7 @@ static bool claim(struct cv_user_list *list, const struct cv_node *node, const c
 	return true;
 }
 
-static bool claim_uuid(struct cv_user_list *list, const struct cv_node *node,
+static bool claim_uuid(struct cv_user_list *list, const struct cv_node *entry, const char *key,
 		       const struct cv_user *user)
 {
 	uint8_t masked[UUID_LEN];
@@ -115,7 +117,7 @@ static bool claim_uuid(struct cv_user_list *list, const struct cv_node *node,
 	memcpy(masked, user->uuid, UUID_LEN);
 	masked[6] = masked[7] = 0;
 	cv_hex_encode(masked, UUID_LEN, hex);
-	return claim(list, node, "id", hex, user);
+	return claim(list, entry, key, "id", hex, user);
 }
 
 static void add_user(struct cv_user_list *list, const struct cv_user *user)
@@ -179,7 +181,6 @@ static void load_client(struct cv_user_list *list, const struct cv_node *node, b
 {
 	const struct cv_node flow_node = cv_node_member(node, "flow");
 	const struct cv_node id_node = cv_node_member(node, "id");
-	const struct cv_node email_node = cv_node_member(node, "email");
 	struct cv_user user = {.enabled = true, .vision = vision, .name = "", .password = ""};
 	struct raw_client raw;
 
@@ -196,9 +197,9 @@ static void load_client(struct cv_user_list *list, const struct cv_node *node, b
 		cv_node_expected_secret(&id_node, "a UUID or a text of 1 to 30 bytes");
 		return;
 	}
-	if (*raw.email && !claim(list, &email_node, "email", raw.email, &user))
+	if (*raw.email && !claim(list, node, "email", "email", raw.email, &user))
 		return;
-	if (claim_uuid(list, &id_node, &user))
+	if (claim_uuid(list, node, "id", &user))
 		add_user(list, &user);
 }
 
@@ -251,7 +252,7 @@ static void load_account(struct cv_user_list *list, const struct cv_node *node, 
 	if (!*raw.user || strlen(raw.user) > CV_USER_TEXT_MAX)
 		cv_node_expected(&name_node, "a name of 1 to %d bytes", CV_USER_TEXT_MAX);
 	else if (password_fits(&password_node, raw.password) &&
-		 claim(list, &name_node, "name", raw.user, &user))
+		 claim(list, node, "user", "name", raw.user, &user))
 		add_user(list, &user);
 }
 
@@ -335,7 +336,7 @@ static bool set_user_uuid(struct cv_user_list *list, const struct cv_node *node,
 		return true;
 	if (strlen(raw->uuid) >= 32 && cv_uuid_parse(raw->uuid, user->uuid) == 0) {
 		if (!is_needed || may_be_example || !is_example(user->uuid))
-			return claim_uuid(list, &place, user);
+			return claim_uuid(list, node, "uuid", user);
 		cv_node_error(&place,
 			      "user %.32s: this id is the example's, everybody knows it: "
 			      "\"culvert user set-id %.32s\" makes one",
@@ -392,11 +393,12 @@ static bool set_user_password(const struct cv_node *node, const struct raw_user 
 static bool set_user_proxy(const struct cv_node *node, const struct raw_user *raw,
 			   const struct cv_users_file *file)
 {
-	const struct cv_node place = cv_node_member(node, "external_proxy_id");
+	struct cv_node place;
 
 	if (!*raw->proxy_id || file->only_check ||
 	    cv_node_load(node)->config->daemon.external_path[0])
 		return true;
+	place = cv_node_member(node, "external_proxy_id");
 	cv_node_error(&place, "there is no culvert.externalProxyFile: this user would go out "
 			      "directly");
 	return false;
@@ -407,8 +409,6 @@ static bool add_file_user(struct cv_user_list *list, const struct cv_node *node,
 			  const struct cv_users_file *file)
 {
 	const struct cv_node flow_node = cv_node_member(node, "flow");
-	const struct cv_node email_node = cv_node_member(node, "email");
-	const struct cv_node name_node = cv_node_member(node, "username");
 	const bool is_vless = file->login == CV_LOGIN_ID;
 	const bool comes_here = raw->connection_type != (is_vless ? CONNECTION_PROXY
 								  : CONNECTION_VPN);
@@ -420,6 +420,8 @@ static bool add_file_user(struct cv_user_list *list, const struct cv_node *node,
 	};
 
 	if (!name_is_valid(raw->name)) {
+		const struct cv_node name_node = cv_node_member(node, "username");
+
 		cv_node_expected(&name_node, "a name like [a-z][a-z0-9_-]{2,31}");
 		return false;
 	}
@@ -428,8 +430,8 @@ static bool add_file_user(struct cv_user_list *list, const struct cv_node *node,
 	cv_load_limits(node, &raw->limits, &user.limits);
 	if (!cv_value_flow(&flow_node, raw->flow, &user.vision) ||
 	    !set_user_password(node, raw, file, &user) || !set_user_proxy(node, raw, file) ||
-	    !claim(list, &name_node, "name", raw->name, &user) ||
-	    !claim(list, &email_node, "email", user.email, &user) ||
+	    !claim(list, node, "username", "name", raw->name, &user) ||
+	    !claim(list, node, "email", "email", user.email, &user) ||
 	    !set_user_uuid(list, node, raw, comes_here && is_vless, file->only_check, &user))
 		return false;
 	if (comes_here && (is_vless || *user.password))
