@@ -195,6 +195,35 @@ static void check_refused(X509 *certificate, const char *expected_text)
 	X509_free(certificate);
 }
 
+static X509 *certificate_for(EVP_PKEY *key, int nid, const char *use)
+{
+	X509 *certificate = certificate_make("use", key, root, root_key, "DNS:a.example", 7200);
+
+	extension_add(certificate, root, nid, use);
+	assert_true(X509_sign(certificate, root_key, EVP_sha256()) > 0);
+	return certificate;
+}
+
+/* What a certificate is not for: others than servers, or signing (RFC 8446 4.4.2.2). */
+static void test_uses(void **state)
+{
+	struct cv_trust_store *store = cv_trust_store_new(root_file, false);
+	EVP_PKEY *key = EVP_EC_gen("P-256");
+	X509 *good = certificate_for(key, NID_key_usage, "critical,digitalSignature,keyAgreement");
+	struct cv_der der = der_of(good);
+
+	(void)state;
+	check_host(store, &der, 1, "a.example", 0);
+	check_refused(certificate_for(key, NID_ext_key_usage, "clientAuth"),
+		      "unsuitable certificate purpose");
+	check_refused(certificate_for(key, NID_key_usage, "critical,keyEncipherment"),
+		      "certificate is not for signatures");
+	der_free(der);
+	X509_free(good);
+	EVP_PKEY_free(key);
+	cv_trust_store_free(store);
+}
+
 static void test_bad_certificates(void **state)
 {
 	EVP_PKEY *key = EVP_EC_gen("P-256");
@@ -344,6 +373,7 @@ int main(void)
 		cmocka_unit_test(test_chain_and_names),
 		cmocka_unit_test(test_describe),
 		cmocka_unit_test(test_bad_certificates),
+		cmocka_unit_test(test_uses),
 		cmocka_unit_test(test_malformed_der),
 		cmocka_unit_test(test_trust_store_files),
 		cmocka_unit_test(test_signature_schemes),

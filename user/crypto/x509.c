@@ -147,6 +147,13 @@ static bool verify_expect(X509_STORE_CTX *context, const char *host)
 	       X509_VERIFY_PARAM_set1_host(param, host, 0) == 1;
 }
 
+/* libcrypto lets a server have a key that is only for the key exchange of old versions. In TLS 1.3
+ * it signs, or it may not be a server's (RFC 8446 4.4.2.2). */
+static bool may_sign(X509 *leaf)
+{
+	return (X509_get_key_usage(leaf) & KU_DIGITAL_SIGNATURE) != 0; /* all bits: it says nothing */
+}
+
 int cv_x509_verify_chain(const struct cv_trust_store *store, const struct cv_der *chain,
 			 size_t chain_len, const char *host, const char **ret_error_text)
 {
@@ -166,6 +173,10 @@ int cv_x509_verify_chain(const struct cv_trust_store *store, const struct cv_der
 	    verify_expect(context, host)) {
 		ok = X509_verify_cert(context) == 1;
 		text = X509_verify_cert_error_string(X509_STORE_CTX_get_error(context));
+	}
+	if (ok && !may_sign(sk_X509_value(certificates, 0))) {
+		ok = false;
+		text = "certificate is not for signatures";
 	}
 	X509_STORE_CTX_free(context);
 	OSSL_STACK_OF_X509_free(certificates);
