@@ -151,7 +151,7 @@ static bool verify_expect(X509_STORE_CTX *context, const char *host)
  * it signs, or it may not be a server's (RFC 8446 4.4.2.2). */
 static bool may_sign(X509 *leaf)
 {
-	return (X509_get_key_usage(leaf) & KU_DIGITAL_SIGNATURE) != 0; /* all bits: it says nothing */
+	return (X509_get_key_usage(leaf) & KU_DIGITAL_SIGNATURE) != 0; /* all bits: unsaid */
 }
 
 int cv_x509_verify_chain(const struct cv_trust_store *store, const struct cv_der *chain,
