@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT
 """SOCKS5 as curl and hand-made clients see it, straight out and through the tunnel."""
 
+import base64
 import hashlib
 import socket
+import subprocess
 import threading
 import time
 
@@ -208,3 +210,50 @@ def test_refused_through_the_tunnel(net, client, server, internet):
     server.wait_reason("refused")
     client.wait_idle()
     server.wait_idle()
+
+
+def in_memory(pid, needle):
+    """How often needle stands in what a process may write to."""
+    count = 0
+    with open("/proc/%d/maps" % pid) as maps, open("/proc/%d/mem" % pid, "rb", 0) as memory:
+        for line in maps:
+            area, rights, *_ = line.split()
+            if not rights.startswith("rw") or "[vvar" in line:
+                continue
+            first, last = (int(text, 16) for text in area.split("-"))
+            for at in range(first, last, rig.MIB):
+                try:
+                    memory.seek(at)
+                    count += memory.read(min(rig.MIB, last - at)).count(needle)
+                except OSError:
+                    break
+    return count
+
+
+def test_password_does_not_stay(net, tmp, internet):
+    """What a client showed to come in is nowhere in the daemon's memory while its session runs."""
+    password = "once-%d-shown" % time.monotonic_ns()
+    done = subprocess.run(["openssl", "passwd", "-5", "-salt", "salt", password], check=True,
+                          stdout=subprocess.PIPE)
+    config = rig.socks_only_config(PORT + 2, {"alice": done.stdout.decode().strip()},
+                                   listen=rig.SERVER_IP)
+    config["inbounds"][0]["protocol"] = "mixed"
+    basic = base64.b64encode(b"alice:" + password.encode())
+    daemon = rig.Culvert(net.server, tmp, config, "socks-memory", workers=1,
+                         wait=((rig.SERVER_IP, PORT + 2),))
+    with rig.running(daemon):
+        connection, http = (rig.tcp(net.client, rig.SERVER_IP, PORT + 2) for _ in range(2))
+        assert rig.socks_handshake(connection, rig.INTERNET_IP, 80, ("alice", password)) == 0
+        http.sendall(b"CONNECT %s:80 HTTP/1.1\r\nProxy-Authorization: Basic %s\r\n\r\n"
+                     % (rig.INTERNET_IP.encode(), basic))
+        assert rig.exactly(http, 12) == b"HTTP/1.1 200"
+        others = [rig.tcp(net.client, rig.SERVER_IP, PORT + 2) for _ in range(600)]
+        for other in others:  # what they say is received where this was
+            other.sendall(b"\5\1\2\1\5alice\xff" + b"x" * 200)
+        time.sleep(1)
+        if not daemon.sanitized():  # their ends, if not all of them
+            assert in_memory(daemon.pid, password[8:].encode()) == 0
+            assert in_memory(daemon.pid, basic[12:]) == 0
+        connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert rig.read_all(connection)[0].endswith(b"the internet\n")
+        daemon.wait_idle()

@@ -303,6 +303,9 @@ void cv_session_relay(struct cv_session *session)
 	}
 	session->state = CV_SESSION_RELAY;
 	session->handshake = cv_handshake_free(session->handshake);
+	/* they hold what was said to come in, and nothing cleans them while the kernel relays */
+	cv_buffer_release_if_empty(&session->client.in);
+	cv_buffer_release_if_empty(&session->upstream.in);
 	session->last_activity_ms = cv_ring_now_ms(session->worker->ring);
 	session->due_ms = session->last_activity_ms + HEADER_HOLD_MS;
 	cv_limits_relay(session);
