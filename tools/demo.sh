@@ -71,13 +71,13 @@ certificate() { # certificate NAME...
 	local names
 	names=$(printf ',DNS:%s' "$@")
 	openssl req -x509 -CA "$dir/ca.crt" -CAkey "$dir/ca.key" -newkey ec \
-		-pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj "/CN=$1" \
+		-pkeyopt ec_paramgen_curve:P-256 -nodes -days 90 -subj "/CN=$1" \
 		-addext "subjectAltName=${names#,}" -keyout "$dir/$1.key" -out "$dir/$1.crt" 2>/dev/null
 }
 
 say "a camouflage site, three sites of our own, a local \"internet\" site (nginx, TLS 1.3)"
 chmod 755 "$dir"
-openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj "/CN=demo CA" \
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 90 -subj "/CN=demo CA" \
 	-keyout "$dir/ca.key" -out "$dir/ca.crt" 2>/dev/null
 certificate camouflage.test
 certificate blog.example.net cloud.example.net git.example.net
@@ -307,6 +307,13 @@ prove "a stranger gets the camouflage site's page, its certificate verifies" \
 prove "the certificate is byte for byte the site's own, by an unknown name as well" \
 	[ "$(seen_at "$front_port" camouflage.test) $(seen_at "$front_port" unknown.test)" = \
 	"$(seen_at "$camouflage_port" camouflage.test) $(seen_at "$camouflage_port" unknown.test)" ]
+
+say "the whole of it, looked at as a stranger would (culvert selftest)"
+selftest() {
+	culvert selftest -c vpn-server.json --ca ca.crt | sed 's/^/   /'
+	return "${PIPESTATUS[0]}"
+}
+prove "the installation keeps what it promises" selftest
 
 say "alice's links (scan the first one, or paste it into a client)"
 culvert link alice -c vpn-server.json --host 127.0.0.1
