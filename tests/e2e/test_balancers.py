@@ -82,6 +82,9 @@ Bind %s
 Timeout 60
 Allow 0.0.0.0/0
 """ % (PORTS[TINY_IP], TINY_IP, TINY_IP))]}
+        if not rig.find_program("danted"):  # Debian 13 has none
+            commands[DANTE_IP] = ["microsocks", "-i", DANTE_IP, "-p", str(PORTS[DANTE_IP]),
+                                  "-b", DANTE_IP]
         self.commands = {address: [program(command[0])] + command[1:]
                          for address, command in commands.items()}
 

@@ -20,9 +20,9 @@ run_packages="nginx-light curl openssl iproute2 procps ca-certificates python3"
 check_packages="libcmocka-dev"
 test_packages="ethtool haproxy netcat-openbsd proxychains4 socat stunnel4 strace tcpdump
 	python3-pytest python3-cryptography util-linux git whois argon2 fail2ban
-	dante-server microsocks tinyproxy squid dnsmasq-base bind9-dnsutils
+	microsocks tinyproxy squid dnsmasq-base bind9-dnsutils
 	chromium python3-prometheus-client"
-optional_packages="v2ray" # another implementation to talk to; not every distribution has it
+optional_packages="v2ray dante-server" # to talk to; not every distribution has them
 services="nginx haproxy stunnel4 v2ray danted microsocks tinyproxy squid"
 policy=/usr/sbin/policy-rc.d
 
