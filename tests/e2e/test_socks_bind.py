@@ -13,9 +13,11 @@ import pytest
 import rig
 import socks_udp
 from test_tls_inbound import ALICE, NAME, combined, socks_config, tls, tls_stream
-from test_upstreams import FREEDOM, outbound, program, written
+from test_upstreams import DANTE as UPSTREAM
+from test_upstreams import (FREEDOM, PROXY_IP, STUNNEL, dante, outbound, program, stunnel,
+                            written)
 
-PORT, GUARDED, OFF, SECURE, DANTE = 1395, 1396, 1397, 1398, 1399
+PORT, GUARDED, OFF, SECURE, DANTE, VIA = 1395, 1396, 1397, 1398, 1399, 1400
 SECOND_IP = "10.77.2.3"  # of the internet
 
 
@@ -87,7 +89,7 @@ def exchange(net, proxy_port):
 
 
 def test_row_047_as_dante_does(net, tmp, daemon):
-    dante = rig.Process(net.server, [program("danted"), "-f", written(tmp, "danted-bind.conf", """
+    theirs_process = rig.Process(net.server, [program("danted"), "-f", written(tmp, "danted-bind.conf", """
 logoutput: stderr
 internal: %s port = %d
 external: %s
@@ -102,7 +104,7 @@ socks pass { from: 0.0.0.0/0 to: 0.0.0.0/0 }
         rig.wait_for(lambda: rig.accepts(net.server, rig.SERVER_IP, DANTE), 15, "dante")
         theirs = exchange(net, DANTE)
     finally:
-        dante.stop()
+        theirs_process.stop()
     ours = exchange(net, PORT)
     assert ours == theirs == ((0, rig.SERVER_INNER_IP), (0, rig.INTERNET_IP), b"goodbye\n")
     daemon.wait_idle()
@@ -158,6 +160,56 @@ def test_row_047_behind_tls(net, daemon, authority):
             connection.sendall(b" and late")
             assert rig.exactly(other, 14) == b"early and late"
     daemon.wait_idle()
+
+
+@contextlib.contextmanager
+def behind_dante(net, tmp, authority=None):
+    """A daemon whose only way out is dante in the internet; in TLS with an authority."""
+    up = outbound("socks", UPSTREAM) if not authority else outbound(
+        "socks", STUNNEL, tls={"serverName": "proxy.test", "disableSystemRoot": True,
+                               "certificates": [{"certificateFile": authority.file,
+                                                 "usage": "verify"}]})
+    config = {"inbounds": [bind_inbound(VIA)], "outbounds": [up, FREEDOM]}
+    made = rig.Culvert(net.server, tmp, config, "bind-up", engine="splice",
+                       wait=((rig.SERVER_IP, VIA),))
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(rig.running(made))
+        stack.enter_context(dante(net, tmp))
+        if authority:
+            stack.enter_context(stunnel(net, tmp, authority, UPSTREAM))
+        yield made
+
+
+def test_row_047_through_a_proxy(net, tmp, daemon):
+    """The command is passed on; the proxy listens, and what comes there is relayed."""
+    with behind_dante(net, tmp) as made:
+        connection, (reply, host, port) = bind(net, SECOND_IP, VIA)
+        assert (reply, host) == (0, PROXY_IP)
+        connection.sendall(b"early")
+        with come(net, (host, port), SECOND_IP) as other:
+            assert socks_udp.read_reply(connection) == (0,) + other.getsockname()
+            assert rig.exactly(other, 5) == b"early"
+            moves(connection, other, 4 * rig.MIB)
+        made.wait_idle()
+        assert re.findall(r" uplink=\d+/(\w+) downlink=\d+/(\w+) ", made.log())[-1] == (
+            "splice", "splice")
+        connection, (reply, host, port) = bind(net, SECOND_IP, VIA)
+        connection.close()
+        made.wait_idle()
+
+
+def test_row_047_through_a_proxy_in_tls(net, tmp, daemon, authority):
+    with behind_dante(net, tmp, authority):
+        connection, (reply, host, port) = bind(net, SECOND_IP, VIA)
+        assert (reply, host) == (0, PROXY_IP)
+        with come(net, (host, port), SECOND_IP) as other:
+            other.sendall(b"220 at once\r\n")
+            assert socks_udp.read_reply(connection) == (0,) + other.getsockname()
+            assert rig.exactly(connection, 13) == b"220 at once\r\n"
+            for source, sink in ((connection, other), (other, connection)):
+                data = os.urandom(rig.MIB)  # no half-close: stunnel has none
+                threading.Thread(target=source.sendall, args=(data,), daemon=True).start()
+                assert rig.exactly(sink, rig.MIB) == data
 
 
 def test_row_047_only_the_expected(net, daemon):

@@ -236,6 +236,38 @@ static void test_associate(void **state)
 	}
 }
 
+static void test_bind(void **state)
+{
+	const struct cv_destination destination = destination_of("1.2.3.4", 443);
+	struct cv_socks5_client client;
+	char text[CV_DESTINATION_TEXT];
+	size_t used;
+
+	(void)state;
+	assert_int_equal(cv_socks5_client_bind(&client, &destination, "", "", &out), 0);
+	cv_socks5_client_await(&client); /* not yet */
+	bytes_set_hex(&input, "0500 05 00 00 01 0a000001 1234 05 00 00 01 01020304 0050 686f");
+	assert_int_equal(cv_socks5_client_read(&client, bytes_span(&input), &out, &used), 0);
+	assert_out_hex("050100 05 02 00 01 01020304 01bb");
+	assert_int_equal(used, 12);
+	cv_destination_format(&client.bound, text);
+	assert_string_equal(text, "10.0.0.1:4660");
+	cv_socks5_client_await(&client);
+	for (size_t len = 0; len < 10; len++)
+		assert_int_equal(cv_socks5_client_read(&client, cv_span_of(input.data + 12, len),
+						       &out, &used),
+				 -EAGAIN);
+	assert_int_equal(cv_socks5_client_read(&client, cv_span_of(input.data + 12, 12), &out,
+					       &used),
+			 0);
+	assert_int_equal(used, 10);
+	cv_destination_format(&client.bound, text);
+	assert_string_equal(text, "1.2.3.4:80");
+	cv_socks5_client_await(&client);
+	assert_int_equal(cv_socks5_client_read(&client, cv_span_of("\5\6", 2), &out, &used),
+			 CV_UPSTREAM_SAYS_TIMEOUT);
+}
+
 static void test_full_out_buffer(void **state)
 {
 	const struct cv_destination destination = destination_of("1.2.3.4", 1);
@@ -262,6 +294,7 @@ int main(void)
 		OUT_TEST(test_refusals),
 		OUT_TEST(test_longest),
 		OUT_TEST(test_associate),
+		OUT_TEST(test_bind),
 		cmocka_unit_test(test_full_out_buffer),
 	};
 

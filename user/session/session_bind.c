@@ -8,8 +8,9 @@
  *     nobody in two minutes    refused: TTL expired
  *     the client leaves        no more listening
  *
- * What the client says meanwhile waits in its leg and goes to whoever comes. Only what would go out
- * directly can come in directly: with another outbound the command is not supported.
+ * What the client says meanwhile waits in its leg and goes to whoever comes. What would go out
+ * through a socks outbound comes in there: the command is passed on (session_hops.c). With the
+ * other outbounds it is not supported.
  */
 #include "session/handshake.h"
 #include "session/preamble.h"
@@ -28,7 +29,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define WAIT_MS 120000
 #define EARLY_MAX (64 * 1024)
 #define RESOLVE_MS 16000
 
@@ -183,7 +183,7 @@ static int listen_and_say(struct cv_bind *bind)
 		return error;
 	cv_ring_accept(bind->ring, &bind->accept_op, bind->fd);
 	session->state = CV_SESSION_EXPECT_BACK;
-	cv_session_arm(session, WAIT_MS);
+	cv_session_arm(session, CV_BIND_WAIT_MS);
 	cv_leg_recv(&session->client);
 	return 0;
 }
@@ -235,6 +235,10 @@ void cv_step_bind_begin(struct cv_session *session)
 	const struct cv_outbound *outbound = session->outbound;
 	struct cv_sockaddr address = {0};
 
+	if (outbound->protocol == CV_OUTBOUND_SOCKS) {
+		cv_upstream_begin(session);
+		return;
+	}
 	if (outbound->protocol != CV_OUTBOUND_FREEDOM ||
 	    outbound->redirect.kind != CV_ADDRESS_NONE) {
 		cv_session_refuse(session, CV_PEER_COMMAND);
@@ -263,8 +267,12 @@ void cv_step_bind(struct cv_session *session)
 {
 	struct cv_leg *client = &session->client;
 
-	if (client->facts & CV_LEG_FIN_RECEIVED)
+	if (client->facts & CV_LEG_FIN_RECEIVED) {
 		cv_session_close(session, CV_PEER_CLOSED);
-	else if (cv_leg_undecoded(client) < EARLY_MAX)
+		return;
+	}
+	if (cv_leg_undecoded(client) < EARLY_MAX)
 		cv_leg_recv(client);
+	if (!session->handshake->bind)
+		cv_step_hop_back(session);
 }

@@ -14,6 +14,9 @@
  * that goes back to the layer that was just pushed, or to the client.
  *
  * After socks or http no layer is left of the hop: without TLS the leg is clear.
+ *
+ * For BIND the last hop, socks, listens instead of dialling and answers twice: EXPECT_BACK is
+ * between the two answers.
  */
 #include "session/handshake.h"
 #include "session/preamble.h"
@@ -30,6 +33,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #define HOP_MS 16000 /* of one hello or answer; with several attempts less: cv_retry.connect_ms */
 #define HOP_IN_ENOUGH (96 * 1024)
@@ -147,6 +151,42 @@ static int pass_rest_to_client(struct cv_session *session)
 	return error;
 }
 
+/* BND of the proxy's reply, or the best there is instead of it. */
+static int tell_bound(struct cv_session *session, bool is_first)
+{
+	struct cv_handshake *handshake = session->handshake;
+	struct cv_destination bound = handshake->socks5_client.bound;
+	const uint16_t port = bound.port;
+	struct cv_sockaddr proxy = {.len_bytes = sizeof(proxy.un)};
+
+	if (is_first && cv_destination_is_any(&bound) &&
+	    (getpeername(session->upstream.fd, &proxy.any, &proxy.len_bytes) < 0 ||
+	     !cv_sockaddr_to_destination(&proxy, &bound)))
+		return CV_UPSTREAM_RESET;
+	if (bound.kind == CV_ADDRESS_NONE)
+		bound.kind = CV_ADDRESS_IPV4;
+	bound.port = port;
+	if (!is_first)
+		cv_session_name_destination(session, &bound, NULL);
+	const int error = cv_socks5_server_reply_bound(&bound, &handshake->answer);
+
+	return error ? error : cv_front_say(session);
+}
+
+/* BIND: the proxy listens; its second answer says who came. */
+static void wait_for_comer(struct cv_session *session)
+{
+	const int error = tell_bound(session, true);
+
+	if (error) {
+		cv_session_close(session, error);
+		return;
+	}
+	cv_socks5_client_await(&session->handshake->socks5_client);
+	session->state = CV_SESSION_EXPECT_BACK;
+	cv_session_arm(session, CV_BIND_WAIT_MS);
+}
+
 static void hop_ready(struct cv_session *session)
 {
 	const struct cv_outbound *next = next_hop(session);
@@ -157,6 +197,10 @@ static void hop_ready(struct cv_session *session)
 		return;
 	}
 	cv_upstream_found(session);
+	if (session->handshake->is_bind) {
+		wait_for_comer(session);
+		return;
+	}
 	session->header_held = session->handshake->hop->protocol == CV_OUTBOUND_VLESS;
 	error = cv_front_accepted(session);
 	if (!error)
@@ -193,7 +237,11 @@ static void ask_proxy(struct cv_session *session)
 	int error;
 
 	handshake->http_connect = (struct cv_http_connect){0};
-	if (hop->protocol == CV_OUTBOUND_SOCKS)
+	if (hop->protocol == CV_OUTBOUND_SOCKS && handshake->is_bind && !next_hop(session))
+		error = cv_socks5_client_bind(&handshake->socks5_client, asked_for(session),
+					      hop->proxy_user, hop->proxy_password,
+					      &handshake->hop_out);
+	else if (hop->protocol == CV_OUTBOUND_SOCKS)
 		error = cv_socks5_client_start(&handshake->socks5_client, asked_for(session),
 					       hop->proxy_user, hop->proxy_password,
 					       &handshake->hop_out);
@@ -377,4 +425,25 @@ void cv_step_hop(struct cv_session *session)
 		cv_leg_recv(&session->upstream);
 	else if (result)
 		lost(session, result);
+}
+
+void cv_step_hop_back(struct cv_session *session)
+{
+	const int filled = fill_input(session);
+	int result = read_answer(session);
+
+	if (result == -EAGAIN)
+		result = end_of_answers(&session->upstream, filled);
+	if (result == -EAGAIN) {
+		cv_leg_recv(&session->upstream);
+		return;
+	}
+	if (!result)
+		result = tell_bound(session, false);
+	if (!result)
+		result = pass_rest_to_client(session);
+	if (result)
+		cv_session_refuse(session, result);
+	else
+		cv_session_relay(session);
 }

@@ -116,7 +116,10 @@ void cv_step_retry(struct cv_session *session)
 		return;
 	}
 	session->outbound = session->config->direct;
-	cv_step_freedom(session);
+	if (handshake->is_bind)
+		cv_step_bind_begin(session);
+	else
+		cv_step_freedom(session);
 }
 
 /* ---- the end of attempts ------------------------------------------------------------------ */

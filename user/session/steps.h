@@ -55,6 +55,7 @@ void cv_step_datagrams_timer(struct cv_session *session);
 void cv_association_leave(struct cv_session *session);
 
 /* session_bind.c: SOCKS5 BIND */
+#define CV_BIND_WAIT_MS 120000
 /** cv_step_bind_begin() - Routed to session->outbound: listen, and say where. */
 void cv_step_bind_begin(struct cv_session *session);
 void cv_step_bind(struct cv_session *session);
@@ -106,6 +107,8 @@ void cv_session_name_destination(struct cv_session *session,
 /** cv_hops_dial() - Dial the first hop of session->outbound and go on from there. */
 void cv_hops_dial(struct cv_session *session, uint32_t timeout_ms);
 void cv_step_hop(struct cv_session *session);
+/** cv_step_hop_back() - EXPECT_BACK, while a proxy listens for us. */
+void cv_step_hop_back(struct cv_session *session);
 
 /* session_retry.c: when a hop fails */
 /** cv_upstream_begin() - First attempt of session->outbound, or the way around it. */

@@ -41,6 +41,7 @@ int cv_socks5_client_start(struct cv_socks5_client *client,
 {
 	*client = (struct cv_socks5_client){
 		.state = CV_SOCKS5_CLIENT_EXPECT_METHOD,
+		.command = CV_SOCKS5_CONNECT,
 		.destination = *destination,
 		.user = user,
 		.password = password,
@@ -61,8 +62,23 @@ int cv_socks5_client_associate(struct cv_socks5_client *client, const char *user
 	const struct cv_destination unknown = {.kind = CV_ADDRESS_IPV4};
 	const int error = cv_socks5_client_start(client, &unknown, user, password, out);
 
-	client->is_udp = true;
+	client->command = CV_SOCKS5_UDP;
 	return error;
+}
+
+int cv_socks5_client_bind(struct cv_socks5_client *client, const struct cv_destination *destination,
+			  const char *user, const char *password, struct cv_buffer *out)
+{
+	const int error = cv_socks5_client_start(client, destination, user, password, out);
+
+	client->command = CV_SOCKS5_BIND;
+	return error;
+}
+
+void cv_socks5_client_await(struct cv_socks5_client *client)
+{
+	if (client->state == CV_SOCKS5_CLIENT_DONE)
+		client->state = CV_SOCKS5_CLIENT_EXPECT_REPLY;
 }
 
 static int fail(struct cv_socks5_client *client, int reason)
@@ -107,7 +123,7 @@ static int say_request(struct cv_socks5_client *client, struct cv_buffer *out)
 	struct cv_writer writer = cv_writer_of(message, sizeof(message));
 
 	cv_write_u8(&writer, VERSION);
-	cv_write_u8(&writer, client->is_udp ? CV_SOCKS5_UDP : CV_SOCKS5_CONNECT);
+	cv_write_u8(&writer, client->command);
 	cv_write_u8(&writer, 0);
 	cv_socks5_write_address(&writer, destination);
 	return say(client, &writer, CV_SOCKS5_CLIENT_EXPECT_REPLY, out);

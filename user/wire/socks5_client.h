@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * socks5_client.h - SOCKS5 client side codec (RFC 1928, RFC 1929): lock-step; CONNECT, UDP.
+ * socks5_client.h - SOCKS5 client side codec (RFC 1928, RFC 1929): lock-step.
  */
 #ifndef CV_WIRE_SOCKS5_CLIENT_H
 #define CV_WIRE_SOCKS5_CLIENT_H
@@ -15,7 +15,7 @@ enum cv_socks5_client_state {
 
 struct cv_socks5_client {
 	enum cv_socks5_client_state state;
-	bool is_udp;
+	uint8_t command; /* enum cv_socks5_command */
 	struct cv_destination destination;
 	struct cv_destination bound; /* in DONE: BND of the reply; kind NONE: a name, or nonsense */
 	const char *user, *password; /* borrowed; user "" = none */
@@ -36,6 +36,11 @@ int cv_socks5_client_start(struct cv_socks5_client *client,
  * yet; once DONE, @client->bound is where datagrams go to. */
 int cv_socks5_client_associate(struct cv_socks5_client *client, const char *user,
 			       const char *password, struct cv_buffer *out);
+/** cv_socks5_client_bind() - The same for BIND: @destination is to connect to the proxy. Once DONE,
+ * @client->bound is where; cv_socks5_client_await() then reads on to the second reply: who came. */
+int cv_socks5_client_bind(struct cv_socks5_client *client, const struct cv_destination *destination,
+			  const char *user, const char *password, struct cv_buffer *out);
+void cv_socks5_client_await(struct cv_socks5_client *client);
 /**
  * cv_socks5_client_read() - Consume what is there; append what has to be said next to @out.
  * Returns: 0 = DONE, the connection is the destination's from here on; -EAGAIN more bytes needed;
