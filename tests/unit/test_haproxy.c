@@ -74,7 +74,7 @@ static void test_servers(void **state)
 	struct cv_config *config = import(
 		"global\n maxconn 100\ndefaults\n mode tcp\n timeout client 2m\n"
 		" default-server inter 1500 fall 7\n"
-		"frontend f\n bind :443 accept-proxy\n bind [::1]:444\n use_backend d\n"
+		"frontend f\n bind 127.0.0.1:443 accept-proxy\n bind [::1]:444\n use_backend d\n"
 		"backend d\n default-server rise 9\n server one h:1 check send-proxy\n"
 		" server two unix@/run/two check inter 1m backup\n"
 		" server three abns@three backup\n",
