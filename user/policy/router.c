@@ -23,7 +23,7 @@
 struct cv_router {
 	enum cv_route_strategy strategy;
 	struct cv_route_rule *rules;
-	size_t rule_count;
+	size_t rule_count, rule_size;
 	struct cv_route_index *index; /* NULL = each rule is looked at */
 };
 
@@ -164,15 +164,18 @@ struct cv_router *cv_router_new(enum cv_route_strategy strategy)
 
 int cv_router_add(struct cv_router *router, struct cv_route_rule *rule)
 {
-	struct cv_route_rule *rules =
-		reallocarray(router->rules, router->rule_count + 1, sizeof(*rules));
+	if (router->rule_count == router->rule_size) {
+		const size_t size = router->rule_size ? 2 * router->rule_size : 8;
+		struct cv_route_rule *rules = reallocarray(router->rules, size, sizeof(*rules));
 
-	if (!rules) {
-		cv_route_rule_done(rule);
-		return CV_INTERNAL_MEMORY;
+		if (!rules) {
+			cv_route_rule_done(rule);
+			return CV_INTERNAL_MEMORY;
+		}
+		router->rules = rules;
+		router->rule_size = size;
 	}
-	router->rules = rules;
-	rules[router->rule_count++] = *rule;
+	router->rules[router->rule_count++] = *rule;
 	*rule = (struct cv_route_rule){0};
 	return 0;
 }
