@@ -138,10 +138,11 @@ int cv_line_say(struct cv_line *line, struct cv_buffer *bytes)
 	return error ? error : flush(line);
 }
 
-/* Passes what is on each level up as far as it goes. CV_LAYER_EOF: nothing more will come. */
+/* Passes what is on each level up as far as it goes. CV_LAYER_EOF: nothing more will come, but what
+ * came before the end is there: the ends of all levels may arrive in one segment with it. */
 static int decode(struct cv_line *line)
 {
-	int result = 0;
+	int result = 0, end = 0;
 
 	for (size_t i = 0; i < line->layer_count && result == 0; i++) {
 		struct cv_buffer *from = &line->level[i];
@@ -154,10 +155,12 @@ static int decode(struct cv_line *line)
 							      &line->level[i + 1], &line->output);
 			cv_buffer_consume(from, before - in.len_bytes);
 		}
-		if (result == -EAGAIN)
+		if (result == CV_LAYER_EOF)
+			end = result;
+		if (result == -EAGAIN || result == CV_LAYER_EOF)
 			result = 0;
 	}
-	return result;
+	return result ? result : end;
 }
 
 /* More bytes on the topmost level, or why there are none. */
