@@ -3,7 +3,7 @@
 """engines.py - the engines against each other, and against no relay at all. Prints; asserts nothing.
 
 A SOCKS5 relay between a sender and a sink, three ways (loopback; veth with segmentation offload; veth
-with 1500-byte packets and no offload), three loads (bulk; ping-pong of 64 bytes; idle flows), engines
+with 1500-byte packets and no offload), three loads (downloads; ping-pong of 64 bytes; idle flows), engines
 interleaved in every round. Each figure is a ratio to splice in the same round: median [min .. max].
 CPU is the whole machine's, kernel threads and softirq included, less what other programs used in user
 space meanwhile; a round in which those used more than 5 % is dirty: it is repeated once, then marked.

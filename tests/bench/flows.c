@@ -3,12 +3,13 @@
  * flows.c - load for the engine benchmark: plain TCP flows through a SOCKS5 relay, or without one.
  *
  *   flows sink ADDRESS PORT COUNTER_FILE
- *       accepts until SIGTERM. A flow's first byte says what it is: 'b' bulk, thrown away in the
- *       kernel (MSG_TRUNC) and counted in COUNTER_FILE (8 bytes, shared mapping); 'p' ping-pong,
- *       everything is sent back; 'i' idle
+ *       accepts until SIGTERM. A flow's first byte says what it is: 'b' bulk, a download in 64 KiB
+ *       writes, counted in COUNTER_FILE (8 bytes, shared mapping); 'p' ping-pong, everything is
+ *       sent back; 'i' idle
  *   flows send KIND COUNT SECONDS SINK_ADDRESS SINK_PORT [RELAY_ADDRESS RELAY_PORT]
  *       COUNT flows at once, KIND = bulk, pingpong or idle. Prints "ready" when all stand, then,
- *       after SECONDS, one JSON object. bulk: 64 KiB writes; pingpong: one message of 64 bytes
+ *       after SECONDS, one JSON object. bulk: what comes is thrown away in the kernel
+ *       (MSG_TRUNC); pingpong: one message of 64 bytes
  *       under way per flow, its time in a histogram of 1/8 octaves
  *
  * One thread, epoll, level triggered; its own CPU seconds are in the result.
@@ -114,7 +115,8 @@ static void stand(struct flow *flow)
 	load.standing++;
 	flow->stage = STANDING;
 	flow->got_bytes = 0;
-	(void)put(flow, &load.kind, 1);
+	if (load.kind != 'b') /* else it would begin while others are still to come */
+		(void)put(flow, &load.kind, 1);
 }
 
 static void ask(struct flow *flow)
@@ -149,12 +151,16 @@ static double percentile_us(double part)
 	return 0;
 }
 
-static void pour(struct flow *flow)
+static void drain(struct flow *flow)
 {
+	static char scratch[1 << 20];
+
 	for (int i = 0; i < BURST; i++) {
-		if (send(flow->fd, bulk, sizeof(bulk), MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
+		ssize_t got = recv(flow->fd, scratch, sizeof(scratch), MSG_DONTWAIT | MSG_TRUNC);
+
+		if (got > 0)
 			continue;
-		if (errno != EAGAIN)
+		if (got == 0 || errno != EAGAIN)
 			leave(flow);
 		return;
 	}
@@ -233,10 +239,10 @@ static void sender_event(struct flow *flow, uint32_t events)
 		socks(flow);
 	else if (flow->stage == STANDING && (events & EPOLLIN) && load.kind == 'p')
 		answered(flow);
+	else if (flow->stage == STANDING && (events & EPOLLIN) && load.kind == 'b')
+		drain(flow);
 	else if (flow->stage == STANDING && (events & (EPOLLERR | EPOLLHUP | EPOLLIN)))
-		leave(flow); /* nobody speaks to a bulk or idle flow */
-	else if (flow->stage == STANDING && (events & EPOLLOUT))
-		pour(flow);
+		leave(flow); /* nobody speaks to an idle flow */
 }
 
 static void dial(struct flow *flow)
@@ -273,7 +279,7 @@ static void begin(struct flow *flows, size_t count)
 		if (flows[i].stage != STANDING)
 			continue;
 		if (load.kind == 'b')
-			watch(&flows[i], EPOLLIN | EPOLLOUT, EPOLL_CTL_MOD);
+			(void)put(&flows[i], &load.kind, 1);
 		else if (load.kind == 'p')
 			ask(&flows[i]);
 	}
@@ -316,25 +322,44 @@ static int run_send(int argc, char **argv)
 
 static volatile uint64_t *counter;
 
-/* False when the flow is gone. */
-static bool sink_event(struct flow *flow)
+/* The next three: false when the flow is gone. */
+static bool sink_pour(struct flow *flow)
 {
-	static char scratch[1 << 20];
-	ssize_t got;
-
-	if (flow->kind == 0)
-		return recv(flow->fd, &flow->kind, 1, MSG_DONTWAIT) == 1 || errno == EAGAIN;
 	for (int i = 0; i < BURST; i++) {
-		got = recv(flow->fd, scratch, flow->kind == 'b' ? sizeof(scratch) : BULK_BYTES,
-			   MSG_DONTWAIT | (flow->kind == 'b' ? MSG_TRUNC : 0));
+		ssize_t sent = send(flow->fd, bulk, sizeof(bulk), MSG_NOSIGNAL | MSG_DONTWAIT);
+
+		if (sent < 0)
+			return errno == EAGAIN;
+		*counter += (uint64_t)sent;
+	}
+	return true;
+}
+
+static bool sink_answer(struct flow *flow)
+{
+	static char scratch[BULK_BYTES];
+
+	for (int i = 0; i < BURST; i++) {
+		ssize_t got = recv(flow->fd, scratch, sizeof(scratch), MSG_DONTWAIT);
+
 		if (got <= 0)
 			return got < 0 && errno == EAGAIN;
-		if (flow->kind == 'b')
-			*counter += (uint64_t)got;
-		else if (send(flow->fd, scratch, (size_t)got, MSG_NOSIGNAL) != got)
+		if (send(flow->fd, scratch, (size_t)got, MSG_NOSIGNAL) != got)
 			return false;
 	}
 	return true;
+}
+
+static bool sink_event(struct flow *flow)
+{
+	if (flow->kind == 0) {
+		if (recv(flow->fd, &flow->kind, 1, MSG_DONTWAIT) != 1)
+			return errno == EAGAIN;
+		if (flow->kind == 'b')
+			watch(flow, EPOLLOUT, EPOLL_CTL_MOD);
+		return true;
+	}
+	return flow->kind == 'b' ? sink_pour(flow) : sink_answer(flow);
 }
 
 static void sink_accept(int listener)

@@ -65,6 +65,7 @@ static void each_condition_counts(void **state)
 	EXPECT(direction[0].wakes = CV_CHOICE_WAKES - 1, CV_WHY_QUIET);
 	EXPECT(direction[0].wakes = 5000, CV_WHY_SMALL_PACKETS);
 	EXPECT(direction[0].packet_bytes = 1448, CV_WHY_SMALL_PACKETS);
+	EXPECT(direction[1] = input.direction[0], CV_WHY_BOTH_WAYS);
 	EXPECT(direction[0].fulls = 1, CV_WHY_SLOW_RECEIVER);
 	EXPECT(direction[1].fulls = 1, CV_WHY_SLOW_RECEIVER);
 #undef EXPECT

@@ -4,7 +4,8 @@
  *
  * A thread plays clients and upstreams; streams are functions of their position, so that a byte
  * lost, doubled or moved by a change of engines is seen. The sessions start without sockmap; it
- * becomes usable while they run, and the worker's review does the rest.
+ * becomes usable while they run, and the worker's review does the rest. Of each session one
+ * direction is promoted; then one session's receivers stop for a while, and so must its senders.
  */
 #include "base/clock.h"
 #include "engine/kernel.h"
@@ -24,6 +25,8 @@
 #include <cmocka.h>
 
 #define PAIRS 12
+#define STALL_MS 1500
+#define STALL_BYTES (48u << 20) /* what buffers may take of a direction; a second moves more */
 
 struct stream { /* one direction of a pair */
 	int from, to;
@@ -34,7 +37,8 @@ struct stream { /* one direction of a pair */
 
 struct traffic {
 	struct stream streams[2 * PAIRS];
-	_Atomic bool finish;
+	_Atomic bool finish, stall; /* stall: nobody receives from the first pair */
+	_Atomic uint64_t unread;    /* by the first pair, the direction that has more */
 	_Atomic uint64_t received; /* of all */
 };
 
@@ -56,7 +60,7 @@ static uint8_t byte_of(uint64_t position, uint32_t seed)
 	return (uint8_t)(x >> 29 ^ x >> 51);
 }
 
-static void stream_turn(struct stream *stream, bool finish)
+static void stream_turn(struct stream *stream, bool finish, bool stall)
 {
 	static uint8_t bytes[1 << 16];
 	size_t size;
@@ -72,7 +76,7 @@ static void stream_turn(struct stream *stream, bool finish)
 		sent = send(stream->from, bytes, size, MSG_DONTWAIT | MSG_NOSIGNAL);
 		stream->sent += sent > 0 ? (uint64_t)sent : 0;
 	}
-	if (stream->fin_seen)
+	if (stream->fin_seen || stall)
 		return;
 	got = recv(stream->to, bytes, sizeof(bytes), MSG_DONTWAIT);
 	stream->fin_seen = got == 0;
@@ -88,13 +92,19 @@ static void *play(void *opaque)
 	size_t ended = 0;
 
 	while (ended < 2 * PAIRS && cv_clock_ms() < end_ms) {
-		uint64_t received = 0;
+		uint64_t received = 0, unread;
 
 		ended = 0;
 		for (size_t i = 0; i < 2 * PAIRS; i++) {
-			stream_turn(&traffic->streams[i], atomic_load(&traffic->finish));
-			ended += traffic->streams[i].fin_seen;
-			received += traffic->streams[i].received;
+			struct stream *stream = &traffic->streams[i];
+
+			stream_turn(stream, atomic_load(&traffic->finish),
+				    i < 2 && atomic_load(&traffic->stall));
+			ended += stream->fin_seen;
+			received += stream->received;
+			unread = stream->sent - stream->received;
+			if (i < 2 && unread > atomic_load(&traffic->unread))
+				atomic_store(&traffic->unread, unread);
 		}
 		atomic_store(&traffic->received, received);
 	}
@@ -165,6 +175,16 @@ static void assert_whole(const struct traffic *traffic)
 	}
 }
 
+static void assert_bounded(struct traffic *traffic)
+{
+	atomic_store(&traffic->stall, true);
+	(void)usleep(STALL_MS * 1000);
+	atomic_store(&traffic->stall, false);
+	print_message("both receivers stopped: %llu MiB taken\n",
+		      (unsigned long long)atomic_load(&traffic->unread) >> 20);
+	assert_true(atomic_load(&traffic->unread) < STALL_BYTES);
+}
+
 static void run(const char *engine, enum cv_choice_mode mode)
 {
 	struct session_stage stage;
@@ -192,12 +212,14 @@ static void run(const char *engine, enum cv_choice_mode mode)
 	assert_int_equal(engines.splice + engines.copy, 2 * PAIRS);
 	enable.worker = &stage.worker;
 	cv_ring_post(stage.worker.ring, &enable.post);
-	while (engines_now(&stage).sockmap < 2 * PAIRS && cv_clock_ms() < end_ms)
+	while (engines_now(&stage).sockmap < PAIRS && cv_clock_ms() < end_ms)
 		(void)usleep(20000);
 	engines = engines_now(&stage);
-	print_message("%s: %zu of %d directions promoted under load\n", engine, engines.sockmap,
-		      2 * PAIRS);
-	assert_int_equal(engines.sockmap, 2 * PAIRS);
+	print_message("%s: %zu of %d sessions promoted under load\n", engine, engines.sockmap,
+		      PAIRS);
+	assert_int_equal(engines.sockmap, PAIRS);
+	assert_int_equal(engines.copy, PAIRS);
+	assert_bounded(traffic);
 	before = atomic_load(&traffic->received);
 	while (atomic_load(&traffic->received) < before + (20u << 20) && cv_clock_ms() < end_ms)
 		(void)usleep(1000);

@@ -14,6 +14,8 @@ static const char *const texts[] = {
 	[CV_WHY_TEST_FAILED] = "sockmap: this kernel failed the self-test",
 	[CV_WHY_YOUNG] = "sockmap: not 2 s old yet",
 	[CV_WHY_ONE_WAY] = "sockmap: the other direction is in user space or over",
+	[CV_WHY_BOTH_WAYS] = "sockmap: both directions are busy",
+	[CV_WHY_REVERSE] = "sockmap: the other direction has it",
 	[CV_WHY_QUIET] = "sockmap: too little moves to save anything",
 	[CV_WHY_FEW_FLOWS] = "sockmap: fewer than 8 busy flows here",
 	[CV_WHY_MANY_FLOWS] = "sockmap: more than 256 busy flows here",
@@ -59,6 +61,8 @@ static enum cv_choice_why traffic(const struct cv_choice_input *input)
 
 	if (!is_loaded(up) && !is_loaded(down))
 		return CV_WHY_QUIET;
+	if (is_loaded(up) && is_loaded(down))
+		return CV_WHY_BOTH_WAYS;
 	if (up->fulls || down->fulls)
 		return CV_WHY_SLOW_RECEIVER;
 	if ((is_loaded(up) && !is_large(up)) || (is_loaded(down) && !is_large(down)))

@@ -2,8 +2,9 @@
 /*
  * choice.h - which engine should carry a session's transparent directions now? The one place.
  *
- * By configuration: copy and splice are what they say; sockmap takes every direction at once, with
- * copy as its refuge. auto starts in splice and promotes a session to sockmap, for good, if
+ * By configuration: copy and splice are what they say; sockmap takes the downlink at once, with
+ * copy as its refuge and for the uplink. auto starts in splice and promotes the busy direction of a
+ * session to sockmap, for good, if
  *
  *	it is CV_CHOICE_AGE_MS old and both its directions are transparent and open,
  *	a direction moved CV_CHOICE_BYTES in the last second and woke us CV_CHOICE_WAKES times for
@@ -11,6 +12,8 @@
  *	each wake-up moved CV_CHOICE_WAKE_BYTES on average: large packets; per small packet the
  *	  kernel's work for a redirect is more than its share of a splice of many,
  *	the source's packets are CV_CHOICE_PACKET_BYTES or more, for the same reason,
+ *	the other direction is not as busy: it has to make do with copy, since a socket that is
+ *	  redirected to has no bound for what it is sent, see engine_sockmap.c,
  *	no receiver was slower than its sender: else the flow would only come back to user space,
  *	CV_CHOICE_FLOWS directions of this worker are as busy: one or a few flows are as fast or
  *	  faster in splice, since a redirect waits for a timer tick when the receiver is full;
@@ -45,6 +48,8 @@ enum cv_choice_why {
 	CV_WHY_TEST_FAILED,
 	CV_WHY_YOUNG,
 	CV_WHY_ONE_WAY,	     /* the other direction is in user space, or over */
+	CV_WHY_BOTH_WAYS,    /* both directions are busy */
+	CV_WHY_REVERSE,	     /* the other direction is in sockmap */
 	CV_WHY_QUIET,
 	CV_WHY_FEW_FLOWS,
 	CV_WHY_MANY_FLOWS,

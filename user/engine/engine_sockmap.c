@@ -19,6 +19,9 @@
  * Redirected bytes travel behind the daemon's back: whatever must come after them (bytes by hand,
  * FIN) waits until the sink's count says that they are in its queue. FIN at the source comes before
  * that. Nobody is told when it is so: a timer asks, after 1 ms, and then less and less often.
+ *
+ * A socket that is redirected to must not be a source as well: what is passed at it would queue up
+ * behind what it was sent, in no buffer's account, and its sender would never be stopped.
  */
 #include "engine/sockmap.h"
 
@@ -281,6 +284,32 @@ static void source_ended(struct cv_flow *flow, int result)
 		ask_from_now(flow, SOCKMAP_CLOSING);
 }
 
+/* What the program left to recv(2) waits in a queue of the socket's, behind what was redirected to
+ * that socket; meanwhile recv(2) says that the source ended, if its FIN is here. */
+static bool is_all_read(const struct cv_sockmap_slot *slot)
+{
+	return !slot->in_sources || !cv_rule_holds("relay-end") ||
+	       __atomic_load_n(&slot->kernel->passed_bytes, __ATOMIC_ACQUIRE) <= slot->read_bytes;
+}
+
+/* recv(2) says that the source ended. 0 = not yet; -ESHUTDOWN = it did, by @ret_end. */
+static int source_end(struct cv_flow *flow, int *ret_end)
+{
+	struct cv_sockmap_slot *slot = slot_of(flow);
+	uint64_t now_ms = cv_ring_now_ms(flow->env->ring);
+
+	*ret_end = 0;
+	if (is_all_read(slot))
+		return -ESHUTDOWN;
+	slot->fin_seen = true;
+	if (!slot->early_end_ms)
+		slot->early_end_ms = now_ms;
+	if (now_ms < slot->early_end_ms + GIVE_UP_MS)
+		return 0;
+	*ret_end = -ECONNRESET;
+	return -ESHUTDOWN;
+}
+
 /* From the source to the sink. 0 = the source has no more now; -EAGAIN = sink full; 1 = the turn is
  * over; -ESHUTDOWN = the source ended, by @ret_end; else -errno of the sink. */
 static int copy_turn(struct cv_flow *flow, int *ret_end)
@@ -294,12 +323,15 @@ static int copy_turn(struct cv_flow *flow, int *ret_end)
 
 		if (taken < 0 && errno == EAGAIN)
 			return 0;
-		if (taken <= 0) {
-			*ret_end = taken < 0 ? -errno : 0;
+		if (taken == 0)
+			return source_end(flow, ret_end);
+		if (taken < 0) {
+			*ret_end = -errno;
 			return -ESHUTDOWN;
 		}
 		if (slot->in_sources)
 			slot->read_bytes += (uint64_t)taken;
+		slot->early_end_ms = 0;
 		done += (size_t)taken;
 		error = cv_flow_deliver(flow, bytes, (size_t)taken);
 	}
@@ -379,7 +411,7 @@ static void close_when_flushed(struct cv_flow *flow)
 	ssize_t peeked = recv(flow->source_fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
 	int error;
 
-	if (peeked > 0) {
+	if (peeked > 0 || (peeked == 0 && !is_all_read(slot_of(flow)))) {
 		flow->state = SOCKMAP_FLUSHING;
 		ask_again(flow);
 		return;

@@ -22,6 +22,7 @@ struct cv_sockmap_slot {
 	uint64_t written_bytes; /* of kernel->moved_bytes, what the sink had when last asked */
 	uint64_t live_ms, hold_until_ms;
 	uint64_t asked_ms;	/* the sink's count last grew, or waiting for it began */
+	uint64_t early_end_ms;	/* recv(2) said that the source ended, before all was read */
 	uint64_t due_ms;
 	uint32_t index;
 	uint32_t next;	     /* of the waiting, or of the retired */

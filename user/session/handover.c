@@ -113,7 +113,7 @@ void cv_handover_start(struct cv_session *session, enum cv_direction direction)
 	flow->source_tls = cv_ktls_end(cv_session_source(session, direction), false);
 	flow->sink_tls = cv_ktls_end(cv_session_sink(session, direction), true);
 	engine = flow->source_tls || flow->sink_tls ? &cv_engine_ktls
-						    : cv_handover_first_engine(session);
+						    : cv_handover_first_engine(session, direction);
 	flow->env = &session->worker->env;
 	flow->source_fd = cv_session_source(session, direction)->fd;
 	flow->source_before_bytes = cv_session_source(session, direction)->received_bytes;

@@ -22,8 +22,9 @@ void cv_handover_start(struct cv_session *session, enum cv_direction direction);
  * carry it from now on (engine/choice.h)? */
 void cv_handover_review(struct cv_session *session);
 /* Between handover.c and handover_choice.c: */
-/** cv_handover_first_engine() - What a direction of @session is handed to. NULL = nothing. */
-const struct cv_engine *cv_handover_first_engine(struct cv_session *session);
+/** cv_handover_first_engine() - What @direction of @session is handed to. NULL = nothing. */
+const struct cv_engine *cv_handover_first_engine(struct cv_session *session,
+						 enum cv_direction direction);
 /** cv_handover_try() - Start @engine for a filled-in flow; copy where sockmap refuses. 0 or -errno:
  * the direction is without an engine. */
 int cv_handover_try(struct cv_session *session, enum cv_direction direction,

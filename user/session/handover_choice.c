@@ -4,9 +4,10 @@
  *
  *   splice --yield--> copy, while the reverse is spliced --yield--> sockmap
  *                \--> sockmap, once the reverse is not -- (refused: copy) --> to its end
+ *   the reverse: splice --yield--> copy, to its end
  *
- * A socket in a sockmap must not be spliced, so both directions leave splice before the first goes
- * into the sockmap; copy gets along with everything and serves whoever has to wait. At no point is
+ * A socket in a sockmap must not be spliced, so both directions leave splice before one goes into
+ * the sockmap; copy gets along with everything. Only one may: see engine_sockmap.c. At no point is
  * a direction without an engine for longer than a turn. What to do is engine/choice.c's to say.
  */
 #include "session/handover.h"
@@ -55,12 +56,14 @@ static bool has_kernel_tls(const struct cv_session *session)
 	       session->upstream.ktls_error;
 }
 
-const struct cv_engine *cv_handover_first_engine(struct cv_session *session)
+const struct cv_engine *cv_handover_first_engine(struct cv_session *session,
+						 enum cv_direction direction)
 {
 	struct cv_worker *worker = session->worker;
 	bool may = worker->mode == CV_CHOICE_SOCKMAP || session->in_sockmap;
 
-	if (may && !has_kernel_tls(session) && cv_handover_sockmap(worker) == CV_SOCKMAP_USABLE)
+	if (may && direction == CV_DOWNLINK && !session->in_sockmap && !has_kernel_tls(session) &&
+	    cv_handover_sockmap(worker) == CV_SOCKMAP_USABLE)
 		return &cv_engine_sockmap;
 	return may ? &cv_engine_copy : worker->engine;
 }
@@ -90,6 +93,8 @@ int cv_handover_try(struct cv_session *session, enum cv_direction direction,
 	struct cv_flow *flow = &session->flow[direction];
 	int error = engine->start(flow);
 
+	if (engine == &cv_engine_sockmap && !error)
+		session->engine_why[!direction] = CV_WHY_REVERSE;
 	count_try(session, direction, engine, error);
 	if (engine == &cv_engine_sockmap && error != -ENOTSUP)
 		session->in_sockmap = true; /* even if refused: the sink may be in already */
@@ -111,24 +116,21 @@ int cv_handover_try(struct cv_session *session, enum cv_direction direction,
 void cv_handover_yielded(struct cv_session *session, enum cv_direction direction)
 {
 	enum cv_direction other = direction == CV_UPLINK ? CV_DOWNLINK : CV_UPLINK;
-	const struct cv_engine *next = cv_handover_first_engine(session);
+	const struct cv_engine *next = cv_handover_first_engine(session, direction);
+	bool is_way = session->engine_why[direction] == CV_WHY_PROMOTING;
 
 	cv_session_account(session); /* to the engine that moved it */
-	if (session->promoting && is_in(session, other, &cv_engine_splice))
-		next = &cv_engine_copy;
-	else if (session->promoting)
-		next = &cv_engine_sockmap;
+	if (session->promoting)
+		next = is_way && !is_in(session, other, &cv_engine_splice) ? &cv_engine_sockmap
+									   : &cv_engine_copy;
 	(void)cv_handover_try(session, direction, next);
-	if (session->promoting && next == &cv_engine_sockmap) {
-		if (is_in(session, other, &cv_engine_copy) &&
-		    session->engine_why[other] == CV_WHY_PROMOTING)
-			cv_flow_yield(&session->flow[other]);
-		else
-			session->promoting = false;
-	}
+	if (session->promoting && next == &cv_engine_sockmap)
+		session->promoting = false;
+	else if (session->promoting && !is_way && is_in(session, other, &cv_engine_copy))
+		cv_flow_yield(&session->flow[other]); /* it waited for this */
 }
 
-static void promote(struct cv_session *session)
+static void promote(struct cv_session *session, enum cv_direction direction)
 {
 	bool any_splice = is_in(session, CV_UPLINK, &cv_engine_splice) ||
 			  is_in(session, CV_DOWNLINK, &cv_engine_splice);
@@ -136,8 +138,8 @@ static void promote(struct cv_session *session)
 	session->promoting = true;
 	atomic_fetch_add_explicit(&session->worker->counters.promoted, 1, memory_order_relaxed);
 	for (int d = CV_UPLINK; d <= CV_DOWNLINK; d++) {
-		session->engine_why[d] = CV_WHY_PROMOTING;
-		if (!any_splice || is_in(session, d, &cv_engine_splice))
+		session->engine_why[d] = d == (int)direction ? CV_WHY_PROMOTING : CV_WHY_REVERSE;
+		if (any_splice ? is_in(session, d, &cv_engine_splice) : d == (int)direction)
 			cv_flow_yield(&session->flow[d]);
 	}
 }
@@ -203,7 +205,10 @@ void cv_handover_review(struct cv_session *session)
 		return;
 	input.sockmap = cv_handover_sockmap(worker);
 	if (cv_choice_promotes(&input, &why))
-		promote(session);
+		promote(session, input.direction[CV_UPLINK].bytes >
+						 input.direction[CV_DOWNLINK].bytes
+					 ? CV_UPLINK
+					 : CV_DOWNLINK);
 	else
 		session->engine_why[CV_UPLINK] = session->engine_why[CV_DOWNLINK] = (uint8_t)why;
 }
