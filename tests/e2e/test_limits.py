@@ -402,9 +402,12 @@ def test_rate(net, peer, daemon, engine, count, direction):
         assert shares[-1] > shares[0] / 2, shares
     other = {"uplink": "downlink", "downlink": "uplink"}[direction]
     free = (Upload if direction == "downlink" else Download)(net).begin()  # has no limit
-    before = sum(s[other]["bytes"] for s in culvert.sessions())
-    time.sleep(1)
-    assert sum(s[other]["bytes"] for s in culvert.sessions()) - before > 2 * rate
+    seconds_moved = []
+    while len(seconds_moved) < 10 and not any(moved > 2 * rate for moved in seconds_moved):
+        before = sum(s[other]["bytes"] for s in culvert.sessions())
+        time.sleep(1)  # on a busy machine not every second will do
+        seconds_moved.append(sum(s[other]["bytes"] for s in culvert.sessions()) - before)
+    assert max(seconds_moved) > 2 * rate, seconds_moved
     for transfer in transfers + [free]:
         rig.reset(transfer.connection)  # what still waits would need its time
     for connection in idle:
