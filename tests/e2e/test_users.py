@@ -239,7 +239,7 @@ def test_row_054_unknown_users_take_as_long(net, slow_user):
     for i in range(9):
         wrong.append(took("alice", "wrong%d" % i))
         unknown.append(took("nobody%d" % i, "pw"))
-    wrong, unknown = statistics.median(wrong), statistics.median(unknown)
+    wrong, unknown = min(wrong), min(unknown)  # what else the machine does only adds
     assert wrong > 0.1 and 0.7 < unknown / wrong < 1.4, (wrong, unknown)
 
 

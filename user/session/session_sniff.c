@@ -11,7 +11,7 @@
  * handshake->app, which goes first (cv_front_relay). After the client was told to go on there is no
  * way to refuse it in its protocol: it is reset.
  *
- * observable: to a client whose server speaks first, SNIFF costs SILENCE_MS.
+ * observable: to a client whose server speaks first, SNIFF costs SILENCE_MS and two round trips.
  */
 #include "session/handshake.h"
 #include "session/session_front.h"
@@ -22,10 +22,13 @@
 #include "base/reason.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
-#define SILENCE_MS 200 /* without a byte */
+#define SILENCE_MS 200 /* without a byte, beside two round trips to the client */
 #define WHOLE_MS 1000  /* for a hello or a head that has begun: nobody would answer that before */
 #define APP_LIMIT (512 * 1024) /* what one receive buffer and its layers may hold, opened */
 
@@ -85,6 +88,19 @@ static int look(struct cv_session *session)
 	return result;
 }
 
+/* What answers "go on" comes a round trip later, from far away later than SILENCE_MS. */
+static uint64_t silence_ms(const struct cv_session *session)
+{
+	struct tcp_info info = {0};
+	socklen_t len_bytes = sizeof(info);
+	uint64_t trips_ms;
+
+	if (getsockopt(session->client.fd, IPPROTO_TCP, TCP_INFO, &info, &len_bytes) < 0)
+		return SILENCE_MS;
+	trips_ms = info.tcpi_rtt * 2ull / 1000;
+	return trips_ms < WHOLE_MS - SILENCE_MS ? SILENCE_MS + trips_ms : WHOLE_MS;
+}
+
 static void wait_for_more(struct cv_session *session)
 {
 	struct cv_handshake *handshake = session->handshake;
@@ -92,7 +108,7 @@ static void wait_for_more(struct cv_session *session)
 	const uint64_t whole_ms = handshake->sniff_end_ms;
 
 	cv_session_arm(session, seen(session).len_bytes == 0 || whole_ms <= now_ms
-					? SILENCE_MS
+					? silence_ms(session)
 					: whole_ms - now_ms);
 	cv_leg_recv(&session->client);
 }
