@@ -28,7 +28,7 @@ stage() { printf '\n== %s (%s)\n' "$1" "$(date -u +%T)"; }
 pass() { passed=$((passed + ${1:-1})); }
 fail() { failed=$((failed + 1)); failures+=("$1"); printf '   FAILED %s\n' "$1"; }
 skip() { skipped=$((skipped + 1)); skips+=("$1"); printf '   skipped %s\n' "$1"; }
-fuzz_in_parallel=$(nproc)
+fuzz_in_parallel=$(($(nproc) + 1))
 python_in_parallel=$(($(nproc) + 2))
 guest_seconds=900
 guest_mutations=asan/unit/test_session_ktls # only there rules can be left out
