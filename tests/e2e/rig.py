@@ -463,6 +463,14 @@ def reset(connection):
     connection.close()
 
 
+def close_listeners(listeners):
+    """Whoever waits in accept() wakes up."""
+    for listener in listeners:
+        with contextlib.suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+
+
 def read_all(connection, seconds=10):
     """(bytes, "fin" | "rst" | "timeout")."""
     data, deadline = b"", time.monotonic() + seconds

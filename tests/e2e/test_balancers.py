@@ -19,7 +19,7 @@ import time
 
 import pytest
 import rig
-from test_upstreams import FREEDOM, program, written
+from test_upstreams import FREEDOM, dante_config, program, written
 
 PORT, WHO = 1161, 8251
 SOCKS_IP, DANTE_IP, TINY_IP = "10.77.2.11", "10.77.2.12", "10.77.2.13"
@@ -64,17 +64,8 @@ class Peers:
         self.net, self.tmp, self.running = net, tmp, {}
         commands = {
             SOCKS_IP: ["microsocks", "-i", SOCKS_IP, "-p", str(PORTS[SOCKS_IP]), "-b", SOCKS_IP],
-            DANTE_IP: ["danted", "-f", written(tmp, "balanced-danted.conf", """
-logoutput: stderr
-internal: %s port = %d
-external: %s
-socksmethod: none
-clientmethod: none
-user.privileged: root
-user.unprivileged: root
-client pass { from: 0.0.0.0/0 to: 0.0.0.0/0 }
-socks pass { from: 0.0.0.0/0 to: 0.0.0.0/0 }
-""" % (DANTE_IP, PORTS[DANTE_IP], DANTE_IP))],
+            DANTE_IP: ["danted", "-f", dante_config(
+                tmp, "balanced-danted.conf", DANTE_IP, PORTS[DANTE_IP], DANTE_IP)],
             TINY_IP: ["tinyproxy", "-d", "-c", written(tmp, "balanced-tinyproxy.conf", """
 Port %d
 Listen %s

@@ -95,10 +95,7 @@ class Echo:
                 connection.close()
 
     def close(self):
-        for listener in self.listeners:
-            with contextlib.suppress(OSError):
-                listener.shutdown(socket.SHUT_RDWR)
-            listener.close()
+        rig.close_listeners(self.listeners)
 
 
 @pytest.fixture(scope="module")

@@ -70,10 +70,7 @@ class Exits:
                 connection.close()
 
     def close(self):
-        for listener in self.listeners:
-            with contextlib.suppress(OSError):
-                listener.shutdown(socket.SHUT_RDWR)
-            listener.close()
+        rig.close_listeners(self.listeners)
 
 
 @pytest.fixture(scope="module")

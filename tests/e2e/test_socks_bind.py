@@ -14,8 +14,8 @@ import rig
 import socks_udp
 from test_tls_inbound import ALICE, NAME, combined, socks_config, tls, tls_stream
 from test_upstreams import DANTE as UPSTREAM
-from test_upstreams import (FREEDOM, PROXY_IP, STUNNEL, dante, outbound, program, stunnel,
-                            written)
+from test_upstreams import (FREEDOM, PROXY_IP, STUNNEL, dante, dante_config, outbound, program,
+                            stunnel)
 
 PORT, GUARDED, OFF, SECURE, DANTE, VIA = 1395, 1396, 1397, 1398, 1399, 1400
 SECOND_IP = "10.77.2.3"  # of the internet
@@ -89,17 +89,8 @@ def exchange(net, proxy_port):
 
 
 def test_row_047_as_dante_does(net, tmp, daemon):
-    theirs_process = rig.Process(net.server, [program("danted"), "-f", written(tmp, "danted-bind.conf", """
-logoutput: stderr
-internal: %s port = %d
-external: %s
-socksmethod: none
-clientmethod: none
-user.privileged: root
-user.unprivileged: root
-client pass { from: 0.0.0.0/0 to: 0.0.0.0/0 }
-socks pass { from: 0.0.0.0/0 to: 0.0.0.0/0 }
-""" % (rig.SERVER_IP, DANTE, rig.SERVER_INNER_IP))], os.path.join(tmp, "danted-bind.log"))
+    theirs_process = rig.Process(net.server, [program("danted"), "-f", dante_config(
+        tmp, "danted-bind.conf", rig.SERVER_IP, DANTE, rig.SERVER_INNER_IP)], os.path.join(tmp, "danted-bind.log"))
     try:
         rig.wait_for(lambda: rig.accepts(net.server, rig.SERVER_IP, DANTE), 15, "dante")
         theirs = exchange(net, DANTE)

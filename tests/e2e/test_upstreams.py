@@ -95,8 +95,9 @@ def microsocks(net, tmp, port=MICROSOCKS, address=PROXY_IP):
                                          "-u", NAME, "-P", WORD], port)
 
 
-def dante(net, tmp):
-    return peer(net, tmp, "dante", [program("danted"), "-f", written(tmp, "danted.conf", """
+def dante_config(tmp, name, internal, port, external, rules=""):
+    """The path of a configuration for danted: no password, everybody, everything but by rules."""
+    return written(tmp, name, """
 logoutput: stderr
 internal: %s port = %d
 external: %s
@@ -105,9 +106,14 @@ clientmethod: none
 user.privileged: root
 user.unprivileged: root
 client pass { from: 0.0.0.0/0 to: 0.0.0.0/0 }
-socks block { from: 0.0.0.0/0 to: 0.0.0.0/0 port = 9 }
-socks pass { from: 0.0.0.0/0 to: 0.0.0.0/0 }
-""" % (PROXY_IP, DANTE, PROXY_IP))], DANTE)
+%ssocks pass { from: 0.0.0.0/0 to: 0.0.0.0/0 }
+""" % (internal, port, external, rules))
+
+
+def dante(net, tmp):
+    return peer(net, tmp, "dante", [program("danted"), "-f", dante_config(
+        tmp, "danted.conf", PROXY_IP, DANTE, PROXY_IP,
+        "socks block { from: 0.0.0.0/0 to: 0.0.0.0/0 port = 9 }\n")], DANTE)
 
 
 def tinyproxy(net, tmp):

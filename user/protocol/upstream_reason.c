@@ -29,3 +29,19 @@ int cv_upstream_reason(int reason)
 		return reason;
 	}
 }
+
+bool cv_upstream_is_answer(int reason)
+{
+	switch (reason) {
+	case CV_UPSTREAM_SAYS_FORBIDDEN:
+	case CV_UPSTREAM_SAYS_NO_ROUTE:
+	case CV_UPSTREAM_SAYS_UNREACHABLE:
+	case CV_UPSTREAM_SAYS_REFUSED:
+	case CV_UPSTREAM_SAYS_TIMEOUT:
+	case CV_UPSTREAM_SAYS_COMMAND:
+	case CV_UPSTREAM_SAYS_ADDRESS_TYPE:
+		return true;
+	default:
+		return false;
+	}
+}

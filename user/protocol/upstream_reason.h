@@ -4,6 +4,8 @@
 
 #include <culvert/reason.h>
 
+#include <stdbool.h>
+
 /**
  * cv_upstream_reason() - The CV_UPSTREAM_ name of a fault that shared code reports as CV_PEER_.
  *
@@ -12,5 +14,9 @@
  * unchanged.
  */
 int cv_upstream_reason(int reason);
+
+/** cv_upstream_is_answer() - A proxy's word about the destination: asking again would bring the
+ * same, and going around it is not wanted. */
+bool cv_upstream_is_answer(int reason);
 
 #endif

@@ -18,6 +18,7 @@
 
 #include "base/log.h"
 #include "base/reason.h"
+#include "protocol/upstream_reason.h"
 #include "ring/connect.h"
 #include "wire/socks5_client.h"
 #include "wire/socks5_udp.h"
@@ -141,27 +142,10 @@ static void hold(struct cv_datagram_proxy *proxy, int reason)
 	give_back(proxy);
 }
 
-/* It answered: asking again would bring the same answer, and going around it is not wanted. */
-static bool is_answer(int reason)
-{
-	switch (reason) {
-	case CV_UPSTREAM_SAYS_FORBIDDEN:
-	case CV_UPSTREAM_SAYS_NO_ROUTE:
-	case CV_UPSTREAM_SAYS_UNREACHABLE:
-	case CV_UPSTREAM_SAYS_REFUSED:
-	case CV_UPSTREAM_SAYS_TIMEOUT:
-	case CV_UPSTREAM_SAYS_COMMAND:
-	case CV_UPSTREAM_SAYS_ADDRESS_TYPE:
-		return true;
-	default:
-		return false;
-	}
-}
-
 static void failed(struct cv_datagram_proxy *proxy, int reason)
 {
 	const struct cv_retry *retry = &proxy->outbound->retry;
-	const bool is_final = reason == CV_UPSTREAM_CREDENTIALS || is_answer(reason);
+	const bool is_final = reason == CV_UPSTREAM_CREDENTIALS || cv_upstream_is_answer(reason);
 
 	hang_up(proxy);
 	atomic_fetch_add_explicit(&proxy->outbound->health->failures, 1, memory_order_relaxed);
@@ -173,8 +157,8 @@ static void failed(struct cv_datagram_proxy *proxy, int reason)
 			     now_ms(proxy) + cv_retry_wait_ms(retry, proxy->attempts));
 		return;
 	}
-	verdict(proxy, is_answer(reason) || reason == CV_UPSTREAM_SAYS_FAILURE);
-	hold(proxy, is_answer(reason) ? reason : CV_UPSTREAM_FAILED);
+	verdict(proxy, cv_upstream_is_answer(reason) || reason == CV_UPSTREAM_SAYS_FAILURE);
+	hold(proxy, cv_upstream_is_answer(reason) ? reason : CV_UPSTREAM_FAILED);
 }
 
 /* ---- datagrams ---------------------------------------------------------------------------- */

@@ -24,6 +24,7 @@
 
 #include "base/log.h"
 #include "base/reason.h"
+#include "protocol/upstream_reason.h"
 
 #include <inttypes.h>
 
@@ -183,15 +184,9 @@ static enum verdict judge(const struct cv_session *session, int reason)
 {
 	const bool is_last = session->handshake->hop == session->outbound;
 
-	switch (reason) {
-	case CV_UPSTREAM_SAYS_FORBIDDEN:
-	case CV_UPSTREAM_SAYS_NO_ROUTE:
-	case CV_UPSTREAM_SAYS_UNREACHABLE:
-	case CV_UPSTREAM_SAYS_REFUSED:
-	case CV_UPSTREAM_SAYS_TIMEOUT:
-	case CV_UPSTREAM_SAYS_COMMAND:
-	case CV_UPSTREAM_SAYS_ADDRESS_TYPE:
+	if (cv_upstream_is_answer(reason))
 		return is_last ? VERDICT_PASS_ON : VERDICT_AGAIN;
+	switch (reason) {
 	case CV_PEER_ADDRESS:
 	case CV_INTERNAL_MEMORY:
 	case CV_INTERNAL_CRYPTO:
