@@ -497,8 +497,16 @@ func TestRefusals(t *testing.T) {
 					socks: socks, server: server, id: userID, flow: vision, reality: reality,
 				}), socks, "")
 				refused(t, socks)
-				if text := log.String(); !strings.Contains(text, "certificate") {
-					t.Errorf("the log does not say why:\n%s", text)
+				// The connection is closed first; what log there is of it comes after.
+				for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+					text := log.String()
+					if strings.Contains(text, "certificate") {
+						break
+					}
+					if time.Now().After(deadline) {
+						t.Errorf("the log does not say why:\n%s", text)
+						break
+					}
 				}
 			})
 		}
