@@ -45,6 +45,8 @@
 	X(PEER_NO_CLOSE_NOTIFY, -2031, "client ended without close_notify") \
 	X(PEER_FRAGMENT, -2032, "fragment of a datagram, dropped") \
 	X(PEER_STRANGER, -2033, "somebody else's datagram or connection, dropped") \
+	X(PEER_SLOW, -2034, "client does not read what comes for it, datagram dropped") \
+	X(PEER_NO_UPGRADE, -2040, "HTTP request for another host or path, or not to upgrade") \
 	X(TARGET_UNREACHABLE, -2101, "target cannot be dialled") \
 	X(TARGET_CLOSED, -2102, "target closed the connection") \
 	X(TARGET_SPEAKS_FIRST, -2103, "target spoke before the ClientHello") \
@@ -89,6 +91,9 @@
 	X(UPSTREAM_SAYS_UNAVAILABLE, -2230, "upstream proxy is not available just now") \
 	X(UPSTREAM_FAILED, -2231, "upstream proxy failed and is not to be gone around") \
 	X(UPSTREAM_GONE_AROUND, -2232, "upstream proxy failed, sessions went out directly") \
+	X(UPSTREAM_SLOW, -2233, "upstream does not read what goes to it, datagram dropped") \
+	X(UPSTREAM_NO_TUNNEL, -2260, "no bridge has a tunnel open") \
+	X(UPSTREAM_NO_UPGRADE, -2240, "upstream's web server does not upgrade the connection") \
 	X(POLICY_BLOCKED, -2301, "blocked by a routing rule") \
 	X(POLICY_NO_OUTBOUND, -2302, "rule names an outbound that does not exist") \
 	X(POLICY_NO_FALLBACK, -2303, "no fallback configured") \
@@ -108,6 +113,7 @@
 	X(POLICY_NO_PROXY, -2340, "user's external proxy does not exist") \
 	X(POLICY_NO_DATAGRAMS, -2350, "outbound carries no datagrams") \
 	X(POLICY_RATE, -2351, "datagram above the user's rate, dropped") \
+	X(POLICY_STALLED, -2352, "took nothing while others on its carrier waited") \
 	X(POLICY_NOT_TRUSTED, -2341, "not one of the proxies whose PROXY header counts") \
 	X(POLICY_KEY_LIMIT, -2309, \
 	  "TLS key served as long as it may, and this kernel cannot change it") \

@@ -15,13 +15,14 @@ cd "$(dirname "$0")/../.."
 
 build_packages="build-essential pkg-config clang llvm libclang-rt-dev bpftool
 	libbpf-dev liburing-dev libjson-c-dev libqrencode-dev libbrotli-dev
-	libzstd-dev zlib1g-dev libcrypt-dev libargon2-dev"
+	libzstd-dev zlib1g-dev libcrypt-dev libargon2-dev libnghttp2-dev
+	libyaml-dev"
 run_packages="nginx-light curl openssl iproute2 procps ca-certificates python3"
 check_packages="libcmocka-dev"
 test_packages="ethtool haproxy netcat-openbsd proxychains4 socat stunnel4 strace tcpdump
 	python3-pytest python3-cryptography util-linux git whois argon2 fail2ban
 	microsocks tinyproxy squid dnsmasq-base bind9-dnsutils
-	chromium python3-prometheus-client"
+	chromium python3-prometheus-client python3-websockets"
 optional_packages="v2ray dante-server" # to talk to; not every distribution has them
 services="nginx haproxy stunnel4 v2ray danted microsocks tinyproxy squid"
 policy=/usr/sbin/policy-rc.d

@@ -18,7 +18,8 @@ write_if_changed()
 
 flags()
 {
-	local libraries="liburing libbpf json-c libqrencode libbrotlidec libzstd zlib libcrypt libargon2"
+	local libraries="liburing libbpf json-c libqrencode libbrotlidec libzstd zlib libcrypt"
+	libraries="$libraries libargon2 libnghttp2 yaml-0.1"
 	local ssl_cflags ssl_libs
 	if [ -e build/deps/openssl.stamp ]; then
 		ssl_cflags="-isystem build/deps/include"

@@ -77,6 +77,8 @@ libraries()
 	library OpenSSL 'openssl/' '^user/crypto/|^user/protocol/tls_[a-z_]*\.[ch]$'
 	library liburing 'liburing' '^user/ring/'
 	library libbpf 'bpf/|.*\.skel\.h' '^user/engine/|^tools/|^bpf/'
+	library libyaml 'yaml\.h' '^user/config/'
+	library nghttp2 'nghttp2/' '^user/protocol/h2_layer\.c$'
 	library json-c 'json-c/|json\.h' '^user/config/|^user/control/|^tools/'
 }
 

@@ -32,6 +32,9 @@ static void algorithms_fetch(void)
 	algorithms.aead[CV_AES_128_GCM] = EVP_CIPHER_fetch(NULL, "AES-128-GCM", NULL);
 	algorithms.aead[CV_AES_256_GCM] = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
 	algorithms.aead[CV_CHACHA20_POLY1305] = EVP_CIPHER_fetch(NULL, "ChaCha20-Poly1305", NULL);
+	algorithms.hash[CV_MD5] = EVP_MD_fetch(NULL, "MD5", NULL);
+	algorithms.aes128_block = EVP_CIPHER_fetch(NULL, "AES-128-ECB", NULL);
+	algorithms.shake128 = EVP_MD_fetch(NULL, "SHAKE-128", NULL);
 	algorithms.ed25519 = EVP_SIGNATURE_fetch(NULL, "ED25519", NULL);
 	algorithms.mldsa65 = EVP_SIGNATURE_fetch(NULL, "ML-DSA-65", NULL);
 	ERR_clear_error();

@@ -9,13 +9,15 @@
 
 #include <openssl/evp.h>
 
-#define CV_HASH_KINDS 4
+#define CV_HASH_KINDS 5
 #define CV_AEAD_KINDS 3
 
 /* A member is NULL if this libcrypto lacks the algorithm. */
 struct cv_algorithms {
 	EVP_MD *hash[CV_HASH_KINDS];     /* by enum cv_hash_kind */
 	EVP_CIPHER *aead[CV_AEAD_KINDS]; /* by enum cv_aead_kind */
+	EVP_CIPHER *aes128_block; /* ECB */
+	EVP_MD *shake128;
 	EVP_SIGNATURE *ed25519;
 	EVP_SIGNATURE *mldsa65;
 };

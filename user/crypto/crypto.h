@@ -29,9 +29,10 @@ int cv_random_bytes(void *bytes, size_t count_bytes);
 uint32_t cv_random_below(uint32_t bound);
 
 /* ---- hash, HMAC, HKDF (crypto/hash.c) ---- */
-enum cv_hash_kind { CV_SHA256, CV_SHA384, CV_SHA512, CV_SHA1 };
+/* MD5 only where an old format derives keys by it. */
+enum cv_hash_kind { CV_SHA256, CV_SHA384, CV_SHA512, CV_SHA1, CV_MD5 };
 #define CV_HASH_MAX 64
-/** cv_hash_len() - Digest bytes of @kind: 32, 48, 64, 20. */
+/** cv_hash_len() - Digest bytes of @kind: 32, 48, 64, 20, 16. */
 size_t cv_hash_len(enum cv_hash_kind kind);
 /** cv_hash() - Digest of @bytes at once; @ret_digest holds cv_hash_len(@kind) bytes. */
 int cv_hash(enum cv_hash_kind kind, const void *bytes, size_t count_bytes, uint8_t *ret_digest);
@@ -80,6 +81,15 @@ int cv_aead_seal(struct cv_aead *aead, const uint8_t nonce[12], const void *aad,
  * than a tag; CV_INTERNAL_CRYPTO. */
 int cv_aead_open(struct cv_aead *aead, const uint8_t nonce[12], const void *aad, size_t aad_len,
 		 const uint8_t *in, size_t in_len, uint8_t *out);
+
+/* ---- pieces of VMess (crypto/block.c) ---- */
+/** cv_aes128_block() - One block, in place, with a key that is used once. @seal true encrypts. */
+int cv_aes128_block(const uint8_t key[16], bool seal, uint8_t block[16]);
+struct cv_shake; /* SHAKE128 as a stream of bytes; of one thread at a time */
+struct cv_shake *cv_shake_new(const void *seed, size_t seed_len); /* NULL on failure */
+struct cv_shake *cv_shake_free(struct cv_shake *shake); /* NULL-safe, clears, returns NULL */
+/** cv_shake_read() - The next @count_bytes of the stream. Source: FIPS 202 6.2. */
+int cv_shake_read(struct cv_shake *shake, uint8_t *ret_bytes, size_t count_bytes);
 
 /* ---- key exchange (crypto/kex.c) ---- */
 #define CV_X25519_LEN 32

@@ -35,6 +35,7 @@ static const struct {
 	[CV_SHA384] = {48, 128},
 	[CV_SHA512] = {64, 128},
 	[CV_SHA1] = {20, 64},
+	[CV_MD5] = {16, 64},
 };
 
 /* Digest contexts of this thread; the key's destructor frees them when the thread ends. */

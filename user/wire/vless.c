@@ -13,7 +13,7 @@
 
 #include <culvert/reason.h>
 
-#include "base/cursor.h"
+#include "wire/vless_address.h"
 
 #include <errno.h>
 #include <string.h>
@@ -24,7 +24,6 @@
 /* Every open group takes a byte for its start and one for its end. */
 #define GROUP_DEPTH_MAX (255 / 2)
 
-enum address_type { ADDRESS_IPV4 = 1, ADDRESS_DOMAIN = 2, ADDRESS_IPV6 = 3 };
 enum wire_type {
 	WIRE_VARINT = 0,
 	WIRE_FIXED64 = 1,
@@ -147,63 +146,6 @@ static bool read_addons(struct cv_reader body, enum cv_vless_flow *ret_flow)
 	return true;
 }
 
-/* ---- address ---- */
-
-/* VLESS 1: only what starts like one is tried as an IP literal. */
-static int set_domain(struct cv_destination *destination, const uint8_t *bytes, size_t len_bytes,
-		      uint16_t port)
-{
-	char text[CV_DOMAIN_MAX + 1];
-
-	if (len_bytes == 0 || memchr(bytes, 0, len_bytes))
-		return CV_PEER_ADDRESS;
-	/* One dot at the end is the root and dropped; a second one would be left there. */
-	if (len_bytes > 1 && memcmp(bytes + len_bytes - 2, "..", 2) == 0)
-		return CV_PEER_ADDRESS;
-	memcpy(text, bytes, len_bytes);
-	text[len_bytes] = '\0';
-
-	const bool maybe_ip = text[0] == '[' || (text[0] >= '0' && text[0] <= '9');
-	const int error = cv_destination_set_text(destination, text, port);
-
-	if (error)
-		return error;
-	return maybe_ip || destination->kind == CV_ADDRESS_DOMAIN ? 0 : CV_PEER_ADDRESS;
-}
-
-static int read_address(struct cv_reader *reader, uint16_t port,
-			struct cv_destination *ret_destination)
-{
-	struct cv_destination destination = {.port = port};
-	const uint8_t type = cv_read_u8(reader);
-	const uint8_t len_bytes = type == ADDRESS_IPV4	 ? 4 :
-				  type == ADDRESS_IPV6	 ? 16 :
-				  type == ADDRESS_DOMAIN ? cv_read_u8(reader) :
-							   0;
-
-	if (reader->failed)
-		return -EAGAIN;
-	if (len_bytes == 0) /* unknown type or a name without bytes */
-		return CV_PEER_ADDRESS;
-
-	const uint8_t *bytes = cv_read_bytes(reader, len_bytes);
-
-	if (!bytes)
-		return -EAGAIN;
-	if (type == ADDRESS_DOMAIN) {
-		const int error = set_domain(&destination, bytes, len_bytes, port);
-
-		if (error)
-			return error;
-	} else {
-		destination.kind = type == ADDRESS_IPV4 ? CV_ADDRESS_IPV4 : CV_ADDRESS_IPV6;
-		memcpy(destination.ipv6, bytes, len_bytes);
-	}
-	cv_destination_normalize(&destination);
-	*ret_destination = destination;
-	return 0;
-}
-
 /* ---- request ---- */
 
 static int read_target(struct cv_reader *reader, struct cv_vless_request *request)
@@ -220,7 +162,7 @@ static int read_target(struct cv_reader *reader, struct cv_vless_request *reques
 
 	const uint16_t port = cv_read_u16(reader);
 
-	return read_address(reader, port, &request->destination);
+	return cv_vless_address_read(reader, port, &request->destination);
 }
 
 int cv_vless_request_read(struct cv_span bytes, struct cv_vless_request *ret_request,
@@ -248,31 +190,6 @@ int cv_vless_request_read(struct cv_span bytes, struct cv_vless_request *ret_req
 	*ret_request = request;
 	*ret_len = bytes.len_bytes - cv_reader_left(&reader);
 	return 0;
-}
-
-static int write_address(const struct cv_destination *destination, struct cv_writer *writer)
-{
-	size_t mark;
-
-	switch (destination->kind) {
-	case CV_ADDRESS_IPV4:
-		cv_write_u8(writer, ADDRESS_IPV4);
-		cv_write_bytes(writer, destination->ipv4, sizeof(destination->ipv4));
-		return 0;
-	case CV_ADDRESS_IPV6:
-		cv_write_u8(writer, ADDRESS_IPV6);
-		cv_write_bytes(writer, destination->ipv6, sizeof(destination->ipv6));
-		return 0;
-	case CV_ADDRESS_DOMAIN:
-		cv_write_u8(writer, ADDRESS_DOMAIN);
-		mark = cv_write_open8(writer);
-		cv_write_bytes(writer, destination->domain, strlen(destination->domain));
-		cv_write_close8(writer, mark);
-		return 0;
-	case CV_ADDRESS_NONE:
-		break;
-	}
-	return CV_INTERNAL_STATE;
 }
 
 static void write_addons(enum cv_vless_flow flow, struct cv_writer *writer)
@@ -303,7 +220,7 @@ int cv_vless_request_write(const struct cv_vless_request *request, struct cv_buf
 	cv_write_u8(&writer, (uint8_t)request->command);
 	if (request->command == CV_VLESS_TCP || request->command == CV_VLESS_UDP) {
 		cv_write_u16(&writer, request->destination.port);
-		error = write_address(&request->destination, &writer);
+		error = cv_vless_address_write(&request->destination, &writer);
 	}
 	if (error || writer.failed)
 		return CV_INTERNAL_STATE;
