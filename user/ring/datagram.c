@@ -2,42 +2,31 @@
 /*
  * datagram.c - poll, recvmmsg until nothing is left or others had to wait long enough, poll again.
  *
- *   POLLIN -> recvmmsg (16) -> received() ... -> again, at most 4 times -> poll
+ *   POLLIN -> recvmmsg (16) -> received() ... batch_done() -> again, at most 4 times -> poll
  *   close during received(), or with a poll under way -> the last of both closes and frees
+ *
+ * One of the 16 may be many of one sender, all of one length but the last; they lie behind each
+ * other, so that the headroom of each is the one before, which was dealt with. What is sent in
+ * batches is in datagram_queue.c.
  *
  * A socket for either family is an IPv6 one that takes IPv4 in its mapped form, so that a client
  * has one port for both; where the kernel has no IPv6, an IPv4 one.
  */
-#include "ring/datagram.h"
+#include "ring/datagram_internal.h"
 
 #include "base/container.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
-#define BATCH 16
 #define ROUNDS 4
+#define RECEIVE_BYTES (1 << 20) /* some milliseconds of a busy host; what is empty costs nothing */
 #define SLOT_BYTES (CV_DATAGRAM_HEADROOM + 65536)
-
-struct cv_datagram_pool {
-	uint8_t *memory; /* BATCH slots */
-	struct mmsghdr messages[BATCH];
-	struct iovec pieces[BATCH];
-	struct cv_sockaddr sources[BATCH];
-};
-
-struct cv_datagram_socket {
-	struct cv_datagram_config config;
-	struct cv_op op;
-	int fd;
-	sa_family_t family;
-	bool closed, draining;
-};
 
 /* ---- memory ------------------------------------------------------------------------------- */
 
@@ -86,28 +75,67 @@ static int receive_batch(struct cv_datagram_socket *socket)
 	struct cv_datagram_pool *pool = socket->config.pool;
 	int count;
 
-	for (size_t i = 0; i < BATCH; i++)
-		pool->messages[i].msg_hdr.msg_namelen = sizeof(pool->sources[i].un);
+	for (size_t i = 0; i < BATCH; i++) {
+		struct msghdr *header = &pool->messages[i].msg_hdr;
+
+		header->msg_namelen = sizeof(pool->sources[i].un);
+		header->msg_control = pool->controls[i].bytes;
+		header->msg_controllen = sizeof(pool->controls[i].bytes);
+	}
 	count = recvmmsg(socket->fd, pool->messages, BATCH, MSG_DONTWAIT, NULL);
 	return count < 0 ? -errno : count;
 }
 
-static void drain(struct cv_datagram_socket *socket)
+/* How long each of them is that the kernel put together; 0: there is one. */
+static size_t segment_bytes(struct msghdr *header)
+{
+	for (struct cmsghdr *part = CMSG_FIRSTHDR(header); part; part = CMSG_NXTHDR(header, part)) {
+		int len_bytes;
+
+		if (part->cmsg_level != SOL_UDP || part->cmsg_type != UDP_GRO)
+			continue;
+		memcpy(&len_bytes, CMSG_DATA(part), sizeof(len_bytes));
+		return len_bytes > 0 ? (size_t)len_bytes : 0;
+	}
+	return 0;
+}
+
+static void hand_over(struct cv_datagram_socket *socket, int index)
 {
 	struct cv_datagram_pool *pool = socket->config.pool;
+	struct mmsghdr *message = &pool->messages[index];
+	const size_t segment = segment_bytes(&message->msg_hdr);
+	uint8_t *bytes = pool->pieces[index].iov_base;
+	size_t left_bytes = message->msg_len;
 
+	pool->sources[index].len_bytes = message->msg_hdr.msg_namelen;
+	do {
+		const size_t len_bytes =
+			segment && segment < left_bytes ? segment : left_bytes;
+
+		socket->config.received(socket->config.owner, &pool->sources[index], bytes,
+					len_bytes);
+		bytes += len_bytes;
+		left_bytes -= len_bytes;
+	} while (left_bytes > 0 && !socket->closed);
+}
+
+static void drain(struct cv_datagram_socket *socket)
+{
 	for (int round = 0; round < ROUNDS && !socket->closed; round++) {
-		const int count = receive_batch(socket);
+		int count;
+
+		if (socket->config.may_read && !socket->config.may_read(socket->config.owner))
+			return;
+		count = receive_batch(socket);
 
 		/* an error is what an earlier datagram met, told once; the next call reads on */
 		if (count == 0 || count == -EAGAIN)
 			return;
-		for (int i = 0; i < count && !socket->closed; i++) {
-			pool->sources[i].len_bytes = pool->messages[i].msg_hdr.msg_namelen;
-			socket->config.received(socket->config.owner, &pool->sources[i],
-						pool->pieces[i].iov_base,
-						pool->messages[i].msg_len);
-		}
+		for (int i = 0; i < count && !socket->closed; i++)
+			hand_over(socket, i);
+		if (count > 0 && !socket->closed && socket->config.batch_done)
+			socket->config.batch_done(socket->config.owner);
 		if (count > 0 && count < BATCH)
 			return;
 	}
@@ -161,36 +189,67 @@ static int open_any(sa_family_t *ret_family)
 	return open_bound(&any, false);
 }
 
-int cv_datagram_open(const struct cv_datagram_config *config,
-		     struct cv_datagram_socket **ret_socket)
+int cv_datagram_adopt(const struct cv_datagram_config *config, int fd,
+		      struct cv_datagram_socket **ret_socket)
 {
-	struct cv_datagram_socket *socket = calloc(1, sizeof(*socket));
+	struct cv_sockaddr address = {.len_bytes = sizeof(address.un)};
+	struct cv_datagram_socket *socket;
+	const int on = 1, wanted = RECEIVE_BYTES;
 
+	if (getsockname(fd, &address.any, &address.len_bytes) < 0)
+		return -errno;
+	socket = calloc(1, sizeof(*socket));
 	if (!socket)
 		return -ENOMEM;
 	socket->config = *config;
-	socket->op.done = readable;
-	socket->family = config->address ? config->address->any.sa_family : AF_UNSPEC;
-	socket->fd = config->address ? open_bound(config->address, false)
-				     : open_any(&socket->family);
 	socket->config.address = NULL; /* the caller's */
-	if (socket->fd < 0) {
-		const int error = socket->fd;
-
-		free(socket);
-		return error;
-	}
-	cv_ring_poll(config->ring, &socket->op, socket->fd, POLLIN);
+	socket->op.done = readable;
+	socket->family = address.any.sa_family;
+	socket->fd = fd;
+	socket->is_shared = true;
+	(void)setsockopt(fd, SOL_UDP, UDP_GRO, &on, sizeof(on));
+	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &wanted, sizeof(wanted)) < 0)
+		(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &wanted, sizeof(wanted));
+	cv_ring_poll(config->ring, &socket->op, fd, POLLIN);
 	*ret_socket = socket;
 	return 0;
+}
+
+int cv_datagram_open(const struct cv_datagram_config *config,
+		     struct cv_datagram_socket **ret_socket)
+{
+	sa_family_t family;
+	const int fd = config->address ? open_bound(config->address, false) : open_any(&family);
+	int error;
+
+	if (fd < 0)
+		return fd;
+	error = cv_datagram_adopt(config, fd, ret_socket);
+	if (error)
+		(void)close(fd);
+	else
+		(*ret_socket)->is_shared = false;
+	return error;
+}
+
+int cv_datagram_dup(struct cv_datagram_socket *socket)
+{
+	const int fd = fcntl(socket->fd, F_DUPFD_CLOEXEC, 0);
+
+	if (fd < 0)
+		return -errno;
+	socket->is_shared = true;
+	return fd;
 }
 
 struct cv_datagram_socket *cv_datagram_close(struct cv_datagram_socket *socket)
 {
 	if (!socket || socket->closed)
 		return NULL;
+	cv_datagram_flush(socket);
 	socket->closed = true;
-	(void)shutdown(socket->fd, SHUT_RDWR); /* ends the poll, where a cancel found no room */
+	if (!socket->is_shared) /* ends the poll, where a cancel found no room */
+		(void)shutdown(socket->fd, SHUT_RDWR);
 	if (socket->op.pending)
 		cv_ring_cancel(socket->config.ring, &socket->op);
 	else if (!socket->draining)
@@ -200,9 +259,8 @@ struct cv_datagram_socket *cv_datagram_close(struct cv_datagram_socket *socket)
 
 /* ---- sending ------------------------------------------------------------------------------ */
 
-/* @address as this socket's family has it. */
-static int fit(const struct cv_datagram_socket *socket, const struct cv_sockaddr *address,
-	       struct cv_sockaddr *ret_fitting)
+int cv_datagram_fit(const struct cv_datagram_socket *socket, const struct cv_sockaddr *address,
+		    struct cv_sockaddr *ret_fitting)
 {
 	*ret_fitting = *address;
 	if (address->any.sa_family == socket->family)
@@ -221,7 +279,7 @@ static int fit(const struct cv_datagram_socket *socket, const struct cv_sockaddr
 int cv_datagram_connect(struct cv_datagram_socket *socket, const struct cv_sockaddr *address)
 {
 	struct cv_sockaddr fitting;
-	const int error = fit(socket, address, &fitting);
+	const int error = cv_datagram_fit(socket, address, &fitting);
 
 	if (error)
 		return error;
@@ -232,7 +290,7 @@ int cv_datagram_send(struct cv_datagram_socket *socket, const struct cv_sockaddr
 		     const uint8_t *bytes, size_t len_bytes)
 {
 	struct cv_sockaddr fitting = {0};
-	const int error = to ? fit(socket, to, &fitting) : 0;
+	const int error = to ? cv_datagram_fit(socket, to, &fitting) : 0;
 
 	if (error)
 		return error;
