@@ -82,6 +82,8 @@ uint64_t cv_spider_return_at_ms(const struct cv_spider *spider);
 /** cv_spider_finished() - Every planned request was answered, or nothing more can be asked. */
 bool cv_spider_finished(const struct cv_spider *spider);
 
+/** cv_spider_user_agent() - What the browser of that fingerprint calls itself. */
+const char *cv_spider_user_agent(enum cv_fingerprint fingerprint);
 /** cv_spider_requests() - How many requests were sent (for the log). */
 unsigned cv_spider_requests(const struct cv_spider *spider);
 

@@ -89,6 +89,14 @@ static const struct header_row *rows_of(enum cv_fingerprint fingerprint)
 	}
 }
 
+const char *cv_spider_user_agent(enum cv_fingerprint fingerprint)
+{
+	for (const struct header_row *row = rows_of(fingerprint); row->http2; row++)
+		if (strcmp(row->http2, "user-agent") == 0)
+			return row->value;
+	return "";
+}
+
 static const char *cookie_value(const struct cv_spider *spider, char *text)
 {
 	static const char name[] = "padding=";

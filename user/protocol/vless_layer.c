@@ -223,6 +223,7 @@ static const struct cv_layer_ops vless_ops = {
 	.decode = vless_decode,
 	.encode = vless_encode,
 	.decode_eof = vless_decode_eof,
+	.flush = cv_vless_client_layer_flush,
 	.free = vless_free,
 };
 
