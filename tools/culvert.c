@@ -24,15 +24,16 @@ static const struct command {
 	{"selftest", cv_cmd_selftest,
 	 "-c FILE [--ca FILE] [--name NAME] [--log FILE] [--control PATH] [--offline] [--json]",
 	 "does a running installation keep what is promised? Exit status 0: yes, 1: no"},
-	{"import", cv_cmd_import, "HAPROXY.CFG",
-	 "routing by server name, as a configuration of ours on standard output"},
+	{"import", cv_cmd_import, "HAPROXY.CFG | NODES.YAML | LINK | -",
+	 "routing by server name, or a client's servers, as a configuration of ours on standard "
+	 "output"},
 	{"export", cv_cmd_export, "haproxy FILE [--behind HOST:PORT]",
 	 "the same routing as a haproxy.cfg, for those who keep HAProxy"},
 	{"probe", cv_cmd_probe, "TARGET [--sni NAME] [--ca FILE] [--json]",
 	 "does this site make a good target?"},
 	{"show", cv_cmd_show,
-	 "sessions | session ID | users | engines | sni | backends | proxies | outbounds | "
-	 "kernel | workers | reasons [OPTIONS]",
+	 "sessions | session ID | carriers | users | engines | sni | backends | proxies | "
+	 "outbounds | kernel | workers | reasons [OPTIONS]",
 	 "look into a running daemon"},
 	{"kick", cv_cmd_kick, "USER [--control PATH] [--json]",
 	 "end all sessions of a user (e-mail, name or id); exit status 1 if there was none"},

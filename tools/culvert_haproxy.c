@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * culvert_haproxy.c - `culvert import FILE` and `culvert export haproxy FILE`: routing by server
- * name from a haproxy.cfg into a configuration of ours, and back for people who keep HAProxy.
+ * culvert_haproxy.c - `culvert export haproxy FILE`: routing by server name as a haproxy.cfg, for
+ * people who keep HAProxy.
  *
  * The result goes to standard output, findings to standard error. Exit status 2: there is none.
  */
@@ -16,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FILE_MAX (1 << 20)
 #define DEFAULT_BEHIND "127.0.0.1:8443"
 
 static void print_finding(void *context, bool is_error, const char *text)
@@ -25,54 +24,6 @@ static void print_finding(void *context, bool is_error, const char *text)
 
 	fprintf(stderr, "%s%s%s: %s\n", path ? path : "", path ? ": " : "",
 		is_error ? "error" : "warning", text);
-}
-
-/* NULL, after saying why, if it cannot be read. */
-static char *read_file(const char *path, size_t *ret_len)
-{
-	FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
-	char *text = file ? malloc(FILE_MAX) : NULL;
-	bool good = false;
-
-	if (text) {
-		*ret_len = fread(text, 1, FILE_MAX, file);
-		good = !ferror(file) && *ret_len < FILE_MAX;
-	}
-	if (!good)
-		fprintf(stderr, "culvert import: %s: %s\n", path,
-			text && *ret_len == FILE_MAX ? "larger than 1 MiB" : strerror(errno));
-	if (file && file != stdin)
-		(void)fclose(file);
-	if (!good)
-		free(text);
-	return good ? text : NULL;
-}
-
-int cv_cmd_import(int argc, char **argv)
-{
-	struct cv_config_report report = {.line = print_finding};
-	struct json_object *config = NULL;
-	size_t len = 0;
-	char *text;
-	int error;
-
-	if (argc != 2 || (argv[1][0] == '-' && argv[1][1])) {
-		fputs("usage: culvert import HAPROXY.CFG\n", stderr);
-		return CV_EXIT_USAGE;
-	}
-	text = read_file(argv[1], &len);
-	if (!text)
-		return EXIT_FAILURE;
-	report.context = argv[1];
-	error = cv_haproxy_import(text, len, &report, &config);
-	free(text);
-	if (error)
-		return CV_EXIT_USAGE;
-	puts(json_object_to_json_string_ext(config, JSON_C_TO_STRING_PRETTY |
-							    JSON_C_TO_STRING_SPACED |
-							    JSON_C_TO_STRING_NOSLASHESCAPE));
-	json_object_put(config);
-	return EXIT_SUCCESS;
 }
 
 static int export_to(FILE *out, const char *path, const char *behind)

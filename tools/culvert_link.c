@@ -8,6 +8,7 @@
  */
 #include "culvert.h"
 
+#include "config/client_json.h"
 #include "config/config_load.h"
 #include "config/share_link.h"
 #include "crypto/crypto.h"
@@ -66,58 +67,6 @@ static void print_qr(const char *text)
 
 /* ---- link to outbound --------------------------------------------------------------------- */
 
-static void add(struct json_object *object, const char *key, const char *value)
-{
-	if (*value)
-		json_object_object_add(object, key, json_object_new_string(value));
-}
-
-static struct json_object *stream_json(const struct cv_share_link *link)
-{
-	struct json_object *stream = json_object_new_object(), *layer = json_object_new_object();
-	const bool is_reality = strcmp(link->security, "reality") == 0;
-	const bool is_tls = strcmp(link->security, "tls") == 0;
-
-	add(stream, "network", "raw");
-	add(stream, "security", link->security);
-	add(layer, "serverName", link->server_name);
-	add(layer, "fingerprint", link->fingerprint);
-	if (is_reality) {
-		add(layer, "password", link->public_key);
-		add(layer, "shortId", link->short_id);
-		add(layer, "spiderX", link->spider_x);
-		add(layer, "mldsa65Verify", link->mldsa_public);
-	} else {
-		add(layer, "alpn", link->alpn);
-	}
-	if (is_tls && link->allow_insecure)
-		json_object_object_add(layer, "allowInsecure", json_object_new_boolean(true));
-	if (is_reality || is_tls)
-		json_object_object_add(stream, is_reality ? "realitySettings" : "tlsSettings",
-				       layer);
-	else
-		json_object_put(layer);
-	return stream;
-}
-
-static struct json_object *outbound_json(const struct cv_share_link *link)
-{
-	struct json_object *outbound = json_object_new_object(),
-			   *settings = json_object_new_object();
-
-	add(outbound, "tag", "proxy");
-	add(outbound, "protocol", "vless");
-	add(settings, "address", link->host);
-	json_object_object_add(settings, "port", json_object_new_int(link->port));
-	add(settings, "id", link->id);
-	add(settings, "encryption", "none");
-	add(settings, "flow", link->flow);
-	add(settings, "email", link->name);
-	json_object_object_add(outbound, "settings", settings);
-	json_object_object_add(outbound, "streamSettings", stream_json(link));
-	return outbound;
-}
-
 /* "-" is standard input: a link is a secret, and a command line is not. */
 static int print_outbound(const char *url)
 {
@@ -135,7 +84,7 @@ static int print_outbound(const char *url)
 		fprintf(stderr, "culvert link: %s\n", error_text);
 		return CV_EXIT_USAGE;
 	}
-	outbound = outbound_json(&link);
+	outbound = cv_client_outbound(&link, "proxy");
 	puts(json_object_to_json_string_ext(outbound, JSON_C_TO_STRING_PRETTY |
 							      JSON_C_TO_STRING_NOSLASHESCAPE));
 	json_object_put(outbound);
@@ -164,8 +113,8 @@ static void add_way(struct request *request, const char *protocol, const char *l
 {
 	struct json_object *way = json_object_new_object();
 
-	add(way, "protocol", protocol);
-	add(way, "link", link);
+	cv_client_add(way, "protocol", protocol);
+	cv_client_add(way, "link", link);
 	json_object_array_add(request->ways, way);
 }
 
@@ -183,18 +132,19 @@ static struct json_object *proxy_outbound(const struct cv_share_proxy *proxy)
 			   *settings = json_object_new_object();
 	const bool is_tls = proxy->scheme[strlen(proxy->scheme) - 1] == 's';
 
-	add(outbound, "tag", "proxy");
-	add(outbound, "protocol", strncmp(proxy->scheme, "socks", 5) == 0 ? "socks" : "http");
-	add(settings, "address", proxy->host);
+	cv_client_add(outbound, "tag", "proxy");
+	cv_client_add(outbound, "protocol",
+		      strncmp(proxy->scheme, "socks", 5) == 0 ? "socks" : "http");
+	cv_client_add(settings, "address", proxy->host);
 	json_object_object_add(settings, "port", json_object_new_int(proxy->port));
-	add(settings, "user", proxy->user);
-	add(settings, "pass", proxy->password);
-	add(settings, "fallback", "block"); /* nothing goes around it unasked */
+	cv_client_add(settings, "user", proxy->user);
+	cv_client_add(settings, "pass", proxy->password);
+	cv_client_add(settings, "fallback", "block"); /* nothing goes around it unasked */
 	json_object_object_add(outbound, "settings", settings);
 	if (is_tls) {
 		struct json_object *stream = json_object_new_object();
 
-		add(stream, "security", "tls");
+		cv_client_add(stream, "security", "tls");
 		json_object_object_add(outbound, "streamSettings", stream);
 	}
 	return outbound;
@@ -218,7 +168,7 @@ static void take_vless(struct request *request, const struct cv_share_link *link
 
 	cv_share_link_format(link, text);
 	add_way(request, "vless", text);
-	request->outbound = outbound_json(link);
+	request->outbound = cv_client_outbound(link, "proxy");
 }
 
 /* A configuration that is complete: SOCKS5 on this machine, and the way out. */
@@ -231,10 +181,8 @@ static int print_client(const struct request *request)
 		fputs("culvert link: a client needs the password: --password-stdin\n", stderr);
 		return EXIT_FAILURE;
 	}
-	root = json_tokener_parse("{\"inbounds\": [{\"listen\": \"127.0.0.1\", \"port\": 1080,"
-				  " \"protocol\": \"socks\"}]}");
 	json_object_array_add(outbounds, json_object_get(request->outbound));
-	json_object_object_add(root, "outbounds", outbounds);
+	root = cv_client_config(outbounds, false);
 	puts(json_object_to_json_string_ext(root, JSON_C_TO_STRING_PRETTY |
 							  JSON_C_TO_STRING_NOSLASHESCAPE));
 	json_object_put(root);
@@ -256,8 +204,8 @@ static int print_ways(const struct request *request)
 	if (!request->json)
 		return EXIT_SUCCESS;
 	object = json_object_new_object();
-	add(object, "user", request->user);
-	add(object, "link", link_at(request, 0));
+	cv_client_add(object, "user", request->user);
+	cv_client_add(object, "link", link_at(request, 0));
 	json_object_object_add(object, "ways", json_object_get(request->ways));
 	puts(json_object_to_json_string_ext(object, JSON_C_TO_STRING_NOSLASHESCAPE));
 	json_object_put(object);

@@ -16,6 +16,13 @@
 
 /* ---- ports -------------------------------------------------------------------------------- */
 
+/* What is said there is encrypted by itself, or is what two others say to each other. */
+static bool leaves_it_to_others(const struct cv_inbound *inbound)
+{
+	return inbound->protocol == CV_INBOUND_EDGE || inbound->protocol == CV_INBOUND_VMESS ||
+	       inbound->protocol == CV_INBOUND_TUNNEL;
+}
+
 static void check_plain_ports(struct cv_selftest *test)
 {
 	size_t bad = 0;
@@ -23,7 +30,7 @@ static void check_plain_ports(struct cv_selftest *test)
 	for (size_t i = 0; i < test->config->inbound_count; i++) {
 		const struct cv_inbound *inbound = &test->config->inbounds[i];
 
-		if (inbound->protocol == CV_INBOUND_EDGE || inbound->security != CV_SECURITY_NONE ||
+		if (leaves_it_to_others(inbound) || inbound->security != CV_SECURITY_NONE ||
 		    !cv_selftest_is_public(inbound))
 			continue;
 		bad++;
@@ -40,7 +47,8 @@ static void check_plain_ports(struct cv_selftest *test)
 
 static bool has_logins(const struct cv_inbound *inbound)
 {
-	return inbound->users && inbound->protocol != CV_INBOUND_VLESS;
+	return inbound->users && inbound->protocol != CV_INBOUND_VLESS &&
+	       inbound->protocol != CV_INBOUND_VMESS;
 }
 
 static void check_guessing(struct cv_selftest *test)

@@ -169,6 +169,24 @@ static const struct cv_column proxy_columns[] = {
 	{"REFUSED", cv_text_cell, "refused_total"},
 };
 
+static const struct cv_column carrier_columns[] = {
+	{"ID", cv_text_cell, "id"},
+	{"ROLE", cv_text_cell, "role"},
+	{"INBOUND", cv_text_cell, "inbound"},
+	{"USER", cv_text_cell, "user"},
+	{"VIA", cv_text_cell, "outbound"},
+	{"STREAMS", cv_text_cell, "streams"},
+	{"EVER", cv_text_cell, "streams_total"},
+	{"RECEIVED", cv_bytes_cell, "received_bytes"},
+	{"SENT", cv_bytes_cell, "sent_bytes"},
+	{"WAITING IN", cv_bytes_cell, "input_bytes"},
+	{"OUT", cv_bytes_cell, "output_bytes"},
+	{"MEMORY", cv_bytes_cell, "memory_bytes"},
+	{"BLOCKED", cv_age_cell, "blocked_ms"},
+	{"STALLED", cv_text_cell, "stalled_total"},
+	{"AGE", cv_age_cell, "age_ms"},
+};
+
 static const struct cv_column worker_columns[] = {
 	{"WORKER", cv_text_cell, "worker"},
 	{"ACCEPTED", cv_text_cell, "accepted"},
@@ -193,6 +211,7 @@ static const struct cv_column reason_columns[] = {
 static const struct cv_topic topics[] = {
 	{"sessions", "sessions", TABLE(session_columns), true},
 	{"session", "sessions", NULL, 0, true},
+	{"carriers", "carriers", TABLE(carrier_columns), false},
 	{"users", "users", TABLE(user_columns), true},
 	{"engines", "engines", TABLE(engine_columns), false},
 	{"sni", "classes", TABLE(sni_columns), false},

@@ -66,6 +66,7 @@ void stage_init(struct session_stage *stage)
 	stage->config.outbounds = &stage->outbound;
 	stage->config.outbound_count = 1;
 	stage->config.daemon.max_sessions = 64;
+	stage->config.daemon.max_streams = 32;
 	stage->config.daemon.max_pipes = 16;
 	stage->config.daemon.drain_s = 1;
 	for (size_t i = 0; i < CV_LEVELS; i++)

@@ -37,7 +37,12 @@ static const struct {
 	{false, "{" IN ", " OUT ", \"log\": {\n\"error\": \"a\",\n\"error\": \"b\"}}",
 	 "f.json:3: error: given twice"},
 	{true, "{" IN ", " OUT ", \"fakedns\": [{}]}", "f.json:1: fakedns: not supported"},
-	{true, "{" IN ", " OUT ", \"reverse\": {\"a\": 1}}", "f.json:1: reverse: not supported"},
+	{false, "{" IN ", " OUT ", \"reverse\": {\"a\": 1}}", "f.json:1: reverse.a: unknown key"},
+	{true, "{" IN ", " OUT ", \"reverse\": {\"portals\": [{\"tag\": \"p\"}]}}",
+	 "reverse.portals[0].domain: required, but missing"},
+	{true, "{" IN ", " OUT ", \"reverse\": {\"bridges\": ["
+	 "{\"tag\": \"b\", \"domain\": \"1.2.3.4\"}]}}",
+	 "reverse.bridges[0].domain: expected a domain, which need not exist"},
 	{true, "{" IN ", " OUT ",\n\"log\": {\"loglevel\": \"loud\"}}",
 	 "f.json:2: log.loglevel: expected one of debug, info, warning, error, none, found "
 	 "\"loud\""},
@@ -77,7 +82,7 @@ static const struct {
 	{true, "{\"port\": 1}", "protocol: required, but missing"},
 	{true, "{\"port\": 1, \"protocol\": \"pigeon\"}",
 	 "protocol: expected one of vless, socks, mixed, edge, http"},
-	{true, "{\"port\": 1, \"protocol\": \"vmess\"}", "protocol: \"vmess\" is not supported"},
+	{true, "{\"port\": 1, \"protocol\": \"trojan\"}", "protocol: \"trojan\" is not supported"},
 	{true, "{\"protocol\": \"socks\"}", "port: required, but missing"},
 	{true, "{\"port\": \"x\", \"protocol\": \"socks\"}", "port: expected ports like"},
 	{true, "{\"port\": -1, \"protocol\": \"socks\"}", "port: expected ports like"},
@@ -206,8 +211,28 @@ static const struct {
 	 "{" VLESS
 	 ", \"settings\": {\"decryption\": \"none\", \"fallbacks\": [{\"dest\": \"x\"}]}}",
 	 "settings.fallbacks[0].dest: expected host:port"},
-	{true, "{" VLESS ", " SETTINGS ", \"streamSettings\": {\"network\": \"ws\"}}",
-	 "streamSettings.network: \"ws\" is not supported"},
+	{true, "{" VLESS ", " SETTINGS ", \"streamSettings\": {\"network\": \"grpc\"}}",
+	 "streamSettings.network: \"grpc\" is not supported"},
+	{true,
+	 "{" VLESS ", " SETTINGS ", \"streamSettings\": {\"network\": \"ws\", \"wsSettings\": "
+	 "{\"path\": \"/a b\"}}}",
+	 "streamSettings.wsSettings.path: expected a path"},
+	{true,
+	 "{" VLESS ", " SETTINGS ", \"streamSettings\": {\"network\": \"ws\", \"wsSettings\": "
+	 "{\"host\": \"a/b\"}}}",
+	 "streamSettings.wsSettings: expected a host name"},
+	{true,
+	 "{" VLESS ", " SETTINGS ", \"streamSettings\": {\"network\": \"ws\", \"wsSettings\": "
+	 "{\"headers\": {\"Upgrade\": \"x\"}}}}",
+	 "streamSettings.wsSettings.headers.Upgrade: is not to be chosen"},
+	{true,
+	 "{" VLESS ", " SETTINGS ", \"streamSettings\": {\"network\": \"httpupgrade\", "
+	 "\"httpupgradeSettings\": {\"headers\": {\"Host\": \"x\"}}}}",
+	 "streamSettings.httpupgradeSettings.headers: expected \"host\" instead"},
+	{false,
+	 "{" VLESS ", " SETTINGS ", \"streamSettings\": {\"network\": \"ws\", \"wsSettings\": "
+	 "{\"heartbeatPeriod\": 10}}}",
+	 "streamSettings.wsSettings.heartbeatPeriod: not supported"},
 	{true, "{" VLESS ", " SETTINGS ", \"streamSettings\": {\"security\": \"rot13\"}}",
 	 "streamSettings.security: expected one of none, tls, reality, found \"rot13\""},
 	{true,
@@ -320,6 +345,10 @@ static void test_realities(void **state)
 	}
 }
 
+#define MUX(account, mux) \
+	"{\"protocol\": \"vless\", \"settings\": {\"address\": \"10.0.0.1\", \"port\": 1," \
+	" \"id\": \"a\", \"encryption\": \"none\"" account "}," \
+	" \"mux\": {\"enabled\": true, " mux "}}"
 #define PROXY(protocol, settings, more) \
 	"{\"protocol\": \"" protocol "\", \"settings\": {\"address\": \"10.0.0.1\", \"port\": 1," \
 	" \"fallback\": \"block\"" settings "}" more "}"
@@ -433,6 +462,22 @@ static const struct {
 	{true,
 	 "{\"protocol\": \"vless\", \"settings\": {\"address\": \"10.0.0.1\", \"port\": 1, \"id\": "
 	 "\"a\","
+	 " \"encryption\": \"none\", \"packetEncoding\": \"udp\"}}",
+	 "settings.packetEncoding: expected one of"},
+	{true,
+	 "{\"protocol\": \"vless\", \"settings\": {\"address\": \"10.0.0.1\", \"port\": 1, \"id\": "
+	 "\"a\","
+	 " \"encryption\": \"none\", \"packetEncoding\": \"packetaddr\"}}",
+	 "settings.packetEncoding: "},
+	{true,
+	 "{\"protocol\": \"vless\", \"settings\": {\"address\": \"10.0.0.1\", \"port\": 1, \"id\": "
+	 "\"a\","
+	 " \"encryption\": \"none\", \"flow\": \"xtls-rprx-vision\","
+	 " \"packetEncoding\": \"none\"}}",
+	 "settings.packetEncoding: with flow xtls-rprx-vision datagrams go by xudp"},
+	{true,
+	 "{\"protocol\": \"vless\", \"settings\": {\"address\": \"10.0.0.1\", \"port\": 1, \"id\": "
+	 "\"a\","
 	 " \"encryption\": \"none\"}, \"streamSettings\": {\"security\": \"reality\","
 	 " \"realitySettings\": {\"fingerprint\": \"netscape\"}}}",
 	 "streamSettings.realitySettings.password: required"},
@@ -448,6 +493,16 @@ static const struct {
 	 " \"encryption\": \"none\"}, \"streamSettings\": {\"security\": \"reality\","
 	 " \"realitySettings\": {\"target\": \"x\", \"spiderX\": \"x\"}}}",
 	 "streamSettings.realitySettings.spiderX: expected a path"},
+	{true, "{\"protocol\": \"freedom\", \"mux\": {\"enabled\": true}}",
+	 "mux: only sessions of a vless outbound share carriers"},
+	{true, MUX("", "\"concurrency\": 1025"),
+	 "mux.concurrency: expected a whole number up to 1024, negative: none, found 1025"},
+	{true, MUX("", "\"xudpConcurrency\": 0.5"),
+	 "mux.xudpConcurrency: expected a whole number up to 1024, negative: none, found 0.5"},
+	{true, MUX("", "\"xudpProxyUDP443\": \"x\""),
+	 "mux.xudpProxyUDP443: expected one of reject, allow, skip"},
+	{true, MUX(", \"flow\": \"xtls-rprx-vision\"", "\"concurrency\": 1"),
+	 "mux: with flow xtls-rprx-vision only datagrams may be on carriers"},
 };
 
 static void test_outbounds(void **state)

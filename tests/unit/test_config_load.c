@@ -389,6 +389,34 @@ static void test_client_both_forms(void **state)
 			    ""));
 }
 
+#define NEAR_VLESS(more) \
+	CONFIG(SOCKS, \
+	       "{\"protocol\": \"vless\", \"settings\": {\"address\": \"10.0.0.1\", \"port\": 1," \
+	       " \"id\": \"a\", \"encryption\": \"none\"" more "}}", \
+	       "")
+
+static void test_client_datagrams(void **state)
+{
+	static const struct {
+		const char *text;
+		enum cv_packet_encoding packets;
+	} cases[] = {
+		{NEAR_VLESS(""), CV_PACKETS_AUTO},
+		{NEAR_VLESS(", \"packetEncoding\": \"\""), CV_PACKETS_AUTO},
+		{NEAR_VLESS(", \"packetEncoding\": \"xudp\""), CV_PACKETS_XUDP},
+		{NEAR_VLESS(", \"packet_encoding\": \"None\""), CV_PACKETS_PLAIN},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct cv_config *config = config_client(cases[i].text);
+
+		assert_int_equal(config->outbounds[0].packets, cases[i].packets);
+		assert_false(config->outbounds[0].udp443);
+		cv_config_free(config);
+	}
+}
+
 static void test_client_server_name(void **state)
 {
 	struct cv_config *config =
@@ -523,7 +551,135 @@ static void test_socks_commands(void **state)
 	assert_true(config->inbounds[1].serves_bind);
 	assert_int_equal(config->inbounds[1].bind_address.kind, CV_ADDRESS_IPV6);
 	assert_int_equal(config->daemon.max_associations, 4096);
-	assert_int_equal(config->daemon.max_user_associations, 64);
+	assert_int_equal(config->daemon.max_user_associations, 256);
+	cv_config_free(config);
+}
+
+static struct cv_mux_settings mux_of(const char *mux)
+{
+	char text[1024];
+	struct cv_config *config;
+	struct cv_mux_settings settings;
+
+	snprintf(text, sizeof(text),
+		 CONFIG(SOCKS,
+			"{\"protocol\": \"vless\", \"settings\": {\"address\": \"10.0.0.1\","
+			" \"port\": 1, \"id\": \"a\", \"encryption\": \"none\"}%s}",
+			""),
+		 mux);
+	config = config_good(text);
+	settings = config->outbounds[0].mux;
+	assert_int_equal(config->daemon.max_streams, 1024);
+	cv_config_free(config);
+	return settings;
+}
+
+static void test_mux(void **state)
+{
+	struct cv_mux_settings mux = mux_of("");
+
+	(void)state;
+	assert_false(mux.enabled);
+	mux = mux_of(", \"mux\": {\"enabled\": false, \"concurrency\": 100}");
+	assert_false(mux.enabled);
+	mux = mux_of(", \"mux\": {\"enabled\": true}");
+	assert_true(mux.enabled);
+	assert_int_equal(mux.concurrency, 8);
+	assert_int_equal(mux.xudp_concurrency, 0);
+	assert_false(mux.udp_apart);
+	assert_int_equal(mux.udp443, CV_MUX_UDP443_REJECT);
+	mux = mux_of(", \"mux\": {\"enabled\": true, \"concurrency\": 0,"
+		     " \"xudpConcurrency\": 16, \"xudpProxyUDP443\": \"skip\"}");
+	assert_int_equal(mux.concurrency, 8);
+	assert_int_equal(mux.xudp_concurrency, 16);
+	assert_int_equal(mux.udp443, CV_MUX_UDP443_SKIP);
+	mux = mux_of(", \"mux\": {\"enabled\": true, \"concurrency\": -1,"
+		     " \"xudpConcurrency\": -1}");
+	assert_true(mux.enabled && mux.udp_apart);
+	assert_int_equal(mux.concurrency, 0);
+}
+
+#define OUT(stream) \
+	"{\"protocol\": \"vless\", \"settings\": {\"address\": \"127.0.0.1\", \"port\": 1, " \
+	"\"id\": \"" ID "\", \"encryption\": \"none\"}, \"streamSettings\": " stream "}"
+
+static void is_transport(const struct cv_transport *transport, enum cv_transport_kind kind,
+			 const char *path, const char *host, const char *headers)
+{
+	assert_non_null(transport);
+	assert_int_equal(transport->kind, kind);
+	assert_string_equal(transport->path, path);
+	assert_string_equal(transport->host, host);
+	assert_string_equal(transport->headers, headers);
+}
+
+static void test_transports_in(void **state)
+{
+	struct cv_config *config = config_good(CONFIG(
+		VLESS(", \"streamSettings\": {\"network\": \"ws\", \"wsSettings\": "
+		      "{\"path\": \"x?ed=1\", \"host\": \"a.test\", "
+		      "\"acceptProxyProtocol\": true}}")
+		", " VLESS(", \"streamSettings\": {\"network\": \"httpupgrade\"}")
+		", " VLESS(", \"streamSettings\": {\"network\": \"h2\", \"httpSettings\": "
+			   "{\"path\": \"/y\", \"host\": [\"a.test\", \"b.test\"]}}")
+		", " VLESS(", \"streamSettings\": {\"network\": \"raw\", \"wsSettings\": "
+			   "{\"path\": \"/z\"}}"),
+		FREEDOM, ""));
+
+	(void)state;
+	is_transport(config->inbounds[0].transport, CV_TRANSPORT_WEBSOCKET, "/x", "a.test", "");
+	assert_true(config->inbounds[0].accepts_proxy);
+	is_transport(config->inbounds[1].transport, CV_TRANSPORT_HTTPUPGRADE, "/", "", "");
+	assert_false(config->inbounds[1].accepts_proxy);
+	is_transport(config->inbounds[2].transport, CV_TRANSPORT_H2, "/y", "a.test,b.test", "");
+	assert_null(config->inbounds[3].transport);
+	cv_config_free(config);
+}
+
+static void test_transports_out(void **state)
+{
+	struct cv_config *config = config_good(CONFIG(
+		SOCKS,
+		OUT("{\"network\": \"websocket\", \"wsSettings\": {\"path\": \"/x?a=1&ed=2048&b\", "
+		    "\"headers\": {\"Host\": \"old.test\", \"X-Y\": \"z\"}}}") ", "
+		OUT("{\"network\": \"ws\", \"wsSettings\": {\"path\": \"/?ed=512\", \"host\": "
+		    "\"new.test\", \"headers\": {\"host\": \"old.test\"}}}") ", "
+		OUT("{\"network\": \"httpupgrade\", \"httpupgradeSettings\": {\"host\": \"a\", "
+		    "\"headers\": {\"X-Y\": \"z\"}}}") ", "
+		OUT("{\"network\": \"http\", \"httpSettings\": {\"host\": [\"a\", \"b\"], "
+		    "\"method\": \"POST\", \"headers\": {\"X\": [\"1\", \"2\"]}}}"), ""));
+	const struct cv_outbound *out = config->outbounds;
+
+	(void)state;
+	is_transport(out[0].transport, CV_TRANSPORT_WEBSOCKET, "/x?a=1&b", "old.test",
+		     "X-Y: z\r\n");
+	assert_int_equal(out[0].transport->early_bytes, 2048);
+	is_transport(out[1].transport, CV_TRANSPORT_WEBSOCKET, "/", "new.test", "");
+	assert_int_equal(out[1].transport->early_bytes, 512);
+	is_transport(out[2].transport, CV_TRANSPORT_HTTPUPGRADE, "/", "a", "X-Y: z\r\n");
+	assert_int_equal(out[2].transport->early_bytes, 0);
+	is_transport(out[3].transport, CV_TRANSPORT_H2, "/", "a", "X: 1\r\nX: 2\r\n");
+	assert_string_equal(out[3].transport->method, "POST");
+	cv_config_free(config);
+}
+
+/* A browser's hello for a WebSocket does not offer h2. */
+static void test_transports_alpn(void **state)
+{
+	static struct findings findings; /* warnings: it is insecure */
+	struct cv_config *config = config_parse(CONFIG(
+		SOCKS,
+		OUT("{\"network\": \"ws\", \"security\": \"tls\", \"tlsSettings\": "
+		    "{\"allowInsecure\": true}}") ", "
+		OUT("{\"network\": \"h2\", \"security\": \"tls\", \"tlsSettings\": "
+		    "{\"allowInsecure\": true}}"), ""), &findings);
+
+	(void)state;
+	assert_non_null(config);
+	assert_string_equal(config->outbounds[0].alpn[0], "http/1.1");
+	assert_null(config->outbounds[0].alpn[1]);
+	assert_string_equal(config->outbounds[1].alpn[0], "h2");
+	assert_null(config->outbounds[1].alpn[1]);
 	cv_config_free(config);
 }
 
@@ -547,6 +703,8 @@ static void test_examples(void **state)
 		const char *missing[4]; /* what there is to fill in; none: it is complete */
 	} examples[] = {
 		{"conf/vless-tls.json", {NULL}},
+		{"conf/bridge.json", {"users[0].id: expected a UUID"}},
+		{"conf/portal.json", {"clients[0].id: expected a UUID"}},
 		{"conf/client.json", {"settings.id: expected", "password: expected base64",
 				      "shortId: expected"}},
 		{"conf/vpn-server.json",
@@ -589,11 +747,16 @@ int main(void)
 		cmocka_unit_test(test_reality_targets),
 		cmocka_unit_test(test_reality_limits),
 		cmocka_unit_test(test_client_both_forms),
+		cmocka_unit_test(test_client_datagrams),
 		cmocka_unit_test(test_client_server_name),
 		cmocka_unit_test(test_freedom_and_blackhole),
 		cmocka_unit_test(test_routing),
 		cmocka_unit_test(test_socks_accounts),
 		cmocka_unit_test(test_socks_commands),
+		cmocka_unit_test(test_mux),
+		cmocka_unit_test(test_transports_in),
+		cmocka_unit_test(test_transports_out),
+		cmocka_unit_test(test_transports_alpn),
 		cmocka_unit_test(test_file_errors),
 		cmocka_unit_test(test_examples),
 	};

@@ -7,6 +7,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/udp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -15,6 +16,10 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103
+#endif
 
 static struct cv_ring *ring;
 static struct cv_datagram_pool *pool;
@@ -26,6 +31,9 @@ struct heard {
 	uint8_t first;
 	struct cv_sockaddr from;
 	bool echo;
+	uint8_t order[256]; /* first bytes */
+	int batches, unsent, error;
+	bool may_read;
 };
 
 static int set_up(void **state)
@@ -84,6 +92,7 @@ static void received(void *owner, const struct cv_sockaddr *from, uint8_t *bytes
 	heard->len_bytes = len_bytes;
 	heard->sum_bytes += len_bytes;
 	heard->first = len_bytes ? bytes[0] : 0;
+	heard->order[(heard->count - 1) % 256] = heard->first;
 	heard->from = *from;
 	memset(bytes - CV_DATAGRAM_HEADROOM, 0xab, CV_DATAGRAM_HEADROOM);
 	if (heard->echo)
@@ -93,6 +102,32 @@ static void received(void *owner, const struct cv_sockaddr *from, uint8_t *bytes
 		heard->socket = cv_datagram_close(heard->socket);
 }
 
+static void batch_done(void *owner)
+{
+	struct heard *heard = owner;
+
+	heard->batches++;
+}
+
+static void unsent(void *owner, int error)
+{
+	struct heard *heard = owner;
+
+	heard->unsent++;
+	heard->error = error;
+}
+
+/* Who may not read has to close. */
+static bool may_read(void *owner)
+{
+	struct heard *heard = owner;
+
+	if (heard->may_read)
+		return true;
+	heard->socket = cv_datagram_close(heard->socket);
+	return false;
+}
+
 static void open_socket(struct heard *heard, const struct cv_sockaddr *address)
 {
 	const struct cv_datagram_config config = {
@@ -100,9 +135,13 @@ static void open_socket(struct heard *heard, const struct cv_sockaddr *address)
 		.pool = pool,
 		.address = address,
 		.received = received,
+		.batch_done = batch_done,
+		.unsent = unsent,
+		.may_read = may_read,
 		.owner = heard,
 	};
 
+	heard->may_read = true;
 	assert_int_equal(cv_datagram_open(&config, &heard->socket), 0);
 }
 
@@ -307,6 +346,153 @@ static void test_address_of_nobody(void **state)
 	assert_null(heard.socket);
 }
 
+/* Runs, their shorter ends, others in between: all arrive, in order, each for itself. */
+static void test_queue(void **state)
+{
+	static const size_t sizes[] = {200, 200, 200, 90, 200, 1400, 1400, 0, 3000, 3000, 200, 1};
+	static uint8_t bytes[150][3000];
+	struct heard here = {0}, there = {0};
+	struct cv_sockaddr address;
+	const int fd = reach(&there, &address);
+	size_t sum_bytes = 0;
+
+	(void)state;
+	open_socket(&here, NULL);
+	for (size_t i = 0; i < 150; i++) {
+		const size_t len = sizes[i / 3 % (sizeof(sizes) / sizeof(sizes[0]))];
+
+		bytes[i][0] = (uint8_t)i;
+		sum_bytes += len;
+		assert_int_equal(cv_datagram_queue(here.socket, &address, bytes[i], len), 0);
+		if (i % 70 == 69) {
+			cv_datagram_flush(here.socket);
+			turn_until(&there.count, (int)i + 1, 2000);
+		}
+	}
+	cv_datagram_flush(here.socket);
+	cv_datagram_flush(here.socket); /* nothing is left of it */
+	turn_until(&there.count, 150, 2000);
+	assert_int_equal(there.count, 150);
+	assert_int_equal(there.sum_bytes, sum_bytes);
+	assert_int_equal(here.unsent, 0);
+	assert_true(there.batches > 0);
+	for (size_t i = 0; i < 150; i++)
+		if (sizes[i / 3 % (sizeof(sizes) / sizeof(sizes[0]))] > 0)
+			assert_int_equal(there.order[i], (uint8_t)i);
+	cv_datagram_close(here.socket);
+	cv_datagram_close(there.socket);
+	settle();
+	(void)close(fd);
+}
+
+/* One that cannot be sent is told, and does not keep the others back; another socket's queue, or
+ * the close, sends what waits. */
+static void test_queue_of_several(void **state)
+{
+	static uint8_t much[70000];
+	struct heard here[2] = {0}, there = {0};
+	struct cv_sockaddr address;
+	const int fd = reach(&there, &address);
+
+	(void)state;
+	open_socket(&here[0], NULL);
+	open_socket(&here[1], NULL);
+	assert_int_equal(cv_datagram_queue(here[0].socket, &address, (uint8_t *)"a", 1), 0);
+	assert_int_equal(cv_datagram_queue(here[0].socket, &address, much, sizeof(much)), 0);
+	assert_int_equal(cv_datagram_queue(here[0].socket, &address, (uint8_t *)"b", 1), 0);
+	assert_int_equal(cv_datagram_queue(here[1].socket, &address, (uint8_t *)"c", 1), 0);
+	assert_int_equal(here[0].unsent, 1);
+	assert_int_equal(here[0].error, -EMSGSIZE);
+	cv_datagram_flush(here[0].socket); /* not its own */
+	cv_datagram_close(here[1].socket);
+	turn_until(&there.count, 3, 2000);
+	assert_memory_equal(there.order, "abc", 3);
+	cv_datagram_close(here[0].socket);
+	cv_datagram_close(there.socket);
+	settle();
+	(void)close(fd);
+}
+
+/* What the kernel put together is told apart again. */
+static void test_put_together(void **state)
+{
+	static uint8_t bytes[16 * 500];
+	const int segment = 500;
+	struct heard heard = {0};
+	struct cv_sockaddr address;
+	const int fd = reach(&heard, &address);
+
+	(void)state;
+	for (size_t i = 0; i < 16; i++)
+		bytes[i * 500] = (uint8_t)(i + 1);
+	if (setsockopt(fd, SOL_UDP, UDP_SEGMENT, &segment, sizeof(segment)) < 0 ||
+	    send(fd, bytes, sizeof(bytes) - 100, 0) < 0) {
+		print_message("no UDP_SEGMENT here: %s\n", strerror(errno));
+		cv_datagram_close(heard.socket);
+		settle();
+		(void)close(fd);
+		skip();
+	}
+	turn_until(&heard.count, 16, 2000);
+	assert_int_equal(heard.count, 16);
+	assert_int_equal(heard.len_bytes, 400);
+	for (size_t i = 0; i < 16; i++)
+		assert_int_equal(heard.order[i], i + 1);
+	cv_datagram_close(heard.socket);
+	settle();
+	(void)close(fd);
+}
+
+static void test_may_not_read(void **state)
+{
+	struct heard heard = {0};
+	struct cv_sockaddr address;
+	const int fd = reach(&heard, &address);
+
+	(void)state;
+	heard.may_read = false;
+	assert_int_equal(send(fd, "x", 1, 0), 1);
+	for (int i = 0; i < 100 && heard.socket; i++)
+		settle();
+	assert_null(heard.socket);
+	assert_int_equal(heard.count, 0);
+	settle();
+	(void)close(fd);
+}
+
+/* The port stays while another descriptor of it is open, with what came meanwhile. */
+static void test_adopted(void **state)
+{
+	struct heard first = {0}, second = {0};
+	const struct cv_datagram_config config = {
+		.ring = ring,
+		.pool = pool,
+		.received = received,
+		.owner = &second,
+	};
+	struct cv_sockaddr address, again;
+	const int fd = reach(&first, &address);
+	const int other = cv_datagram_dup(first.socket);
+
+	(void)state;
+	assert_true(other >= 0);
+	cv_datagram_close(first.socket);
+	settle();
+	assert_int_equal(send(fd, "m", 1, 0), 1);
+	assert_int_equal(cv_datagram_adopt(&config, other, &second.socket), 0);
+	turn_until(&second.count, 1, 2000);
+	assert_int_equal(second.first, 'm');
+	assert_int_equal(cv_datagram_local(second.socket, &again), 0);
+	assert_int_equal(cv_sockaddr_port(&again), cv_sockaddr_port(&address));
+	assert_int_equal(send(fd, "n", 1, 0), 1);
+	turn_until(&second.count, 2, 2000);
+	assert_int_equal(second.first, 'n');
+	cv_datagram_close(second.socket);
+	settle();
+	assert_int_equal(cv_datagram_adopt(&config, -1, &second.socket), -EBADF);
+	(void)close(fd);
+}
+
 int main(void)
 {
 #define BOTH_WAYS(name) \
@@ -322,6 +508,11 @@ int main(void)
 		BOTH_WAYS(test_closed_in_the_middle_of_a_batch),
 		BOTH_WAYS(test_port_is_free_after_the_close),
 		BOTH_WAYS(test_address_of_nobody),
+		BOTH_WAYS(test_queue),
+		BOTH_WAYS(test_queue_of_several),
+		BOTH_WAYS(test_put_together),
+		BOTH_WAYS(test_may_not_read),
+		BOTH_WAYS(test_adopted),
 	};
 
 	return cmocka_run_group_tests_name("datagram", tests, NULL, NULL);

@@ -218,6 +218,85 @@ static void test_no_reply_after_the_end(void **state)
 	assert_int_equal(cv_leg_queued(leg), 0);
 }
 
+/* What an upper layer answers goes out as what it sends does. */
+static void test_replies_pass_the_layers_below(void **state)
+{
+	struct cv_leg leg;
+
+	(void)state;
+	cv_leg_init(&leg, NULL);
+	assert_int_equal(cv_leg_push_layer(&leg, toy_new(&frame_ops)), 0);
+	assert_int_equal(cv_leg_push_layer(&leg, toy_new(&frame_ops)), 0);
+	receive(&leg, "\002\001k", 3);
+	expect_app(&leg, 0, "k");
+	assert_int_equal(cv_buffer_len(&leg.out), 3);
+	assert_memory_equal(cv_buffer_bytes(&leg.out), "\002\001K", 3);
+	leg.facts |= CV_LEG_FIN_WANTED; /* nor from up there after the end */
+	receive(&leg, "\002\001k", 3);
+	expect_app(&leg, 0, "k");
+	assert_int_equal(cv_buffer_len(&leg.out), 3);
+	cv_leg_done(&leg, false);
+}
+
+/* Half a unit given back, the other half from the socket. */
+static void test_what_is_given_back_comes_first(void **state)
+{
+	struct cv_leg leg;
+
+	(void)state;
+	cv_leg_init(&leg, NULL);
+	assert_int_equal(cv_leg_push_layer(&leg, toy_new(&frame_ops)), 0);
+	assert_int_equal(cv_leg_unread(&leg, cv_span_of("\001a\003b", 4)), 0);
+	expect_app(&leg, 0, "a");
+	expect_app(&leg, -EAGAIN, "");
+	receive(&leg, "c", 1);
+	expect_app(&leg, -EAGAIN, "");
+	receive(&leg, "d\001e", 3);
+	expect_app(&leg, 0, "bcde");
+	receive(&leg, "\001f", 2);
+	expect_app(&leg, 0, "f");
+	assert_int_equal(cv_leg_undecoded(&leg), 0);
+	cv_leg_done(&leg, false);
+}
+
+/* What layers know of themselves counts for the leg. */
+static void test_layers_speak_for_the_leg(void **state)
+{
+	struct cv_leg *leg = *state;
+	struct cv_layer **layers = leg->stack->layers;
+
+	assert_int_equal(cv_leg_ending(leg), CV_ENDS_BY_FIN);
+	assert_false(cv_leg_is_opening(leg) || cv_leg_is_over(leg));
+	layers[0]->ending = CV_ENDS_BOTH;
+	layers[1]->ending = CV_ENDS_INSIDE;
+	assert_int_equal(cv_leg_ending(leg), CV_ENDS_BOTH);
+	layers[0]->is_opening = true;
+	assert_true(cv_leg_is_opening(leg));
+	layers[1]->held_bytes = 7;
+	assert_int_equal(cv_leg_queued(leg), 7);
+	layers[1]->is_over = true;
+	assert_true(cv_leg_is_over(leg));
+}
+
+/* After goodbyes from both sides a reset takes nothing away. */
+static void test_a_reset_after_goodbye_is_none(void **state)
+{
+	struct cv_session *session = calloc(1, sizeof(*session));
+	struct cv_leg *leg = &session->upstream;
+
+	(void)state;
+	assert_non_null(session);
+	cv_leg_init(leg, session);
+	assert_int_equal(cv_leg_push_layer(leg, toy_new(&frame_ops)), 0);
+	leg->stack->layers[0]->is_over = true;
+	assert_int_equal(cv_buffer_append(&leg->out, "x", 1), 0);
+	cv_leg_send_failed(leg, -EPIPE);
+	assert_int_equal(leg->facts, CV_LEG_FIN_WANTED | CV_LEG_FIN_SENT);
+	assert_int_equal(cv_leg_queued(leg), 0);
+	cv_leg_done(leg, false);
+	free(session);
+}
+
 /* An upstream's last words are read after its reset was met; a client's are not. */
 static void test_send_failures(void **state)
 {
@@ -297,6 +376,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_no_reply_into_a_raw_direction, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(test_no_reply_after_the_end, set_up, tear_down),
+		cmocka_unit_test(test_replies_pass_the_layers_below),
+		cmocka_unit_test(test_what_is_given_back_comes_first),
+		cmocka_unit_test_setup_teardown(test_layers_speak_for_the_leg, set_up, tear_down),
+		cmocka_unit_test(test_a_reset_after_goodbye_is_none),
 		cmocka_unit_test(test_send_failures),
 		cmocka_unit_test_setup_teardown(test_settle_frees_layers_when_both_ways_are_clear,
 						set_up, tear_down),

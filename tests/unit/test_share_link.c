@@ -72,6 +72,34 @@ static void test_parse_short(void **state)
 	assert_string_equal(link.name, "");
 }
 
+static void test_transports(void **state)
+{
+	static const char *const types[][2] = {
+		{"", "tcp"}, {"raw", "tcp"}, {"ws", "ws"}, {"h2", "http"}, {"http", "http"},
+		{"httpupgrade", "httpupgrade"},
+	};
+	char text[CV_SHARE_LINK_MAX], expected[256];
+	struct cv_share_link link;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+		const bool has_path = strcmp(types[i][1], "tcp") != 0;
+
+		snprintf(text, sizeof(text),
+			 "vless://" ID "@a:1?path=%%2Fx%%3Fed%%3D1&host=h.test&type=%s",
+			 types[i][0]);
+		assert_int_equal(parse(text, &link), 0);
+		assert_string_equal(link.type, types[i][1]);
+		assert_string_equal(link.path, has_path ? "/x?ed=1" : "");
+		assert_string_equal(link.http_host, has_path ? "h.test" : "");
+		cv_share_link_format(&link, text);
+		snprintf(expected, sizeof(expected), "vless://" ID "@a:1?encryption=none&type=%s%s"
+			 "&security=none", types[i][1],
+			 has_path ? "&path=%2Fx%3Fed%3D1&host=h.test" : "");
+		assert_string_equal(text, expected);
+	}
+}
+
 static void test_refused(void **state)
 {
 	static const char *const links[] = {
@@ -93,7 +121,8 @@ static void test_refused(void **state)
 		"vless://" ID "@::1:1",
 		"vless://" ID "@[::1]",
 		"vless://" ID "@a b:1",
-		"vless://" ID "@a:1?type=ws",
+		"vless://" ID "@a:1?type=ws&type=tcp",
+		"vless://" ID "@a:1?type=wss",
 		"vless://" ID "@a:1?type=grpc",
 		"vless://" ID "@a:1?encryption=mlkem768x25519plus.native.0rtt.x",
 		"vless://" ID "@a:1?headerType=http",
@@ -142,6 +171,9 @@ static void test_round_trip(void **state)
 		.host = "::1",
 		.port = 1,
 		.name = "100% #1 / \"best\"?",
+		.type = "httpupgrade",
+		.path = "/p?ed=1 %",
+		.http_host = "h.test",
 		.security = "reality",
 		.server_name = "a.test",
 		.public_key = PUBLIC,
@@ -310,6 +342,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_parse),         cmocka_unit_test(test_parse_short),
+		cmocka_unit_test(test_transports),
 		cmocka_unit_test(test_refused),       cmocka_unit_test(test_too_long),
 		cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_of_user),
 		cmocka_unit_test(test_of_user_mldsa), cmocka_unit_test(test_of_user_refused),

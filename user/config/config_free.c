@@ -9,6 +9,7 @@
 #include "policy/fallback.h"
 #include "policy/ip_matcher.h"
 #include "policy/replay_cache.h"
+#include "policy/vmess_users.h"
 #include "protocol/tls_server.h"
 
 #include <stdlib.h>
@@ -31,6 +32,20 @@ static void free_reality(struct cv_reality_inbound *reality)
 	free(reality);
 }
 
+static void free_transport(struct cv_transport *transport)
+{
+	if (!transport)
+		return;
+	free(transport->path);
+	free(transport->host);
+	if (transport->headers) /* they may hold somebody's password */
+		cv_cleanse(transport->headers, strlen(transport->headers));
+	free(transport->headers);
+	free(transport->method);
+	free(transport->trusted);
+	free(transport);
+}
+
 static void free_inbound(struct cv_inbound *inbound)
 {
 	free(inbound->tag);
@@ -41,14 +56,19 @@ static void free_inbound(struct cv_inbound *inbound)
 	free(inbound->fallbacks);
 	free_reality(inbound->reality);
 	cv_tls_server_context_free(inbound->tls);
+	free_transport(inbound->transport);
 	cv_edge_free(inbound->edge);
 	cv_ip_matcher_free(inbound->proxy_sources);
 	cv_sniffing_free(inbound->sniffing);
+	cv_tunnel_free(inbound->tunnel);
+	cv_vmess_keys_free(inbound->vmess);
+	cv_replay_cache_free(inbound->vmess_replay);
 }
 
 static void free_outbound(struct cv_outbound *outbound)
 {
 	free(outbound->tag);
+	free_transport(outbound->transport);
 	free(outbound->server_name);
 	for (size_t i = 0; outbound->alpn && outbound->alpn[i]; i++)
 		free(outbound->alpn[i]);
@@ -67,6 +87,7 @@ static void free_outbound(struct cv_outbound *outbound)
 	free(outbound->external_id);
 	cv_observation_release(outbound->observation);
 	free(outbound->via_tag);
+	outbound->portal = cv_portal_free(outbound->portal);
 	cv_cleanse(outbound, sizeof(*outbound));
 }
 
@@ -78,6 +99,11 @@ struct cv_config *cv_config_free(struct cv_config *config)
 		free_inbound(&config->inbounds[i]);
 	for (size_t i = 0; i < config->outbound_count; i++)
 		free_outbound(&config->outbounds[i]);
+	for (size_t i = 0; i < config->bridge_count; i++) {
+		free(config->bridges[i].domain);
+		free_inbound(&config->bridges[i].inbound);
+	}
+	free(config->bridges);
 	for (size_t i = 0; i < config->trust_store_count; i++)
 		cv_trust_store_free(config->trust_stores[i]);
 	for (size_t i = 0; i < config->sni_class_count; i++)

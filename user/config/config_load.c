@@ -2,8 +2,8 @@
 /*
  * config_load.c - from a file to a snapshot: all findings are reported, nothing is half applied.
  *
- *   text -> document (values with lines) -> log, policy, culvert -> inbounds, edge
- *        -> outbounds -> observatory -> routing
+ *   text -> document (values with lines) -> log, policy, culvert -> bridges, inbounds, edge
+ *        -> outbounds, portals -> observatory -> routing
  *
  * Routing comes last because its rules name outbounds. The key that signs REALITY's certificates is
  * made here, one per process (REALITY 6.6).
@@ -21,6 +21,7 @@
 
 struct raw_top {
 	struct cv_node log, policy, culvert, inbounds, outbounds, routing, edge, observatory;
+	struct cv_node reverse;
 };
 
 static const struct cv_field top_fields[] = {
@@ -41,7 +42,7 @@ static const struct cv_field top_fields[] = {
 	{"env", .type = CV_FIELD_WARNED},
 	{"geodata", .type = CV_FIELD_WARNED},
 	{"fakeDns", .type = CV_FIELD_REFUSED, .why = "made-up addresses would be dialled"},
-	{"reverse", .type = CV_FIELD_REFUSED},
+	{"reverse", .type = CV_FIELD_OBJECT, CV_FIELD(struct raw_top, reverse)},
 	{"transport", .type = CV_FIELD_REFUSED, .why = "write streamSettings"},
 	{.type = CV_FIELD_END},
 };
@@ -90,9 +91,10 @@ static void load_document(const struct cv_document *document)
 	cv_load_policy(&raw.policy);
 	cv_load_culvert(&raw.culvert);
 	join_usages(document->load);
+	cv_load_bridges(&raw.reverse);
 	cv_load_inbounds(&raw.inbounds);
 	cv_load_edge(&raw.edge);
-	cv_load_outbounds(&raw.outbounds);
+	cv_load_outbounds(&raw.outbounds, &raw.reverse);
 	cv_load_observatory(&raw.observatory);
 	cv_load_routing(&raw.routing);
 	make_certificate_key(document->load);

@@ -57,6 +57,8 @@ struct cv_user_list cv_user_list_of(struct cv_load *load);
 void cv_user_list_done(struct cv_user_list *list);
 /** cv_load_clients() - VLESS: settings.clients, default flow @vision. */
 void cv_load_clients(struct cv_user_list *list, const struct cv_node *clients, bool vision);
+/** cv_load_vmess_clients() - VMess: settings.clients. */
+void cv_load_vmess_clients(struct cv_user_list *list, const struct cv_node *clients);
 /** cv_load_accounts() - SOCKS: settings.accounts. */
 void cv_load_accounts(struct cv_user_list *list, const struct cv_node *accounts, uint32_t level);
 enum cv_login { CV_LOGIN_ID, CV_LOGIN_SOCKS, CV_LOGIN_HTTP }; /* how users show who they are */
@@ -95,6 +97,7 @@ struct cv_stream {
 	int strategy; /* sockopt.domainStrategy, of cv_strategy_words */
 	const char *dialer_proxy; /* "" = none */
 	bool accepts_proxy;
+	struct cv_transport *transport; /* NULL = raw; whoever takes it owns it */
 	struct cv_node sockopt;
 	struct cv_node tls, reality;
 };
@@ -108,18 +111,34 @@ extern const struct cv_word cv_strategy_words[];
 
 /** cv_load_stream() - @node must outlive @ret_stream, whose nodes point at it. */
 void cv_load_stream(const struct cv_node *node, bool is_inbound, struct cv_stream *ret_stream);
+/** cv_load_transport() - @node: the settings of a transport that is not raw. NULL: out of memory.
+ */
+struct cv_transport *cv_load_transport(const struct cv_node *node, enum cv_transport_kind kind,
+				       bool is_inbound, bool *ret_accepts_proxy);
+/** cv_load_trusted() - sockopt.trustedXForwardedFor. */
+void cv_load_trusted(const struct cv_node *list, struct cv_transport *transport);
 void cv_load_log(const struct cv_node *node);
 void cv_load_policy(const struct cv_node *node);
 void cv_load_culvert(const struct cv_node *node);
 /** cv_load_status() - culvert.status; @ret_settings is off unless @node is there and good. */
 void cv_load_status(const struct cv_node *node, struct cv_status_settings *ret_settings);
+/** cv_load_bridges() - The object "reverse": its bridges. */
+void cv_load_bridges(const struct cv_node *reverse);
+/** cv_load_portal_count() - How many outbounds cv_load_portals() will add, one more if there are no
+ * others. */
+size_t cv_load_portal_count(const struct cv_node *reverse);
+void cv_load_portals(const struct cv_node *reverse);
 void cv_load_inbounds(const struct cv_node *list);
-void cv_load_outbounds(const struct cv_node *list);
+/** cv_load_outbounds() - Those of @list, the portals of @reverse, those of external_proxy.json. */
+void cv_load_outbounds(const struct cv_node *list, const struct cv_node *reverse);
 /** cv_load_empty_texts() - "" where nothing will be configured. */
 void cv_load_empty_texts(struct cv_load *load, struct cv_outbound *outbound);
 /** cv_load_default_server_name() - The name we show and verify is the server's address unless one
  * is configured. */
 void cv_load_default_server_name(struct cv_load *load, struct cv_outbound *outbound);
+
+/** cv_load_mux() - @node: an outbound's object mux; after everything else of it. */
+void cv_load_mux(const struct cv_node *node, struct cv_outbound *outbound);
 
 extern const struct cv_word cv_fallback_words[]; /* 1 = direct */
 /** cv_load_proxy() - @settings of a socks or http outbound. */
@@ -172,6 +191,15 @@ struct cv_trust_store *cv_load_system_trust(const struct cv_node *node);
 struct cv_trust_store *cv_load_authority(const struct cv_node *node, const char *path);
 #define CV_TLS_INSECURE_WARNING \
 	"ANYBODY on the way can read and change this traffic: the server is not verified"
+/** cv_load_tunnel() - @settings of a tunnel. */
+void cv_load_tunnel(const struct cv_node *node, struct cv_inbound *inbound);
+/** cv_load_vmess_server() - @settings of a VMess inbound. */
+void cv_load_vmess_server(const struct cv_node *node, struct cv_user_list *users);
+/** cv_load_vmess_keys() - When inbound->users is there: how they are told apart. */
+void cv_load_vmess_keys(struct cv_load *load, struct cv_inbound *inbound);
+/** cv_load_vmess_client() - @settings of a VMess outbound. */
+void cv_load_vmess_client(const struct cv_node *node, const struct cv_node *settings,
+			  struct cv_outbound *outbound);
 /** cv_load_fallbacks() - settings.fallbacks of a VLESS inbound. */
 void cv_load_fallbacks(const struct cv_node *list, struct cv_inbound *inbound);
 

@@ -22,9 +22,9 @@ static const struct cv_word protocols[] = {
 	{"mixed", CV_INBOUND_MIXED},
 	{"edge", CV_INBOUND_EDGE}, /* our own: routes by name, serves nothing itself */
 	{"http", CV_INBOUND_HTTP},
-	{"dokodemo-door", CV_WORD_UNSUPPORTED},
-	{"tunnel", CV_WORD_UNSUPPORTED},
-	{"vmess", CV_WORD_UNSUPPORTED},
+	{"dokodemo-door", CV_INBOUND_TUNNEL},
+	{"tunnel", CV_INBOUND_TUNNEL},
+	{"vmess", CV_INBOUND_VMESS},
 	{"trojan", CV_WORD_UNSUPPORTED},
 	{"shadowsocks", CV_WORD_UNSUPPORTED},
 	{"wireguard", CV_WORD_UNSUPPORTED},
@@ -262,20 +262,28 @@ static void load_security(const struct cv_stream *stream, const struct cv_user_l
 		cv_load_tls_server(&stream->tls, inbound);
 }
 
+static void warn_vision(const struct cv_node *node, const struct cv_user_list *users,
+			const char *what)
+{
+	for (size_t i = 0; i < users->count; i++)
+		if (users->users[i].vision) {
+			cv_node_warning(node, "flow xtls-rprx-vision needs %s: such users are "
+					      "refused here", what);
+			return;
+		}
+}
+
 static void warn_plain_vless(const struct cv_node *node, const struct cv_user_list *users,
 			     const struct cv_inbound *inbound)
 {
+	if (inbound->security != CV_SECURITY_NONE && inbound->transport)
+		warn_vision(node, users, "a \"raw\" transport");
 	if (inbound->security != CV_SECURITY_NONE)
 		return;
 	if (is_public(inbound))
 		cv_node_warning(node, "VLESS without TLS or REALITY is readable by anybody on the "
 				      "way");
-	for (size_t i = 0; i < users->count; i++)
-		if (users->users[i].vision) {
-			cv_node_warning(node, "flow xtls-rprx-vision needs TLS or REALITY: such "
-					      "users are refused here");
-			return;
-		}
+	warn_vision(node, users, "TLS or REALITY");
 }
 
 /* ---- SOCKS -------------------------------------------------------------------------------- */
@@ -474,6 +482,15 @@ static void load_proxy_sources(const struct cv_node *node, const struct cv_strea
 
 /* ---- the inbound -------------------------------------------------------------------------- */
 
+static void load_plain_or_tls(const struct cv_node *node, const struct cv_stream *stream,
+			      const struct cv_user_list *users, struct cv_inbound *inbound)
+{
+	if (stream->security == CV_SECURITY_REALITY)
+		cv_node_error(node, "REALITY without VLESS is " CV_NOT_SUPPORTED);
+	else
+		load_security(stream, users, inbound);
+}
+
 static void load_by_protocol(const struct cv_node *node, const struct raw_inbound *raw,
 			     const struct cv_stream *stream, struct cv_inbound *inbound)
 {
@@ -481,6 +498,11 @@ static void load_by_protocol(const struct cv_node *node, const struct raw_inboun
 	struct cv_user_list users = cv_user_list_of(load);
 	bool is_open = false;
 
+	inbound->transport = stream->transport;
+	if (stream->transport && raw->protocol != CV_INBOUND_VLESS &&
+	    raw->protocol != CV_INBOUND_VMESS)
+		cv_node_error(node, "streamSettings.network: only vless and vmess come by \"ws\", "
+				    "\"httpupgrade\" or \"h2\"");
 	if (raw->protocol == CV_INBOUND_EDGE) {
 		is_open = true;
 		if (stream->security != CV_SECURITY_NONE)
@@ -490,15 +512,19 @@ static void load_by_protocol(const struct cv_node *node, const struct raw_inboun
 		load_vless(&raw->settings, &users, inbound);
 		load_security(stream, &users, inbound);
 		warn_plain_vless(node, &users, inbound);
+	} else if (raw->protocol == CV_INBOUND_VMESS) {
+		cv_load_vmess_server(&raw->settings, &users);
+		load_plain_or_tls(node, stream, &users, inbound);
+	} else if (raw->protocol == CV_INBOUND_TUNNEL) {
+		is_open = true;
+		cv_load_tunnel(&raw->settings, inbound);
+		load_plain_or_tls(node, stream, &users, inbound);
 	} else {
 		if (raw->protocol == CV_INBOUND_HTTP)
 			load_http(&raw->settings, &users, inbound, &is_open);
 		else
 			load_socks(&raw->settings, stream, &users, inbound, &is_open);
-		if (stream->security == CV_SECURITY_REALITY)
-			cv_node_error(node, "REALITY without VLESS is " CV_NOT_SUPPORTED);
-		else
-			load_security(stream, &users, inbound);
+		load_plain_or_tls(node, stream, &users, inbound);
 		warn_public_proxy(node, inbound, is_open);
 	}
 	cv_load_usages(&users, node);
@@ -507,6 +533,19 @@ static void load_by_protocol(const struct cv_node *node, const struct raw_inboun
 		load->out_of_memory |= !inbound->users;
 	}
 	cv_user_list_done(&users);
+	if (raw->protocol == CV_INBOUND_VMESS && inbound->users)
+		cv_load_vmess_keys(load, inbound);
+}
+
+/* Its users get no private addresses: strangers may be among them. A tunnel leads where the
+ * operator wants, unless a name that the client says counts. Without an address an inbound is
+ * reached through one that has a public one; so it is behind a proxy. */
+static bool guards_private(const struct cv_inbound *inbound)
+{
+	if (inbound->tunnel && (!inbound->sniffing || inbound->sniffing->route_only))
+		return false;
+	return inbound->protocol == CV_INBOUND_VLESS || inbound->protocol == CV_INBOUND_VMESS ||
+	       is_public(inbound) || inbound->listen_count == 0 || inbound->accepts_proxy;
 }
 
 static void load_inbound(const struct cv_node *node, struct cv_inbound *inbound)
@@ -517,6 +556,8 @@ static void load_inbound(const struct cv_node *node, struct cv_inbound *inbound)
 		[CV_INBOUND_HTTP] = "http-in",
 		[CV_INBOUND_MIXED] = "mixed-in",
 		[CV_INBOUND_EDGE] = "edge-in",
+		[CV_INBOUND_TUNNEL] = "tunnel-in",
+		[CV_INBOUND_VMESS] = "vmess-in",
 	};
 	const struct cv_node listen_node = cv_node_member(node, "listen");
 	const struct cv_node protocol = cv_node_member(node, "protocol");
@@ -533,15 +574,14 @@ static void load_inbound(const struct cv_node *node, struct cv_inbound *inbound)
 		listen_ip(node, &raw, inbound);
 	cv_load_stream(&raw.stream, true, &stream);
 	load_proxy_sources(node, &stream, inbound);
-	if (!cv_schema_has_word(protocols, &protocol))
+	if (!cv_schema_has_word(protocols, &protocol)) {
+		inbound->transport = stream.transport; /* to be freed */
 		return; /* its settings would only confuse */
+	}
 	load_by_protocol(node, &raw, &stream, inbound);
 	if (raw.sniffing.json)
 		cv_load_sniffing(&raw.sniffing, inbound);
-	/* without an address it is reached through one that has a public one; so it is behind a
-	 * proxy */
-	inbound->guards_private = inbound->protocol == CV_INBOUND_VLESS || is_public(inbound) ||
-				  inbound->listen_count == 0 || inbound->accepts_proxy;
+	inbound->guards_private = guards_private(inbound);
 }
 
 static void check_tags(const struct cv_node *list)
@@ -567,7 +607,7 @@ void cv_load_inbounds(const struct cv_node *list)
 
 	if (list->json && !json_object_is_type(list->json, json_type_array))
 		cv_node_expected(list, "a list of inbounds");
-	else if (count == 0)
+	else if (count == 0 && config->bridge_count == 0)
 		cv_node_error(list, "expected at least one inbound, found none");
 	config->inbounds = cv_load_calloc(load, count, sizeof(*config->inbounds));
 	if (!config->inbounds)

@@ -23,7 +23,7 @@ static const struct cv_word protocols[] = {
 	{"http", CV_OUTBOUND_HTTP},
 	{"dns", CV_WORD_UNSUPPORTED},
 	{"loopback", CV_WORD_UNSUPPORTED},
-	{"vmess", CV_WORD_UNSUPPORTED},
+	{"vmess", CV_OUTBOUND_VMESS},
 	{"trojan", CV_WORD_UNSUPPORTED},
 	{"shadowsocks", CV_WORD_UNSUPPORTED},
 	{"wireguard", CV_WORD_UNSUPPORTED},
@@ -63,14 +63,6 @@ static const struct cv_field via_fields[] = {
 	{.type = CV_FIELD_END},
 };
 
-static const struct cv_field mux_fields[] = {
-	{"enabled", .type = CV_FIELD_REFUSED, .why = "each session has a carrier of its own"},
-	{"concurrency", .type = CV_FIELD_IGNORED},
-	{"xudpConcurrency", .type = CV_FIELD_IGNORED},
-	{"xudpProxyUDP443", .type = CV_FIELD_IGNORED},
-	{.type = CV_FIELD_END},
-};
-
 static void set_strategy(struct cv_outbound *outbound, int strategy)
 {
 	outbound->strategy = (enum cv_resolve_strategy)(strategy & CV_STRATEGY_RESOLVE);
@@ -98,8 +90,8 @@ static const struct cv_field freedom_fields[] = {
 	{"finalRules", .type = CV_FIELD_ARRAY, CV_FIELD(struct raw_freedom, final_rules)},
 	{"allowPrivate", .type = CV_FIELD_BOOL, CV_FIELD(struct raw_freedom, allow_private)},
 	{"fragment", .type = CV_FIELD_REFUSED, .why = "hellos would go out in one piece"},
-	{"noises", .type = CV_FIELD_WARNED, .why = "there is no UDP"},
-	{"noise", .type = CV_FIELD_WARNED, .why = "there is no UDP"},
+	{"noises", .type = CV_FIELD_WARNED, .why = "datagrams go out as they are"},
+	{"noise", .type = CV_FIELD_WARNED, .why = "datagrams go out as they are"},
 	{"ipsBlocked", .type = CV_FIELD_WARNED, .why = "write a routing rule"},
 	{.type = CV_FIELD_END},
 };
@@ -219,7 +211,16 @@ struct raw_server {
 
 struct raw_account {
 	const char *id, *encryption, *flow, *email;
+	int packets;
 	uint32_t level;
+};
+
+static const struct cv_word packet_words[] = {
+	{"", CV_PACKETS_AUTO},
+	{"none", CV_PACKETS_PLAIN},
+	{"xudp", CV_PACKETS_XUDP},
+	{"packetaddr", CV_WORD_UNSUPPORTED},
+	{NULL, 0},
 };
 
 #define SERVER_KEYS \
@@ -236,6 +237,8 @@ struct raw_account {
 		{"encryption", .type = CV_FIELD_TEXT, .is_required = true, .text = "none", \
 		 CV_FIELD(struct raw_account, encryption)}, \
 		{"flow", .type = CV_FIELD_TEXT, CV_FIELD(struct raw_account, flow)}, \
+		{"packetEncoding", "packet_encoding", .type = CV_FIELD_WORD, \
+		 .words = packet_words, .text = "", CV_FIELD(struct raw_account, packets)}, \
 		{"email", .type = CV_FIELD_TEXT, CV_FIELD(struct raw_account, email)}, \
 		{"level", .type = CV_FIELD_U32, .max = CV_LEVELS - 1, \
 		 CV_FIELD(struct raw_account, level)}, \
@@ -286,6 +289,7 @@ static void set_account(const struct cv_node *node, const struct raw_account *ra
 	const struct cv_node id = cv_node_member(node, "id");
 	const struct cv_node encryption = cv_node_member(node, "encryption");
 	const struct cv_node flow = cv_node_member(node, "flow");
+	const struct cv_node packets = cv_node_member(node, "packetEncoding");
 	const char *flow_text = raw->flow;
 
 	if (id.json && cv_uuid_parse(raw->id, outbound->uuid) != 0)
@@ -293,9 +297,14 @@ static void set_account(const struct cv_node *node, const struct raw_account *ra
 	if (strcmp(raw->encryption, "none") != 0)
 		cv_node_error(&encryption,
 			      "VLESS encryption is " CV_NOT_SUPPORTED ", expected \"none\"");
-	if (strcmp(flow_text, "xtls-rprx-vision-udp443") == 0)
-		flow_text = "xtls-rprx-vision"; /* differs in UDP only */
+	if (strcmp(flow_text, "xtls-rprx-vision-udp443") == 0) {
+		flow_text = "xtls-rprx-vision";
+		outbound->udp443 = true;
+	}
 	(void)cv_value_flow(&flow, flow_text, &outbound->vision);
+	outbound->packets = (enum cv_packet_encoding)raw->packets;
+	if (outbound->vision && outbound->packets == CV_PACKETS_PLAIN)
+		cv_node_error(&packets, "with flow xtls-rprx-vision datagrams go by xudp");
 	outbound->level = raw->level;
 	free(outbound->user_email);
 	outbound->user_email = cv_load_strdup(cv_node_load(node), raw->email);
@@ -375,29 +384,60 @@ static void refuse_clear_text(const struct cv_node *node, const struct cv_outbou
 				    "the way could read it");
 }
 
+/* observable: a browser's hello for a WebSocket offers http/1.1 alone. */
+static void load_transport_alpn(const struct cv_node *node, struct cv_outbound *outbound)
+{
+	const bool is_h2 = outbound->transport->kind == CV_TRANSPORT_H2;
+	const char *wanted = is_h2 ? "h2" : "http/1.1";
+	struct cv_load *load = cv_node_load(node);
+	bool found = !outbound->alpn;
+
+	for (size_t i = 0; outbound->alpn && outbound->alpn[i]; i++)
+		found |= strcmp(outbound->alpn[i], wanted) == 0;
+	if (!found)
+		cv_node_error(node, "alpn: this transport needs \"%s\"", wanted);
+	if (outbound->alpn)
+		return;
+	outbound->alpn = cv_load_calloc(load, 2, sizeof(*outbound->alpn));
+	if (outbound->alpn)
+		outbound->alpn[0] = cv_load_strdup(load, wanted);
+}
+
+/* What VLESS and VMess have around their settings. */
+static void load_carrier(const struct cv_node *node, const struct raw_outbound *raw,
+			 const struct cv_stream *stream, struct cv_outbound *outbound)
+{
+	const struct cv_node strategy = cv_node_member(node, "targetStrategy");
+
+	outbound->security = stream->security;
+	set_strategy(outbound, stream->strategy);
+	if (!(raw->strategy & CV_STRATEGY_AS_IS))
+		cv_node_error(&strategy, CV_NOT_SUPPORTED " here: names go to the server");
+	if (stream->security == CV_SECURITY_REALITY)
+		cv_load_reality_client(&stream->reality, outbound);
+	else if (stream->security == CV_SECURITY_TLS)
+		cv_load_tls_client(&stream->tls, outbound);
+	if (stream->security == CV_SECURITY_TLS && outbound->transport)
+		load_transport_alpn(&stream->tls, outbound);
+}
+
 static void load_vless(const struct cv_node *node, const struct raw_outbound *raw,
 		       const struct cv_stream *stream, struct cv_outbound *outbound)
 {
 	const struct cv_node vnext = cv_node_member(&raw->settings, "vnext");
-	const struct cv_node strategy = cv_node_member(node, "targetStrategy");
 	struct cv_load *load = cv_node_load(node);
 
 	if (vnext.json)
 		load_vnext(&vnext, outbound);
 	else
 		load_flat(&raw->settings, outbound);
-	outbound->security = stream->security;
-	set_strategy(outbound, stream->strategy);
-	if (!(raw->strategy & CV_STRATEGY_AS_IS))
-		cv_node_error(&strategy, CV_NOT_SUPPORTED " for vless: names go to the server");
-	if (stream->security == CV_SECURITY_REALITY)
-		cv_load_reality_client(&stream->reality, outbound);
-	else if (stream->security == CV_SECURITY_TLS)
-		cv_load_tls_client(&stream->tls, outbound);
+	load_carrier(node, raw, stream, outbound);
 	cv_load_default_server_name(load, outbound);
 	refuse_clear_text(node, outbound);
 	if (outbound->vision && outbound->security == CV_SECURITY_NONE)
 		cv_node_error(node, "flow xtls-rprx-vision needs TLS or REALITY");
+	if (outbound->vision && outbound->transport)
+		cv_node_error(node, "flow xtls-rprx-vision needs the network \"raw\"");
 }
 
 /* ---- through another one ------------------------------------------------------------------ */
@@ -418,8 +458,8 @@ static void load_via(const struct cv_node *node, const struct raw_outbound *raw,
 	outbound->via_tag = cv_load_strdup(cv_node_load(node), tag);
 	if (*tag && (outbound->protocol == CV_OUTBOUND_FREEDOM ||
 		     outbound->protocol == CV_OUTBOUND_BLACKHOLE))
-		cv_node_error(node, "is not dialled through another outbound: only vless, socks "
-				    "and http are");
+		cv_node_error(node, "is not dialled through another outbound: only vless, vmess, "
+				    "socks and http are");
 }
 
 /* ---- the outbound ------------------------------------------------------------------------- */
@@ -447,12 +487,11 @@ static void load_outbound(const struct cv_node *node, struct cv_outbound *outbou
 	struct cv_stream stream;
 
 	cv_schema_read(outbound_fields, node, &raw);
-	if (raw.mux.json)
-		cv_schema_read(mux_fields, &raw.mux, NULL);
 	outbound->tag = cv_load_strdup(load, raw.tag);
 	outbound->protocol = (enum cv_outbound_protocol)raw.protocol;
 	cv_load_empty_texts(load, outbound);
 	cv_load_stream(&raw.stream, false, &stream);
+	outbound->transport = stream.transport;
 	if (!cv_schema_has_word(protocols, &protocol))
 		return; /* its settings would only confuse */
 	switch (outbound->protocol) {
@@ -465,6 +504,11 @@ static void load_outbound(const struct cv_node *node, struct cv_outbound *outbou
 	case CV_OUTBOUND_VLESS:
 		load_vless(node, &raw, &stream, outbound);
 		break;
+	case CV_OUTBOUND_VMESS:
+		load_carrier(node, &raw, &stream, outbound);
+		cv_load_vmess_client(node, &raw.settings, outbound);
+		cv_load_default_server_name(load, outbound);
+		break;
 	case CV_OUTBOUND_SOCKS:
 	case CV_OUTBOUND_HTTP:
 		cv_load_proxy(node, &raw.settings, &stream, outbound);
@@ -474,8 +518,16 @@ static void load_outbound(const struct cv_node *node, struct cv_outbound *outbou
 			cv_node_error(&strategy, CV_NOT_SUPPORTED
 				      " for proxies: names go to the proxy");
 		break;
+	case CV_OUTBOUND_PORTAL: /* of the object "reverse" only */
+		break;
 	}
 	load_via(node, &raw, &stream, outbound);
+	if (raw.mux.json)
+		cv_load_mux(&raw.mux, outbound);
+	if (stream.transport && outbound->protocol != CV_OUTBOUND_VLESS &&
+	    outbound->protocol != CV_OUTBOUND_VMESS)
+		cv_node_error(node, "streamSettings.network: only vless and vmess go by \"ws\", "
+				    "\"httpupgrade\" or \"h2\"");
 }
 
 static bool has_proxies(const struct cv_config *config)
@@ -499,18 +551,20 @@ static const struct cv_outbound *add_direct(struct cv_load *load)
 	return direct;
 }
 
-void cv_load_outbounds(const struct cv_node *list)
+void cv_load_outbounds(const struct cv_node *list, const struct cv_node *reverse)
 {
 	struct cv_load *load = cv_node_load(list);
 	struct cv_config *config = load->config;
 	const size_t count = cv_node_count(list);
+	const size_t portal_count = cv_load_portal_count(reverse);
 
 	if (list->json && !json_object_is_type(list->json, json_type_array))
 		cv_node_expected(list, "a list of outbounds");
-	else if (count == 0)
+	else if (count + portal_count == 0)
 		cv_node_error(list, "expected at least one outbound, found none");
-	/* one more: the way around proxies, where none is configured */
-	config->outbounds = cv_load_calloc(load, count + 1, sizeof(*config->outbounds));
+	/* two more: the way around proxies, and nowhere, where they are not configured */
+	config->outbounds =
+		cv_load_calloc(load, count + portal_count + 2, sizeof(*config->outbounds));
 	if (!config->outbounds)
 		return;
 	for (size_t i = 0; i < count; i++) {
@@ -525,6 +579,7 @@ void cv_load_outbounds(const struct cv_node *list)
 			    strcmp(config->outbounds[i].tag, config->outbounds[j].tag) == 0)
 				cv_node_error(&tag, "another outbound has this tag");
 	}
+	cv_load_portals(reverse);
 	cv_load_external_proxies(load, list);
 	cv_load_chains(list);
 	if (!cv_load_has_direct(config) && has_proxies(config))

@@ -22,19 +22,19 @@ const struct cv_word cv_strategy_words[] = {
 };
 
 static const struct cv_word networks[] = {
-	{"raw", 0},
-	{"tcp", 0},
-	{"ws", CV_WORD_UNSUPPORTED},
-	{"websocket", CV_WORD_UNSUPPORTED},
-	{"httpupgrade", CV_WORD_UNSUPPORTED},
+	{"raw", CV_TRANSPORT_RAW},
+	{"tcp", CV_TRANSPORT_RAW},
+	{"ws", CV_TRANSPORT_WEBSOCKET},
+	{"websocket", CV_TRANSPORT_WEBSOCKET},
+	{"httpupgrade", CV_TRANSPORT_HTTPUPGRADE},
+	{"h2", CV_TRANSPORT_H2},
+	{"http", CV_TRANSPORT_H2},
 	{"xhttp", CV_WORD_UNSUPPORTED},
 	{"splithttp", CV_WORD_UNSUPPORTED},
 	{"grpc", CV_WORD_UNSUPPORTED},
 	{"kcp", CV_WORD_UNSUPPORTED},
 	{"mkcp", CV_WORD_UNSUPPORTED},
 	{"hysteria", CV_WORD_UNSUPPORTED},
-	{"h2", CV_WORD_UNSUPPORTED},
-	{"http", CV_WORD_UNSUPPORTED},
 	{"quic", CV_WORD_UNSUPPORTED},
 	{"domainsocket", CV_WORD_UNSUPPORTED},
 	{NULL, 0},
@@ -50,7 +50,7 @@ static const struct cv_word securities[] = {
 
 struct raw_stream {
 	int network, security;
-	struct cv_node tls, reality, raw, sockopt;
+	struct cv_node tls, reality, raw, websocket, httpupgrade, h2, sockopt;
 };
 
 static const struct cv_field stream_fields[] = {
@@ -61,11 +61,12 @@ static const struct cv_field stream_fields[] = {
 	{"tlsSettings", .type = CV_FIELD_OBJECT, CV_FIELD(struct raw_stream, tls)},
 	{"realitySettings", .type = CV_FIELD_OBJECT, CV_FIELD(struct raw_stream, reality)},
 	{"rawSettings", "tcpSettings", .type = CV_FIELD_OBJECT, CV_FIELD(struct raw_stream, raw)},
+	{"wsSettings", .type = CV_FIELD_OBJECT, CV_FIELD(struct raw_stream, websocket)},
+	{"httpupgradeSettings", .type = CV_FIELD_OBJECT, CV_FIELD(struct raw_stream, httpupgrade)},
+	{"httpSettings", "h2Settings", .type = CV_FIELD_OBJECT, CV_FIELD(struct raw_stream, h2)},
 	{"sockopt", .type = CV_FIELD_OBJECT, CV_FIELD(struct raw_stream, sockopt)},
 	{"finalmask", .type = CV_FIELD_REFUSED},
 	/* settings of the carriers that are not chosen */
-	{"wsSettings", .type = CV_FIELD_IGNORED},
-	{"httpupgradeSettings", .type = CV_FIELD_IGNORED},
 	{"xhttpSettings", "splithttpSettings", .type = CV_FIELD_IGNORED},
 	{"grpcSettings", .type = CV_FIELD_IGNORED},
 	{"kcpSettings", .type = CV_FIELD_IGNORED},
@@ -94,7 +95,7 @@ struct raw_sockopt {
 	int strategy;
 	const char *dialer_proxy;
 	bool accepts_proxy;
-	struct cv_node proxy_from;
+	struct cv_node proxy_from, trusted;
 };
 
 static const struct cv_field sockopt_fields[] = {
@@ -122,9 +123,31 @@ static const struct cv_field sockopt_fields[] = {
 	{"v6only", .type = CV_FIELD_REFUSED, .why = "give \"listen\" an address instead"},
 	{"penetrate", .type = CV_FIELD_WARNED},
 	{"happyEyeballs", .type = CV_FIELD_IGNORED}, /* always on */
-	{"trustedXForwardedFor", .type = CV_FIELD_IGNORED},
+	{"trustedXForwardedFor", .type = CV_FIELD_ANY, CV_FIELD(struct raw_sockopt, trusted)},
 	{.type = CV_FIELD_END},
 };
+
+/* The settings of the transport that is chosen; those of the others mean nothing. */
+static void load_transport(const struct cv_node *node, const struct raw_stream *raw,
+			   bool is_inbound, struct cv_stream *stream)
+{
+	const struct cv_node *const settings[] = {
+		[CV_TRANSPORT_WEBSOCKET] = &raw->websocket,
+		[CV_TRANSPORT_HTTPUPGRADE] = &raw->httpupgrade,
+		[CV_TRANSPORT_H2] = &raw->h2,
+	};
+	bool accepts_proxy = false;
+
+	if (raw->network <= CV_TRANSPORT_RAW)
+		return;
+	stream->transport = cv_load_transport(settings[raw->network],
+					      (enum cv_transport_kind)raw->network, is_inbound,
+					      &accepts_proxy);
+	stream->accepts_proxy |= accepts_proxy;
+	if (raw->security == CV_SECURITY_REALITY)
+		cv_node_error(node, "REALITY carries \"raw\" only, not \"ws\", \"httpupgrade\" or "
+				    "\"h2\"");
+}
 
 void cv_load_stream(const struct cv_node *node, bool is_inbound, struct cv_stream *ret_stream)
 {
@@ -139,8 +162,6 @@ void cv_load_stream(const struct cv_node *node, bool is_inbound, struct cv_strea
 	cv_schema_read(sockopt_fields, &raw.sockopt, &sockopt);
 	if (is_inbound && !(sockopt.strategy & CV_STRATEGY_AS_IS))
 		cv_node_warning(&raw.sockopt, "domainStrategy has no meaning for an inbound");
-	if (!is_inbound && (raw_settings.accepts_proxy || sockopt.accepts_proxy))
-		cv_node_warning(node, "acceptProxyProtocol has no meaning for an outbound");
 	*ret_stream = (struct cv_stream){
 		.security = (enum cv_security)raw.security,
 		.strategy = sockopt.strategy,
@@ -150,6 +171,11 @@ void cv_load_stream(const struct cv_node *node, bool is_inbound, struct cv_strea
 		.tls = raw.tls,
 		.reality = raw.reality,
 	};
+	load_transport(node, &raw, is_inbound, ret_stream);
+	if (ret_stream->transport)
+		cv_load_trusted(&sockopt.trusted, ret_stream->transport);
+	if (!is_inbound && ret_stream->accepts_proxy)
+		cv_node_warning(node, "acceptProxyProtocol has no meaning for an outbound");
 	if (sockopt.proxy_from.json && !(is_inbound && ret_stream->accepts_proxy))
 		cv_node_error(&sockopt.proxy_from,
 			      "has no meaning without acceptProxyProtocol of an inbound");

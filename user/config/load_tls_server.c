@@ -89,6 +89,7 @@ struct collected {
 	char *alpn_copies[ALPN_MAX];
 	size_t alpn_count;
 	bool is_proxy;
+	bool speaks_h2, is_h2_only; /* as the transport, and the site behind it, would have it */
 };
 
 static void copy_line(const struct cv_node *node, const char *text, void *context)
@@ -178,6 +179,11 @@ static void collect_alpn(const struct cv_node *node, const char *text, void *con
 		cv_node_warning(node, "a proxy does not speak h2: it is not offered");
 		return;
 	}
+	if (!collected->speaks_h2 && strcmp(text, "h2") == 0) {
+		cv_node_warning(node, "this transport is HTTP/1.1 and there is no fallback for "
+				      "alpn \"h2\": it is not offered");
+		return;
+	}
 	collected->alpn_copies[collected->alpn_count] = cv_load_strdup(cv_node_load(node), text);
 	collected->alpn[collected->alpn_count] = collected->alpn_copies[collected->alpn_count];
 	collected->alpn_count++;
@@ -200,11 +206,17 @@ static void done(struct collected *collected)
 	free(collected);
 }
 
+static bool speaks_proxy(const struct cv_inbound *inbound)
+{
+	return inbound->protocol != CV_INBOUND_VLESS && inbound->protocol != CV_INBOUND_VMESS &&
+	       inbound->protocol != CV_INBOUND_TUNNEL;
+}
+
 static void make_context(const struct cv_node *node, const struct raw_server *raw,
 			 const struct collected *collected, struct cv_inbound *inbound)
 {
 	char error_text[CV_TLS_ERROR_TEXT] = "";
-	const bool is_proxy = inbound->protocol != CV_INBOUND_VLESS;
+	const bool is_proxy = speaks_proxy(inbound);
 	const int min_version = is_proxy ? CV_TLS_VERSION_13 : CV_TLS_VERSION_12;
 	const struct cv_tls_server_config config = {
 		.certificates = collected->certificates,
@@ -224,6 +236,18 @@ static void make_context(const struct cv_node *node, const struct raw_server *ra
 			      *error_text ? error_text : "cannot be used");
 }
 
+/* Is there somebody for it: VLESS does not care, a transport is one or the other, and a fallback
+ * may be for those who chose h2. */
+static bool speaks_h2(const struct cv_inbound *inbound)
+{
+	if (!inbound->transport || inbound->transport->kind == CV_TRANSPORT_H2)
+		return true;
+	for (size_t i = 0; i < inbound->fallback_count; i++)
+		if (inbound->fallbacks[i].alpn && strcmp(inbound->fallbacks[i].alpn, "h2") == 0)
+			return true;
+	return false;
+}
+
 void cv_load_tls_server(const struct cv_node *node, struct cv_inbound *inbound)
 {
 	struct cv_load *load = cv_node_load(node);
@@ -233,7 +257,10 @@ void cv_load_tls_server(const struct cv_node *node, struct cv_inbound *inbound)
 
 	if (!collected)
 		return;
-	collected->is_proxy = inbound->protocol != CV_INBOUND_VLESS;
+	collected->is_proxy = speaks_proxy(inbound);
+	collected->speaks_h2 = speaks_h2(inbound);
+	collected->is_h2_only = inbound->transport && inbound->fallback_count == 0 &&
+				inbound->transport->kind == CV_TRANSPORT_H2;
 	cv_schema_read(server_fields, node, &raw);
 	if (raw.certificates.json && (cv_node_count(&raw.certificates) == 0 ||
 				      cv_node_count(&raw.certificates) > CERTIFICATES_MAX))
@@ -248,9 +275,12 @@ void cv_load_tls_server(const struct cv_node *node, struct cv_inbound *inbound)
 	if (raw.alpn.json) {
 		cv_node_each_text(&raw.alpn, collect_alpn, collected);
 	} else {
-		if (inbound->protocol == CV_INBOUND_VLESS)
+		/* what a tunnel leads to is asked for nothing but HTTP/1.1, if it is asked */
+		if (!speaks_proxy(inbound) && inbound->protocol != CV_INBOUND_TUNNEL &&
+		    collected->speaks_h2)
 			collected->alpn[collected->alpn_count++] = "h2";
-		collected->alpn[collected->alpn_count++] = "http/1.1";
+		if (!collected->is_h2_only)
+			collected->alpn[collected->alpn_count++] = "http/1.1";
 	}
 	if (load->error_count == errors && !load->out_of_memory)
 		make_context(node, &raw, collected, inbound);

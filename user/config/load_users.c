@@ -212,6 +212,63 @@ void cv_load_clients(struct cv_user_list *list, const struct cv_node *clients, b
 	}
 }
 
+/* ---- VMess: settings.clients -------------------------------------------------------------- */
+
+struct raw_vmess_client {
+	const char *id, *email;
+	uint32_t level, alter_id;
+	struct cv_raw_limits limits;
+};
+
+static const struct cv_field vmess_client_fields[] = {
+	{"id", .type = CV_FIELD_TEXT, .is_required = true, .is_secret = true,
+	 CV_FIELD(struct raw_vmess_client, id)},
+	{"email", .type = CV_FIELD_TEXT, CV_FIELD(struct raw_vmess_client, email)},
+	{"level", .type = CV_FIELD_U32, .max = CV_LEVELS - 1,
+	 CV_FIELD(struct raw_vmess_client, level)},
+	{"alterId", .type = CV_FIELD_U32, .max = 65535,
+	 CV_FIELD(struct raw_vmess_client, alter_id)},
+	CV_LIMIT_FIELDS(struct raw_vmess_client), /* our own */
+	{"security", .type = CV_FIELD_IGNORED}, /* the client's choice */
+	{"testsEnabled", .type = CV_FIELD_WARNED},
+	{"experiments", .type = CV_FIELD_WARNED},
+	{.type = CV_FIELD_END},
+};
+
+static void load_vmess_client(struct cv_user_list *list, const struct cv_node *node)
+{
+	const struct cv_node id_node = cv_node_member(node, "id");
+	const struct cv_node alter_node = cv_node_member(node, "alterId");
+	struct cv_user user = {.enabled = true, .name = "", .password = ""};
+	struct raw_vmess_client raw;
+
+	cv_schema_read(vmess_client_fields, node, &raw);
+	user.email = (char *)raw.email;
+	user.level = raw.level;
+	cv_load_limits(node, &raw.limits, &user.limits);
+	if (raw.alter_id)
+		cv_node_expected(&alter_node, "0: the form without AEAD is " CV_NOT_SUPPORTED);
+	if (!id_node.json)
+		return;
+	if (cv_uuid_parse(raw.id, user.uuid) != 0) {
+		cv_node_expected_secret(&id_node, "a UUID or a text of 1 to 30 bytes");
+		return;
+	}
+	if (*raw.email && !claim(list, node, "email", "email", raw.email, &user))
+		return;
+	if (claim_uuid(list, node, "id", &user))
+		add_user(list, &user);
+}
+
+void cv_load_vmess_clients(struct cv_user_list *list, const struct cv_node *clients)
+{
+	for (size_t i = 0; i < cv_node_count(clients); i++) {
+		const struct cv_node client = cv_node_element(clients, i);
+
+		load_vmess_client(list, &client);
+	}
+}
+
 /* ---- SOCKS: settings.accounts ------------------------------------------------------------- */
 
 struct raw_account {

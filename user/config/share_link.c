@@ -33,6 +33,7 @@ struct text_key {
 
 /* In the order in which they are written. */
 static const struct text_key text_keys[] = {
+	TEXT_KEY("type", type),         TEXT_KEY("path", path),       TEXT_KEY("host", http_host),
 	TEXT_KEY("security", security), TEXT_KEY("sni", server_name), TEXT_KEY("alpn", alpn),
 	TEXT_KEY("fp", fingerprint),    TEXT_KEY("pbk", public_key),  TEXT_KEY("sid", short_id),
 	TEXT_KEY("spx", spider_x),      TEXT_KEY("flow", flow),       TEXT_KEY("pqv", mldsa_public),
@@ -44,9 +45,9 @@ static const struct text_key text_keys[] = {
 static const struct fixed_key {
 	const char *key, *values[3];
 } fixed_keys[] = {
-	{"encryption", {"none", "", NULL}}, {"type", {"tcp", "raw", ""}},
-	{"headerType", {"none", "", NULL}}, {"ech", {"", NULL, NULL}},
-	{"pcs", {"", NULL, NULL}},          {"vcn", {"", NULL, NULL}},
+	{"encryption", {"none", "", NULL}}, {"headerType", {"none", "", NULL}},
+	{"ech", {"", NULL, NULL}},          {"pcs", {"", NULL, NULL}},
+	{"vcn", {"", NULL, NULL}},
 };
 
 #define FIXED_KEY_COUNT (sizeof(fixed_keys) / sizeof(fixed_keys[0]))
@@ -228,6 +229,30 @@ static const char *read_authority(const char *text, struct cv_share_link *link)
 	return end;
 }
 
+/* One spelling of each carrier; a path or host without one that has them means nothing. */
+static int check_type(struct cv_share_link *link, char *error_text)
+{
+	static const char *const spellings[][2] = {
+		{"", "tcp"},  {"tcp", "tcp"},	{"raw", "tcp"}, {"ws", "ws"}, {"websocket", "ws"},
+		{"h2", "http"}, {"http", "http"}, {"httpupgrade", "httpupgrade"},
+	};
+
+	for (size_t i = 0; i < sizeof(spellings) / sizeof(spellings[0]); i++) {
+		char type[sizeof(link->type)] = "";
+
+		if (strcmp(link->type, spellings[i][0]) != 0)
+			continue;
+		snprintf(type, sizeof(type), "%s", spellings[i][1]);
+		memcpy(link->type, type, sizeof(type));
+		if (strcmp(type, "tcp") == 0) {
+			memset(link->path, 0, sizeof(link->path));
+			memset(link->http_host, 0, sizeof(link->http_host));
+		}
+		return 0;
+	}
+	return fail(error_text, "not supported by this version of culvert", "type");
+}
+
 static int check_link(struct cv_share_link *link, char *error_text)
 {
 	struct cv_destination destination;
@@ -245,7 +270,7 @@ static int check_link(struct cv_share_link *link, char *error_text)
 		return fail(error_text, "expected none, tls or reality", "security");
 	if (strcmp(link->security, "reality") == 0 && !link->public_key[0])
 		return fail(error_text, "required by REALITY, but missing", "pbk");
-	return 0;
+	return check_type(link, error_text);
 }
 
 int cv_share_link_parse(const char *text, struct cv_share_link *ret_link,
@@ -290,7 +315,7 @@ void cv_share_link_format(const struct cv_share_link *link, char *text)
 	put(&writer, link->host);
 	put(&writer, is_ipv6 ? "]" : "");
 	put(&writer, port);
-	put(&writer, "?encryption=none&type=tcp");
+	put(&writer, link->type[0] ? "?encryption=none" : "?encryption=none&type=tcp");
 	for (size_t i = 0; i < TEXT_KEY_COUNT; i++) {
 		const char *value = (const char *)link + text_keys[i].offset;
 
@@ -426,6 +451,26 @@ static void set_tls(struct cv_share_link *link)
 		snprintf(link->server_name, sizeof(link->server_name), "%s", link->host);
 }
 
+static void set_transport(const struct cv_transport *transport, struct cv_share_link *link)
+{
+	static const char *const types[] = {
+		[CV_TRANSPORT_RAW] = "tcp",
+		[CV_TRANSPORT_WEBSOCKET] = "ws",
+		[CV_TRANSPORT_HTTPUPGRADE] = "httpupgrade",
+		[CV_TRANSPORT_H2] = "http",
+	};
+
+	strcpy(link->type, types[transport ? transport->kind : CV_TRANSPORT_RAW]);
+	if (!transport)
+		return;
+	snprintf(link->path, sizeof(link->path), "%s", transport->path);
+	snprintf(link->http_host, sizeof(link->http_host), "%.*s",
+		 (int)strcspn(transport->host, ","), transport->host);
+	/* what a browser's hello offers would be answered with another protocol */
+	if (transport->kind == CV_TRANSPORT_H2)
+		strcpy(link->alpn, "h2");
+}
+
 int cv_share_link_of_user(const struct cv_config *config, const char *user,
 			  const struct cv_share_place *place, struct cv_share_link *ret_link,
 			  char error_text[CV_SHARE_ERROR_TEXT])
@@ -450,6 +495,7 @@ int cv_share_link_of_user(const struct cv_config *config, const char *user,
 	strcpy(link.flow, found->vision ? "xtls-rprx-vision" : "");
 	if (inbound->security != CV_SECURITY_NONE)
 		strcpy(link.fingerprint, "chrome");
+	set_transport(inbound->transport, &link);
 	if (inbound->security == CV_SECURITY_TLS)
 		set_tls(&link);
 	if (inbound->security == CV_SECURITY_REALITY)

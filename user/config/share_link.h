@@ -18,8 +18,10 @@ struct cv_share_link {
 	char host[256]; /* without brackets */
 	uint16_t port;
 	char name[256];    /* what people call it */
+	char type[16];     /* "tcp", "ws", "httpupgrade" or "http" (HTTP/2) */
 	char security[16]; /* "none", "tls" or "reality" */
 	char flow[32];
+	char path[1024], http_host[256]; /* of what is no "tcp" */
 	char server_name[256];
 	char alpn[64]; /* comma separated */
 	char fingerprint[32];
@@ -37,7 +39,7 @@ struct cv_share_link {
  * cv_share_link_parse() - Read a link; unknown keys are skipped.
  * @error_text: on failure, what is wrong
  * Returns: 0; CV_INTERNAL_CONFIG if it is malformed or asks for what this version cannot do
- * (carriers other than raw TCP, VLESS encryption, ECH, pinning). Source: VLESS 9.
+ * (other carriers, VLESS encryption, ECH, pinning). Source: VLESS 9.
  */
 int cv_share_link_parse(const char *text, struct cv_share_link *ret_link,
 			char error_text[CV_SHARE_ERROR_TEXT]);

@@ -17,6 +17,7 @@ static const struct command {
 } commands[] = {
 	{"sessions", OPTIONAL, cv_show_sessions},
 	{"session", REQUIRED, cv_show_session},
+	{"carriers", NONE, cv_show_carriers},
 	{"users", NONE, cv_show_users},
 	{"engines", NONE, cv_show_engines},
 	{"sni", NONE, cv_show_sni},

@@ -31,6 +31,8 @@ void cv_show_sessions(const struct cv_control_view *view, const char *argument,
 		      struct json_object *answer);
 void cv_show_session(const struct cv_control_view *view, const char *argument,
 		     struct json_object *answer);
+void cv_show_carriers(const struct cv_control_view *view, const char *argument,
+		      struct json_object *answer);
 void cv_show_users(const struct cv_control_view *view, const char *argument,
 		   struct json_object *answer);
 void cv_show_engines(const struct cv_control_view *view, const char *argument,

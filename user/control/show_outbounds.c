@@ -24,7 +24,8 @@ static const char *protocol_name(enum cv_outbound_protocol protocol)
 	static const char *const names[] = {
 		[CV_OUTBOUND_FREEDOM] = "freedom", [CV_OUTBOUND_BLACKHOLE] = "blackhole",
 		[CV_OUTBOUND_VLESS] = "vless",	   [CV_OUTBOUND_SOCKS] = "socks",
-		[CV_OUTBOUND_HTTP] = "http",
+		[CV_OUTBOUND_HTTP] = "http",	   [CV_OUTBOUND_VMESS] = "vmess",
+		[CV_OUTBOUND_PORTAL] = "portal",
 	};
 
 	return (size_t)protocol < sizeof(names) / sizeof(names[0]) ? names[protocol] : "";

@@ -16,19 +16,23 @@
 #include "policy/ban.h"
 #include "policy/edge.h"
 #include "policy/observation.h"
+#include "policy/reverse.h"
 #include "policy/router.h"
 #include "policy/sniffing.h"
+#include "policy/tunnel.h"
 #include "policy/upstream_health.h"
 #include "policy/usage.h"
 #include "policy/user.h"
 #include "protocol/fingerprint.h"
 #include "protocol/reality_server.h"
+#include "protocol/transport.h"
 #include "ring/resolver.h"
 
 struct cv_mldsa65;
 struct cv_replay_cache;
 struct cv_tls_server_context;
 struct cv_trust_store;
+struct cv_vmess_keys;
 
 enum cv_security { CV_SECURITY_NONE, CV_SECURITY_TLS, CV_SECURITY_REALITY };
 enum cv_inbound_protocol {
@@ -37,6 +41,8 @@ enum cv_inbound_protocol {
 	CV_INBOUND_EDGE,
 	CV_INBOUND_HTTP,
 	CV_INBOUND_MIXED, /* SOCKS4, 4a, 5 and HTTP */
+	CV_INBOUND_TUNNEL, /* to one place, whatever is spoken */
+	CV_INBOUND_VMESS,
 };
 enum cv_outbound_protocol {
 	CV_OUTBOUND_FREEDOM,
@@ -44,6 +50,15 @@ enum cv_outbound_protocol {
 	CV_OUTBOUND_VLESS,
 	CV_OUTBOUND_SOCKS,
 	CV_OUTBOUND_HTTP,
+	CV_OUTBOUND_VMESS,
+	CV_OUTBOUND_PORTAL, /* into a tunnel that a bridge has opened */
+};
+
+/* How datagrams go through VLESS. */
+enum cv_packet_encoding {
+	CV_PACKETS_AUTO,  /* as Xray does it */
+	CV_PACKETS_PLAIN, /* command 2, a stream for each destination */
+	CV_PACKETS_XUDP,
 };
 
 struct cv_rate_limit { /* REALITY 10; bytes_per_s 0 = off */
@@ -95,7 +110,11 @@ struct cv_inbound {
 	enum cv_security security;
 	struct cv_reality_inbound *reality;
 	struct cv_tls_server_context *tls;
+	struct cv_transport *transport; /* NULL = raw */
 	struct cv_edge *edge; /* what names in hellos decide; NULL = nothing */
+	struct cv_tunnel *tunnel; /* NULL unless that is the protocol */
+	struct cv_vmess_keys *vmess; /* of the users; NULL unless that is the protocol */
+	struct cv_replay_cache *vmess_replay; /* ids seen */
 	struct cv_sniffing *sniffing; /* NULL = what clients name is all that is looked at */
 	uint32_t level;
 	bool guards_private; /* strangers may reach it: its users get no private addresses */
@@ -112,6 +131,16 @@ struct cv_outbound_counters { /* live, added by workers; they outlive a configur
 	_Atomic uint32_t owner_count;
 };
 
+enum cv_mux_udp443 { CV_MUX_UDP443_REJECT, CV_MUX_UDP443_ALLOW, CV_MUX_UDP443_SKIP };
+
+struct cv_mux_settings {	 /* Mux.Cool 4.2 */
+	bool enabled;
+	uint32_t concurrency;	   /* streams on a carrier at a time; 0 = each has its own */
+	uint32_t xudp_concurrency; /* datagram streams on carriers of their own; 0 = on the same */
+	bool udp_apart;		   /* datagrams are not for carriers */
+	enum cv_mux_udp443 udp443; /* QUIC */
+};
+
 struct cv_outbound {
 	char *tag;
 	enum cv_outbound_protocol protocol;
@@ -124,11 +153,15 @@ struct cv_outbound {
 	int proxy_protocol;
 	/* blackhole */
 	bool respond_http;
-	/* vless */
+	/* vless, vmess */
 	struct cv_destination server;
 	uint8_t uuid[16];
 	bool vision;
+	uint8_t vmess_cipher; /* enum cv_vmess_cipher */
+	bool udp443; /* with vision, datagrams to port 443 pass */
+	enum cv_packet_encoding packets;
 	enum cv_security security;
+	struct cv_transport *transport; /* NULL = raw */
 	char *server_name;
 	enum cv_fingerprint fingerprint;
 	char **alpn; /* NULL terminated or NULL = the fingerprint's */
@@ -152,9 +185,16 @@ struct cv_outbound {
 	struct cv_outbound_counters *counters; /* NULL: nobody asks */
 	bool is_observed; /* by probes */
 	struct cv_observation *observation; /* NULL: nobody keeps in mind how it is */
-	/* vless, socks, http */
+	struct cv_portal *portal; /* NULL unless that is the protocol */
+	struct cv_mux_settings mux;
+	/* vless, vmess, socks, http */
 	char *via_tag;		       /* "" = dialled by ourselves */
 	const struct cv_outbound *via; /* carries what this one says to its server, or NULL */
+};
+
+struct cv_bridge {	       /* opens tunnels to a portal */
+	char *domain;	       /* by which the portal knows them */
+	struct cv_inbound inbound; /* what comes out of them comes by it */
 };
 
 struct cv_level {                  /* policy.levels, milliseconds (VLESS 8: real defaults) */
@@ -188,7 +228,8 @@ struct cv_daemon_settings {    /* our own top-level object "culvert" */
 	char *control_path;    /* unix socket, "" = none; default /run/culvert/control.sock */
 	uint32_t max_sessions; /* per worker, default 65536 */
 	uint32_t max_associations; /* for datagrams, per worker, default 4096 */
-	uint32_t max_user_associations; /* of them, one user's, default 64 */
+	uint32_t max_streams; /* on a carrier that a client opened, default 1024 */
+	uint32_t max_user_associations; /* of them, one user's, default 256 */
 	uint32_t drain_s;      /* after SIGTERM, default 30 */
 	struct cv_ban_policy ban; /* of addresses where logins fail: 5 in 600 s, for 3600 s */
 	uint32_t max_pipes;    /* per worker, default 4096 */
@@ -210,6 +251,8 @@ struct cv_config {
 	size_t outbound_count;
 	size_t external_first;		  /* from here on those of external_proxy.json */
 	const struct cv_outbound *direct; /* the way around failing proxies */
+	struct cv_bridge *bridges;
+	size_t bridge_count;
 	struct cv_router *router;
 	struct cv_balancer *balancers;
 	size_t balancer_count;

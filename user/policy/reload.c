@@ -12,10 +12,12 @@
 #include "policy/reload.h"
 
 #include "policy/replay_cache.h"
+#include "policy/vmess_users.h"
 
 #include <culvert/reason.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 static bool same_text(const char *one, const char *other)
 {
@@ -95,6 +97,15 @@ static const char *changed_setting(const struct cv_daemon_settings *now,
 	return NULL;
 }
 
+/* What is listened for. */
+static bool same_networks(const struct cv_tunnel *one, const struct cv_tunnel *other)
+{
+	const bool tcp = !one || one->carries_tcp, other_tcp = !other || other->carries_tcp;
+	const bool udp = one && one->carries_udp, other_udp = other && other->carries_udp;
+
+	return tcp == other_tcp && udp == other_udp;
+}
+
 int cv_reload_obstacle(const struct cv_config *now, const struct cv_config *next,
 		       char ret_text[CV_RELOAD_TEXT])
 {
@@ -111,6 +122,11 @@ int cv_reload_obstacle(const struct cv_config *now, const struct cv_config *next
 		if (successor && inbound->accepts_proxy != successor->accepts_proxy) {
 			(void)snprintf(ret_text, CV_RELOAD_TEXT,
 				       "acceptProxyProtocol of inbound %.200s", inbound->tag);
+			return CV_POLICY_NEEDS_RESTART;
+		}
+		if (successor && !same_networks(inbound->tunnel, successor->tunnel)) {
+			(void)snprintf(ret_text, CV_RELOAD_TEXT,
+				       "protocol or network of inbound %.200s", inbound->tag);
 			return CV_POLICY_NEEDS_RESTART;
 		}
 		if (successor && same_names(inbound->edge, successor->edge))
@@ -229,11 +245,33 @@ static void inherit_observation(struct cv_outbound *next, const struct cv_config
 	}
 }
 
+static bool same_portal(const struct cv_outbound *one, const struct cv_outbound *other)
+{
+	return one->portal && other->portal && same_text(one->tag, other->tag) &&
+	       strcasecmp(cv_portal_domain(one->portal), cv_portal_domain(other->portal)) == 0 &&
+	       strcmp(cv_portal_control_domain(one->portal),
+		      cv_portal_control_domain(other->portal)) == 0;
+}
+
+/* Its bridges' tunnels are there, whatever the configuration they came by. */
+static void inherit_portals(struct cv_config *next, const struct cv_config *now)
+{
+	for (size_t i = 0; i < next->outbound_count; i++)
+		for (size_t j = 0; next->outbounds[i].portal && j < now->outbound_count; j++)
+			if (same_portal(&next->outbounds[i], &now->outbounds[j])) {
+				cv_portal_free(next->outbounds[i].portal);
+				next->outbounds[i].portal =
+					cv_portal_share(now->outbounds[j].portal);
+				break;
+			}
+}
+
 void cv_reload_inherit(struct cv_config *next, const struct cv_config *now)
 {
 	inherit_proxies(next, now);
 	inherit_backends(next, now);
 	cv_outbound_counters_inherit(next, now);
+	inherit_portals(next, now);
 	for (size_t i = 0; i < next->outbound_count; i++)
 		inherit_observation(&next->outbounds[i], now);
 	for (size_t i = 0; i < now->inbound_count; i++) {
@@ -244,6 +282,11 @@ void cv_reload_inherit(struct cv_config *next, const struct cv_config *now)
 			cv_user_table_inherit(successor->users, inbound->users);
 		if (successor && successor->reality && inbound->reality)
 			inherit_hellos(successor->reality, inbound->reality);
+		if (successor && successor->vmess_replay && inbound->vmess_replay) {
+			cv_replay_cache_free(successor->vmess_replay);
+			successor->vmess_replay = cv_replay_cache_share(
+				inbound->vmess_replay, CV_VMESS_REPLAY_MS);
+		}
 	}
 }
 

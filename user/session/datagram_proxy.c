@@ -179,6 +179,14 @@ static void received(void *owner, const struct cv_sockaddr *from, uint8_t *bytes
 				    len_bytes - header_bytes);
 }
 
+static void batch_done(void *owner)
+{
+	struct cv_datagram_proxy *proxy = owner;
+
+	if (proxy->near.flush)
+		proxy->near.flush(proxy->near.owner);
+}
+
 static int send_now(struct cv_datagram_proxy *proxy, const struct cv_destination *destination,
 		    uint8_t *bytes, size_t len_bytes)
 {
@@ -215,6 +223,7 @@ static int open_socket(struct cv_datagram_proxy *proxy)
 		.ring = proxy->ring,
 		.pool = proxy->session->worker->datagram_pool,
 		.received = received,
+		.batch_done = batch_done,
 		.owner = proxy,
 	};
 	struct cv_sockaddr relay;

@@ -6,77 +6,41 @@
  *   new -> rules need addresses? -resolve-> way: NONE    dropped: no rule lets it pass, no address
  *                 ^                              DIRECT  the one socket of the association
  *                 |                              PROXY   datagram_proxy.c
+ *                 |                              CARRIER datagram_carrier.c
  *   UNKNOWN: datagrams wait ---- resolve <- a name that goes out directly
  *
  * The one socket is what makes it a full cone: whatever comes to its port is the client's, with the
- * address it came from. A name keeps the address it was given for five minutes at most.
+ * address it came from. It is closed when nothing came or went for a minute. A name keeps the
+ * address it was given for five minutes at most.
  */
-#include "session/datagrams.h"
+#include "session/datagrams_state.h"
 
-#include "session/datagram_proxy.h"
 #include "session/steps.h"
 #include "session/waiting.h"
-#include "session/worker.h"
 
 #include "base/log.h"
 #include "base/reason.h"
+#include "crypto/crypto.h"
 #include "policy/private_address.h"
-#include "policy/rate_limit.h"
 
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define DESTINATIONS_MAX 256
-#define BUCKETS 64 /* a power of two */
 #define RESOLVING_MAX 16
-#define PROXIES_MAX 4
-#define ADDRESSES_MAX 4
 #define IDLE_MS 60000
 #define NAME_MS 300000
 #define FAILURE_MS 5000
 #define TICK_MS 10000
 #define RATE_TICK_MS 1000
+#define OWNED_CARRIERS_MAX 64 /* to one destination each */
+#define PORT_DNS 53
+#define PORT_HTTPS 443
 
-enum way { WAY_UNKNOWN, WAY_NONE, WAY_DIRECT, WAY_PROXY };
-
-struct destination {
-	struct destination *next;	   /* in its bucket */
-	struct destination *newer, *older; /* by last use */
-	struct cv_datagrams *datagrams;
-	struct cv_destination name; /* as the client calls it */
-	uint64_t used_ms, until_ms; /* until_ms: then it is looked at anew */
-	enum way way;
-	int reason; /* NONE: why */
-	const struct cv_outbound *outbound;
-	struct cv_datagram_proxy *proxy;
-	struct cv_sockaddr addresses[ADDRESSES_MAX]; /* [0] is used, the others if it cannot be */
-	size_t address_count;
-	struct cv_resolve_query query;
-	bool resolving;
-	struct cv_buffer waiting;
-};
-
-struct cv_datagrams {
-	struct cv_session *session;
-	struct cv_datagram_near near;
-	struct cv_datagram_socket *direct;
-	struct cv_datagram_proxy *proxies[PROXIES_MAX];
-	size_t proxy_count;
-	struct destination *buckets[BUCKETS];
-	struct destination *newest, *oldest;
-	uint32_t destination_count, resolving_count;
-	struct cv_rate_bucket rate[2];
-	uint64_t resume_ms[2];
-};
-
-static void pass(struct destination *destination, uint8_t *bytes, size_t len_bytes);
-
-static uint64_t now_ms(const struct cv_datagrams *datagrams)
-{
-	return cv_ring_now_ms(datagrams->session->worker->ring);
-}
+static void pass(struct cv_datagram_destination *destination, uint8_t *bytes, size_t len_bytes);
+static void pass_now(struct cv_datagram_destination *destination, uint8_t *bytes,
+		     size_t len_bytes);
 
 static void count(struct cv_datagrams *datagrams, int reason)
 {
@@ -88,7 +52,7 @@ static void count(struct cv_datagrams *datagrams, int reason)
 /* Above the user's rate: dropped, as a narrow link would. */
 static bool may_pass(struct cv_datagrams *datagrams, enum cv_direction direction, size_t len_bytes)
 {
-	const uint64_t now = now_ms(datagrams);
+	const uint64_t now = cv_datagrams_now_ms(datagrams);
 
 	if (datagrams->resume_ms[direction] > now) {
 		count(datagrams, CV_POLICY_RATE);
@@ -106,7 +70,7 @@ static void moved(struct cv_datagrams *datagrams, enum cv_direction direction, s
 	atomic_fetch_add_explicit(&counters->datagram_bytes[direction], len_bytes,
 				  memory_order_relaxed);
 	datagrams->session->user_moved_bytes[direction] += len_bytes;
-	datagrams->session->last_activity_ms = now_ms(datagrams);
+	datagrams->session->last_activity_ms = cv_datagrams_now_ms(datagrams);
 }
 
 static void deliver(void *owner, const struct cv_destination *source, uint8_t *bytes,
@@ -118,6 +82,24 @@ static void deliver(void *owner, const struct cv_destination *source, uint8_t *b
 		return;
 	moved(datagrams, CV_DOWNLINK, len_bytes);
 	datagrams->near.deliver(datagrams->near.owner, source, bytes, len_bytes);
+}
+
+static void delivered(void *owner)
+{
+	const struct cv_datagrams *datagrams = owner;
+
+	if (datagrams->near.flush)
+		datagrams->near.flush(datagrams->near.owner);
+}
+
+/* What our proxies and streams deliver to. */
+static struct cv_datagram_near far_near(struct cv_datagrams *datagrams)
+{
+	return (struct cv_datagram_near){
+		.deliver = deliver,
+		.flush = delivered,
+		.owner = datagrams,
+	};
 }
 
 /* Equal parts for the user's associations on all workers. What is left of a second stays what it
@@ -140,158 +122,61 @@ static void share_rate(struct cv_datagrams *datagrams, enum cv_direction directi
 	if (bucket->bytes_per_s && limit.bytes_per_s)
 		bucket->bytes_per_s = limit.bytes_per_s;
 	else if (bucket->bytes_per_s != limit.bytes_per_s)
-		cv_rate_limit_init(bucket, &limit, now_ms(datagrams));
-}
-
-/* ---- table -------------------------------------------------------------------------------- */
-
-static size_t key_of(const struct cv_destination *name, const void **ret_key)
-{
-	*ret_key = name->ipv6;
-	if (name->kind == CV_ADDRESS_DOMAIN)
-		return strlen(name->domain);
-	return name->kind == CV_ADDRESS_IPV4 ? sizeof(name->ipv4) : sizeof(name->ipv6);
-}
-
-/* A client that finds collisions makes only its own list longer, up to DESTINATIONS_MAX. */
-static struct destination **bucket_of(struct cv_datagrams *datagrams,
-				      const struct cv_destination *name)
-{
-	const void *key;
-	const size_t len_bytes = key_of(name, &key);
-	uint32_t hash = 2166136261u ^ name->port;
-
-	for (size_t i = 0; i < len_bytes; i++)
-		hash = (hash ^ ((const uint8_t *)key)[i]) * 16777619u;
-	return &datagrams->buckets[(hash ^ hash >> 16) & (BUCKETS - 1)];
-}
-
-static bool same_name(const struct cv_destination *one, const struct cv_destination *other)
-{
-	const void *keys[2];
-	const size_t len_bytes = key_of(one, &keys[0]);
-
-	return one->kind == other->kind && one->port == other->port &&
-	       key_of(other, &keys[1]) == len_bytes && memcmp(keys[0], keys[1], len_bytes) == 0;
-}
-
-static void unlink_use(struct destination *destination)
-{
-	struct cv_datagrams *datagrams = destination->datagrams;
-
-	*(destination->newer ? &destination->newer->older : &datagrams->newest) =
-		destination->older;
-	*(destination->older ? &destination->older->newer : &datagrams->oldest) =
-		destination->newer;
-	destination->newer = destination->older = NULL;
-}
-
-static void link_use(struct destination *destination)
-{
-	struct cv_datagrams *datagrams = destination->datagrams;
-
-	destination->older = datagrams->newest;
-	*(datagrams->newest ? &datagrams->newest->newer : &datagrams->oldest) = destination;
-	datagrams->newest = destination;
-	destination->used_ms = now_ms(datagrams);
-}
-
-static void stop_resolving(struct destination *destination)
-{
-	if (!destination->resolving)
-		return;
-	cv_resolve_cancel(&destination->query);
-	destination->resolving = false;
-	destination->datagrams->resolving_count--;
-}
-
-static void forget(struct destination *destination)
-{
-	struct cv_datagrams *datagrams = destination->datagrams;
-	struct destination **at = bucket_of(datagrams, &destination->name);
-
-	while (*at != destination)
-		at = &(*at)->next;
-	*at = destination->next;
-	unlink_use(destination);
-	stop_resolving(destination);
-	cv_buffer_done(&destination->waiting);
-	datagrams->destination_count--;
-	free(destination);
-}
-
-static struct destination *find(struct cv_datagrams *datagrams, const struct cv_destination *name)
-{
-	struct destination *destination = *bucket_of(datagrams, name);
-
-	while (destination && !same_name(&destination->name, name))
-		destination = destination->next;
-	if (destination && destination->until_ms <= now_ms(datagrams)) {
-		forget(destination);
-		return NULL;
-	}
-	return destination;
-}
-
-static struct destination *add(struct cv_datagrams *datagrams, const struct cv_destination *name)
-{
-	struct destination **bucket = bucket_of(datagrams, name), *destination;
-
-	if (datagrams->destination_count >= DESTINATIONS_MAX)
-		forget(datagrams->oldest);
-	destination = calloc(1, sizeof(*destination));
-	if (!destination)
-		return NULL;
-	destination->datagrams = datagrams;
-	destination->name = *name;
-	destination->until_ms = UINT64_MAX;
-	destination->next = *bucket;
-	*bucket = destination;
-	cv_buffer_init(&destination->waiting, CV_WAITING_BYTES);
-	datagrams->destination_count++;
-	link_use(destination);
-	return destination;
+		cv_rate_limit_init(bucket, &limit, cv_datagrams_now_ms(datagrams));
 }
 
 /* ---- which way ---------------------------------------------------------------------------- */
 
-static void no_way(struct destination *destination, int reason, uint64_t for_ms)
+static void no_way(struct cv_datagram_destination *destination, int reason, uint64_t for_ms)
 {
-	destination->way = WAY_NONE;
+	destination->way = CV_WAY_NONE;
 	destination->reason = reason;
-	destination->until_ms = now_ms(destination->datagrams) + for_ms;
+	destination->until_ms = cv_datagrams_now_ms(destination->datagrams) + for_ms;
 }
 
 /* Those that may be sent to. Returns 0 or why there is none. */
-static int set_addresses(struct destination *destination, const struct cv_sockaddr *addresses,
-			 size_t address_count)
+static int set_addresses(struct cv_datagram_destination *destination,
+			 const struct cv_sockaddr *addresses, size_t address_count)
 {
 	const struct cv_outbound *outbound = destination->outbound;
 	const bool guards = outbound->block_private &&
 			    destination->datagrams->session->inbound->guards_private;
 
 	destination->address_count = 0;
-	for (size_t i = 0; i < address_count && destination->address_count < ADDRESSES_MAX; i++)
-		if (!guards || !cv_address_is_private(&addresses[i]))
+	for (size_t i = 0; i < address_count; i++)
+		if (destination->address_count < CV_DATAGRAM_ADDRESSES_MAX &&
+		    (!guards || !cv_address_is_private(&addresses[i])))
 			destination->addresses[destination->address_count++] = addresses[i];
 	if (destination->address_count > 0)
 		return 0;
 	return address_count ? CV_POLICY_PRIVATE_TARGET : CV_UPSTREAM_RESOLVE;
 }
 
-static void direct_found(struct destination *destination, const struct cv_sockaddr *addresses,
-			 size_t address_count)
+static void note_name(struct cv_datagram_destination *destination)
+{
+	if (destination->is_renamed || (destination->name.kind != CV_ADDRESS_DOMAIN &&
+					destination->outbound->redirect.kind == CV_ADDRESS_NONE &&
+					destination->outbound->redirect.port == 0))
+		return;
+	destination->is_renamed = true;
+	destination->datagrams->renamed_count++;
+}
+
+static void direct_found(struct cv_datagram_destination *destination,
+			 const struct cv_sockaddr *addresses, size_t address_count)
 {
 	const int reason = set_addresses(destination, addresses, address_count);
 
-	if (reason)
+	if (reason) {
 		no_way(destination, reason, FAILURE_MS);
-	else
-		destination->way = WAY_DIRECT;
+		return;
+	}
+	destination->way = CV_WAY_DIRECT;
+	note_name(destination);
 }
 
 /* What came while it was not known how to go on. */
-static void flush(struct destination *destination)
+static void flush(struct cv_datagram_destination *destination)
 {
 	struct cv_buffer waiting = destination->waiting;
 	struct cv_destination unused;
@@ -300,15 +185,16 @@ static void flush(struct destination *destination)
 
 	cv_buffer_init(&destination->waiting, CV_WAITING_BYTES);
 	while (cv_waiting_next(&waiting, &unused, &bytes, &len_bytes))
-		pass(destination, bytes, len_bytes);
+		pass_now(destination, bytes, len_bytes);
 }
 
-static void decide(struct destination *destination, const struct cv_sockaddr *resolved,
+static void decide(struct cv_datagram_destination *destination, const struct cv_sockaddr *resolved,
 		   size_t resolved_count);
 
-static struct destination *answered(struct cv_resolve_query *query)
+static struct cv_datagram_destination *answered(struct cv_resolve_query *query)
 {
-	struct destination *destination = cv_container_of(query, struct destination, query);
+	struct cv_datagram_destination *destination =
+		cv_container_of(query, struct cv_datagram_destination, query);
 
 	destination->resolving = false;
 	destination->datagrams->resolving_count--;
@@ -319,7 +205,7 @@ static void resolved_for_rules(struct cv_resolve_query *query, int result,
 			       const struct cv_sockaddr *addresses, size_t address_count)
 {
 	static const struct cv_sockaddr none;
-	struct destination *destination = answered(query);
+	struct cv_datagram_destination *destination = answered(query);
 
 	decide(destination, result ? &none : addresses, result ? 0 : address_count);
 	flush(destination);
@@ -328,10 +214,10 @@ static void resolved_for_rules(struct cv_resolve_query *query, int result,
 static void resolved_to_send(struct cv_resolve_query *query, int result,
 			     const struct cv_sockaddr *addresses, size_t address_count)
 {
-	struct destination *destination = answered(query);
+	struct cv_datagram_destination *destination = answered(query);
 
 	if (destination->until_ms == UINT64_MAX)
-		destination->until_ms = now_ms(destination->datagrams) + NAME_MS;
+		destination->until_ms = cv_datagrams_now_ms(destination->datagrams) + NAME_MS;
 	if (result)
 		no_way(destination, CV_UPSTREAM_RESOLVE, FAILURE_MS);
 	else
@@ -339,7 +225,7 @@ static void resolved_to_send(struct cv_resolve_query *query, int result,
 	flush(destination);
 }
 
-static void resolve(struct destination *destination, const char *name, uint16_t port,
+static void resolve(struct cv_datagram_destination *destination, const char *name, uint16_t port,
 		    enum cv_resolve_strategy strategy,
 		    void (*done)(struct cv_resolve_query *query, int result,
 				 const struct cv_sockaddr *addresses, size_t address_count))
@@ -353,12 +239,12 @@ static void resolve(struct destination *destination, const char *name, uint16_t 
 	}
 	datagrams->resolving_count++;
 	destination->resolving = true;
-	destination->way = WAY_UNKNOWN;
+	destination->way = CV_WAY_UNKNOWN;
 	destination->query.done = done;
 	cv_resolve(worker->resolver, worker->ring, &destination->query, name, port, strategy);
 }
 
-static void go_directly(struct destination *destination)
+static void go_directly(struct cv_datagram_destination *destination)
 {
 	const struct cv_outbound *outbound = destination->outbound;
 	struct cv_destination to = destination->name;
@@ -373,14 +259,15 @@ static void go_directly(struct destination *destination)
 		resolve(destination, to.domain, to.port, outbound->strategy, resolved_to_send);
 }
 
-/* It waited for a proxy that failed. */
+/* It waited for a proxy, or a stream, that failed. */
 static void lost(void *owner, const struct cv_destination *name, uint8_t *bytes, size_t len_bytes)
 {
 	struct cv_datagrams *datagrams = owner;
-	struct destination *destination = find(datagrams, name);
+	struct cv_datagram_destination *destination =
+		cv_datagram_destination_find(datagrams, name);
 
 	if (destination)
-		pass(destination, bytes, len_bytes);
+		pass_now(destination, bytes, len_bytes);
 	else
 		count(datagrams, CV_UPSTREAM_FAILED);
 }
@@ -388,13 +275,13 @@ static void lost(void *owner, const struct cv_destination *name, uint8_t *bytes,
 static struct cv_datagram_proxy *find_proxy(struct cv_datagrams *datagrams,
 					    const struct cv_outbound *outbound)
 {
-	const struct cv_datagram_near near = {.deliver = deliver, .owner = datagrams};
+	const struct cv_datagram_near near = far_near(datagrams);
 	struct cv_datagram_proxy *proxy;
 
 	for (size_t i = 0; i < datagrams->proxy_count; i++)
 		if (cv_datagram_proxy_outbound(datagrams->proxies[i]) == outbound)
 			return datagrams->proxies[i];
-	if (datagrams->proxy_count == PROXIES_MAX)
+	if (datagrams->proxy_count == CV_DATAGRAM_WAYS_MAX)
 		return NULL;
 	proxy = cv_datagram_proxy_new(datagrams->session, outbound, &near, lost);
 	if (proxy)
@@ -402,17 +289,137 @@ static struct cv_datagram_proxy *find_proxy(struct cv_datagrams *datagrams,
 	return proxy;
 }
 
-static void go_by_proxy(struct destination *destination)
+static void go_by_proxy(struct cv_datagram_destination *destination)
 {
 	destination->proxy = find_proxy(destination->datagrams, destination->outbound);
 	if (destination->proxy)
-		destination->way = WAY_PROXY;
+		destination->way = CV_WAY_PROXY;
+	else
+		no_way(destination, CV_INTERNAL_RESOURCE, FAILURE_MS);
+}
+
+/* ---- VLESS streams ------------------------------------------------------------------------ */
+
+/* As others do it: what many ask one server once each, and what would rather use TCP, goes without
+ * addresses, unless something speaks for one form (VLESS 4). */
+static bool uses_xudp(const struct cv_outbound *outbound, uint16_t port)
+{
+	if (outbound->packets != CV_PACKETS_AUTO || outbound->protocol == CV_OUTBOUND_VMESS)
+		return outbound->packets == CV_PACKETS_XUDP;
+	return outbound->vision || (port != PORT_DNS && port != PORT_HTTPS);
+}
+
+/* One for all streams of the association, so that the server goes on with its port when one takes
+ * the place of another. NULL: we have none. */
+static const uint8_t *global_id_of(struct cv_datagrams *datagrams)
+{
+	static const uint8_t none[CV_MUX_GLOBAL_ID_BYTES];
+	uint8_t *id = datagrams->global_id;
+
+	if (memcmp(id, none, sizeof(none)) == 0 &&
+	    cv_random_bytes(id, sizeof(datagrams->global_id)) != 0)
+		memset(id, 0, sizeof(datagrams->global_id));
+	return memcmp(id, none, sizeof(none)) == 0 ? NULL : id;
+}
+
+static struct cv_datagram_carrier *new_carrier(struct cv_datagrams *datagrams,
+					       const struct cv_outbound *outbound,
+					       const struct cv_destination *only)
+{
+	const struct cv_datagram_carrier_config config = {
+		.session = datagrams->session,
+		.outbound = outbound,
+		.only = only,
+		.global_id = only ? NULL : global_id_of(datagrams),
+		.near = far_near(datagrams),
+		.lost = lost,
+		.dirty = &datagrams->dirty,
+	};
+
+	return cv_datagram_carrier_new(&config);
+}
+
+static struct cv_datagram_carrier *find_carrier(struct cv_datagrams *datagrams,
+						const struct cv_outbound *outbound)
+{
+	struct cv_datagram_carrier *carrier;
+
+	for (size_t i = 0; i < datagrams->carrier_count; i++)
+		if (cv_datagram_carrier_outbound(datagrams->carriers[i]) == outbound)
+			return datagrams->carriers[i];
+	if (datagrams->carrier_count == CV_DATAGRAM_WAYS_MAX)
+		return NULL;
+	carrier = new_carrier(datagrams, outbound, NULL);
+	if (carrier)
+		datagrams->carriers[datagrams->carrier_count++] = carrier;
+	return carrier;
+}
+
+/* The destination longest unused that has a stream of its own gives it up. */
+static void make_room(struct cv_datagrams *datagrams)
+{
+	struct cv_datagram_destination *destination = datagrams->oldest;
+
+	if (datagrams->owned_carriers < OWNED_CARRIERS_MAX)
+		return;
+	while (destination && !destination->owns_carrier)
+		destination = destination->newer;
+	if (destination)
+		cv_datagram_destination_forget(destination);
+}
+
+/* Through a carrier that others share. False: it goes in another way. */
+static bool goes_by_stream(struct cv_datagram_destination *destination)
+{
+	struct cv_datagrams *datagrams = destination->datagrams;
+	const struct cv_datagram_stream_config config = {
+		.session = datagrams->session,
+		.outbound = destination->outbound,
+		.global_id = global_id_of(datagrams),
+		.near = far_near(datagrams),
+	};
+	const int result = cv_datagram_stream_takes(destination->outbound, destination->name.port);
+
+	if (result == CV_POLICY_NO_DATAGRAMS)
+		return false;
+	if (!result)
+		destination->stream =
+			cv_datagram_stream_find(datagrams->streams, &datagrams->stream_count,
+						CV_DATAGRAM_WAYS_MAX, &config);
+	if (!result && destination->stream)
+		destination->way = CV_WAY_STREAM;
+	else
+		no_way(destination, result ? result : CV_INTERNAL_RESOURCE, FAILURE_MS);
+	return true;
+}
+
+static void go_by_carrier(struct cv_datagram_destination *destination)
+{
+	struct cv_datagrams *datagrams = destination->datagrams;
+	const struct cv_outbound *outbound = destination->outbound;
+
+	if (goes_by_stream(destination))
+		return;
+	if (outbound->vision && !outbound->udp443 && destination->name.port == PORT_HTTPS) {
+		no_way(destination, CV_POLICY_BLOCKED, NAME_MS); /* Vision 6.5 */
+		return;
+	}
+	if (uses_xudp(outbound, destination->name.port)) {
+		destination->carrier = find_carrier(datagrams, outbound);
+	} else if (!destination->owns_carrier) {
+		make_room(datagrams);
+		destination->carrier = new_carrier(datagrams, outbound, &destination->name);
+		destination->owns_carrier = destination->carrier != NULL;
+		datagrams->owned_carriers += destination->owns_carrier;
+	}
+	if (destination->carrier)
+		destination->way = CV_WAY_CARRIER;
 	else
 		no_way(destination, CV_INTERNAL_RESOURCE, FAILURE_MS);
 }
 
 /* The outbound carries no datagrams. */
-static void go_around_or_nowhere(struct destination *destination)
+static void go_around_or_nowhere(struct cv_datagram_destination *destination)
 {
 	const struct cv_config *config = destination->datagrams->session->config;
 
@@ -424,7 +431,7 @@ static void go_around_or_nowhere(struct destination *destination)
 	go_directly(destination);
 }
 
-static void decide(struct destination *destination, const struct cv_sockaddr *resolved,
+static void decide(struct cv_datagram_destination *destination, const struct cv_sockaddr *resolved,
 		   size_t resolved_count)
 {
 	struct cv_session *session = destination->datagrams->session;
@@ -448,6 +455,11 @@ static void decide(struct destination *destination, const struct cv_sockaddr *re
 	case CV_OUTBOUND_BLACKHOLE:
 		no_way(destination, CV_POLICY_BLOCKED, NAME_MS);
 		break;
+	case CV_OUTBOUND_VLESS:
+	case CV_OUTBOUND_VMESS:
+	case CV_OUTBOUND_PORTAL: /* a stream in any case */
+		go_by_carrier(destination);
+		break;
 	case CV_OUTBOUND_SOCKS:
 		if (cv_datagram_proxy_carries(destination->outbound)) {
 			go_by_proxy(destination);
@@ -464,23 +476,29 @@ static void decide(struct destination *destination, const struct cv_sockaddr *re
 
 static void received(void *owner, const struct cv_sockaddr *from, uint8_t *bytes, size_t len_bytes)
 {
+	struct cv_datagrams *datagrams = owner;
+	const struct cv_datagram_destination *behind;
 	struct cv_destination source;
 
-	if (cv_sockaddr_to_destination(from, &source))
+	if (!cv_sockaddr_to_destination(from, &source))
+		return;
+	datagrams->direct_used_ms = cv_datagrams_now_ms(datagrams);
+	if (!datagrams->near.by_name && !datagrams->near.only_asked) {
 		deliver(owner, &source, bytes, len_bytes);
+		return;
+	}
+	behind = cv_datagram_destination_behind(datagrams, &source);
+	if (!behind && datagrams->near.only_asked)
+		count(datagrams, CV_PEER_STRANGER);
+	else
+		deliver(owner, behind ? &behind->name : &source, bytes, len_bytes);
 }
 
-static int open_direct(struct cv_datagrams *datagrams)
+static bool may_read(void *owner)
 {
-	struct cv_worker *worker = datagrams->session->worker;
-	const struct cv_datagram_config config = {
-		.ring = worker->ring,
-		.pool = worker->datagram_pool,
-		.received = received,
-		.owner = datagrams,
-	};
+	const struct cv_datagrams *datagrams = owner;
 
-	return datagrams->direct ? 0 : cv_datagram_open(&config, &datagrams->direct);
+	return !datagrams->near.may_read || datagrams->near.may_read(datagrams->near.owner);
 }
 
 /* This address cannot be reached from here; the next one may be. */
@@ -490,13 +508,71 @@ static bool is_about_address(int error)
 	       error == -EADDRNOTAVAIL || error == -ENETDOWN;
 }
 
-static int send_directly(struct destination *destination, const uint8_t *bytes, size_t len_bytes)
+/* Its address is the only one, or it would not have been queued. */
+static void unsent(void *owner, int error)
+{
+	count(owner, is_about_address(error) ? CV_UPSTREAM_NO_ROUTE : CV_UPSTREAM_UNREACHABLE);
+}
+
+static struct cv_datagram_config direct_config(struct cv_datagrams *datagrams)
+{
+	return (struct cv_datagram_config){
+		.ring = datagrams->session->worker->ring,
+		.pool = datagrams->session->worker->datagram_pool,
+		.received = received,
+		.batch_done = delivered,
+		.may_read = may_read,
+		.unsent = unsent,
+		.owner = datagrams,
+	};
+}
+
+static void tell_opened(struct cv_datagrams *datagrams)
+{
+	datagrams->direct_used_ms = cv_datagrams_now_ms(datagrams);
+	if (datagrams->near.opened)
+		datagrams->near.opened(datagrams->near.owner, datagrams->direct);
+}
+
+static int open_direct(struct cv_datagrams *datagrams)
+{
+	const struct cv_datagram_config config = direct_config(datagrams);
+	int error;
+
+	if (datagrams->direct)
+		return 0;
+	error = cv_datagram_open(&config, &datagrams->direct);
+	if (!error)
+		tell_opened(datagrams);
+	return error;
+}
+
+int cv_datagrams_adopt(struct cv_datagrams *datagrams, int fd)
+{
+	const struct cv_datagram_config config = direct_config(datagrams);
+
+	if (datagrams->direct)
+		return CV_INTERNAL_STATE;
+	if (cv_datagram_adopt(&config, fd, &datagrams->direct) != 0)
+		return CV_INTERNAL_RESOURCE;
+	datagrams->direct_used_ms = cv_datagrams_now_ms(datagrams);
+	return 0;
+}
+
+static int send_directly(struct cv_datagram_destination *destination, const uint8_t *bytes,
+			 size_t len_bytes)
 {
 	struct cv_datagrams *datagrams = destination->datagrams;
 	int error = open_direct(datagrams);
 
 	if (error)
 		return CV_INTERNAL_RESOURCE;
+	datagrams->direct_used_ms = cv_datagrams_now_ms(datagrams);
+	if (destination->address_count == 1) {
+		error = cv_datagram_queue(datagrams->direct, &destination->addresses[0], bytes,
+					  len_bytes);
+		return is_about_address(error) ? CV_UPSTREAM_NO_ROUTE : error;
+	}
 	for (;;) {
 		error = cv_datagram_send(datagrams->direct, &destination->addresses[0], bytes,
 					 len_bytes);
@@ -511,7 +587,7 @@ static int send_directly(struct destination *destination, const uint8_t *bytes, 
 }
 
 /* The proxy failed: out directly for as long as it is not asked again, where that is wanted. */
-static bool goes_around(struct destination *destination)
+static bool goes_around(struct cv_datagram_destination *destination)
 {
 	const struct cv_config *config = destination->datagrams->session->config;
 
@@ -520,14 +596,29 @@ static bool goes_around(struct destination *destination)
 	count(destination->datagrams, CV_UPSTREAM_GONE_AROUND);
 	destination->outbound = config->direct;
 	go_directly(destination);
-	destination->until_ms = now_ms(destination->datagrams) + FAILURE_MS;
+	destination->until_ms = cv_datagrams_now_ms(destination->datagrams) + FAILURE_MS;
 	return true;
 }
 
-static int send_by_proxy(struct destination *destination, uint8_t *bytes, size_t len_bytes)
+static int send_by_proxy(struct cv_datagram_destination *destination, uint8_t *bytes,
+			 size_t len_bytes)
 {
-	const int result = cv_datagram_proxy_send(destination->proxy, &destination->name, bytes,
-						  len_bytes);
+	int result;
+
+	cv_datagram_flush(destination->datagrams->direct); /* what waits may lie in our headroom */
+	result = cv_datagram_proxy_send(destination->proxy, &destination->name, bytes, len_bytes);
+	if (result == CV_UPSTREAM_FAILED && goes_around(destination)) {
+		pass(destination, bytes, len_bytes);
+		return 0;
+	}
+	return result;
+}
+
+static int send_by_carrier(struct cv_datagram_destination *destination, uint8_t *bytes,
+			   size_t len_bytes)
+{
+	const int result = cv_datagram_carrier_send(destination->carrier, &destination->name,
+						    bytes, len_bytes);
 
 	if (result == CV_UPSTREAM_FAILED && goes_around(destination)) {
 		pass(destination, bytes, len_bytes);
@@ -536,43 +627,62 @@ static int send_by_proxy(struct destination *destination, uint8_t *bytes, size_t
 	return result;
 }
 
-static void pass(struct destination *destination, uint8_t *bytes, size_t len_bytes)
+static void pass(struct cv_datagram_destination *destination, uint8_t *bytes, size_t len_bytes)
 {
 	struct cv_datagrams *datagrams = destination->datagrams;
 	int result = 0;
 
 	switch (destination->way) {
-	case WAY_UNKNOWN:
+	case CV_WAY_UNKNOWN:
 		result = cv_waiting_keep(&destination->waiting, NULL, bytes, len_bytes);
 		break;
-	case WAY_NONE:
+	case CV_WAY_NONE:
 		result = destination->reason;
 		break;
-	case WAY_DIRECT:
+	case CV_WAY_DIRECT:
 		result = send_directly(destination, bytes, len_bytes);
 		break;
-	case WAY_PROXY:
+	case CV_WAY_PROXY:
 		result = send_by_proxy(destination, bytes, len_bytes);
+		break;
+	case CV_WAY_CARRIER:
+		result = send_by_carrier(destination, bytes, len_bytes);
+		break;
+	case CV_WAY_STREAM:
+		result = cv_datagram_stream_send(destination->stream, &destination->name, bytes,
+						 len_bytes);
 		break;
 	}
 	if (result)
 		count(datagrams, result > -2000 ? CV_UPSTREAM_UNREACHABLE : result);
 }
 
-void cv_datagrams_send(struct cv_datagrams *datagrams, const struct cv_destination *name,
-		       uint8_t *bytes, size_t len_bytes)
+/* Where @bytes do not stay. */
+static void pass_now(struct cv_datagram_destination *destination, uint8_t *bytes, size_t len_bytes)
 {
-	struct destination *destination;
+	struct cv_datagrams *datagrams = destination->datagrams;
+
+	pass(destination, bytes, len_bytes);
+	cv_datagrams_flush(datagrams);
+}
+
+void cv_datagrams_flush(struct cv_datagrams *datagrams)
+{
+	cv_datagram_flush(datagrams->direct);
+	cv_datagram_carriers_flush(&datagrams->dirty);
+}
+
+void cv_datagrams_queue(struct cv_datagrams *datagrams, const struct cv_destination *name,
+			uint8_t *bytes, size_t len_bytes)
+{
+	struct cv_datagram_destination *destination;
 
 	if (!may_pass(datagrams, CV_UPLINK, len_bytes))
 		return;
 	moved(datagrams, CV_UPLINK, len_bytes);
-	destination = find(datagrams, name);
-	if (destination) {
-		unlink_use(destination);
-		link_use(destination);
-	} else {
-		destination = add(datagrams, name);
+	destination = cv_datagram_destination_find(datagrams, name);
+	if (!destination) {
+		destination = cv_datagram_destination_add(datagrams, name);
 		if (!destination) {
 			count(datagrams, CV_INTERNAL_MEMORY);
 			return;
@@ -580,6 +690,13 @@ void cv_datagrams_send(struct cv_datagrams *datagrams, const struct cv_destinati
 		decide(destination, NULL, 0);
 	}
 	pass(destination, bytes, len_bytes);
+}
+
+void cv_datagrams_send(struct cv_datagrams *datagrams, const struct cv_destination *name,
+		       uint8_t *bytes, size_t len_bytes)
+{
+	cv_datagrams_queue(datagrams, name, bytes, len_bytes);
+	cv_datagrams_flush(datagrams);
 }
 
 /* ---- life --------------------------------------------------------------------------------- */
@@ -646,9 +763,13 @@ struct cv_datagrams *cv_datagrams_free(struct cv_datagrams *datagrams)
 	if (!datagrams)
 		return NULL;
 	while (datagrams->oldest)
-		forget(datagrams->oldest);
+		cv_datagram_destination_forget(datagrams->oldest);
 	for (size_t i = 0; i < datagrams->proxy_count; i++)
 		cv_datagram_proxy_free(datagrams->proxies[i]);
+	for (size_t i = 0; i < datagrams->carrier_count; i++)
+		cv_datagram_carrier_free(datagrams->carriers[i]);
+	for (size_t i = 0; i < datagrams->stream_count; i++)
+		cv_datagram_stream_free(datagrams->streams[i]);
 	cv_datagram_close(datagrams->direct);
 	leave(datagrams->session);
 	free(datagrams);
@@ -657,10 +778,18 @@ struct cv_datagrams *cv_datagrams_free(struct cv_datagrams *datagrams)
 
 uint32_t cv_datagrams_tick(struct cv_datagrams *datagrams)
 {
-	const uint64_t now = now_ms(datagrams);
+	const uint64_t now = cv_datagrams_now_ms(datagrams);
 
 	while (datagrams->oldest && datagrams->oldest->used_ms + IDLE_MS <= now)
-		forget(datagrams->oldest);
+		cv_datagram_destination_forget(datagrams->oldest);
+	for (size_t i = 0; i < datagrams->carrier_count; i++)
+		cv_datagram_carrier_tick(datagrams->carriers[i]);
+	for (size_t i = 0; i < datagrams->stream_count; i++)
+		cv_datagram_stream_tick(datagrams->streams[i]);
+	if (datagrams->direct && datagrams->direct_used_ms + IDLE_MS <= now) {
+		datagrams->direct = cv_datagram_close(datagrams->direct);
+		tell_opened(datagrams);
+	}
 	for (int d = CV_UPLINK; d <= CV_DOWNLINK; d++)
 		share_rate(datagrams, (enum cv_direction)d);
 	return datagrams->rate[CV_UPLINK].bytes_per_s || datagrams->rate[CV_DOWNLINK].bytes_per_s

@@ -174,8 +174,13 @@ static void why_no_engine(const struct cv_session *session, enum cv_direction di
 
 	if (session->state < CV_SESSION_RELAY)
 		why = "handshake";
-	else if (session->state == CV_SESSION_DATAGRAMS)
+	else if (session->state >= CV_SESSION_DATAGRAMS &&
+		 session->state <= CV_SESSION_STREAM_DATAGRAMS)
 		why = "datagrams";
+	else if (session->state == CV_SESSION_CARRIER)
+		why = "a carrier of other sessions";
+	else if (source->stream || sink->stream)
+		why = "a stream of a carrier";
 	else if (session->limit)
 		why = "a fallback with rate limits";
 	else if (session->flow_refused[direction])

@@ -6,6 +6,7 @@
 
 #include "base/reason.h"
 #include "crypto/crypto.h"
+#include "session/carrier.h"
 #include "session/session_http.h"
 #include "session/session_probe.h"
 #include "session/steps.h"
@@ -33,6 +34,7 @@ struct cv_handshake *cv_handshake_free(struct cv_handshake *handshake)
 	if (!handshake)
 		return NULL;
 	cv_probe_end(handshake, 0);
+	cv_carrier_free(handshake->carrier);
 	if (handshake->connector)
 		cv_connect_cancel(handshake->connector);
 	if (handshake->resolving)
@@ -45,6 +47,10 @@ struct cv_handshake *cv_handshake_free(struct cv_handshake *handshake)
 		cv_sniff_done(handshake->sniff);
 	free(handshake->sniff);
 	cv_tls_server_free(handshake->tls_server);
+	if (handshake->h2_layer) {
+		handshake->h2_layer->ops->free(handshake->h2_layer);
+		cv_buffer_done(&handshake->h2_app);
+	}
 	cv_tls_client_free(handshake->tls_client);
 	cv_spider_free(handshake->spider);
 	if (handshake->health && handshake->is_probe)
@@ -77,6 +83,7 @@ void cv_step_deadline(struct cv_session *session)
 		cv_session_refuse(session, CV_UPSTREAM_TIMEOUT);
 		break;
 	case CV_SESSION_EXPECT_UPSTREAM_HELLO:
+	case CV_SESSION_EXPECT_UPSTREAM_TRANSPORT:
 	case CV_SESSION_EXPECT_UPSTREAM_PROXY:
 		cv_upstream_lost(session, CV_UPSTREAM_TIMEOUT);
 		break;
@@ -89,12 +96,18 @@ void cv_step_deadline(struct cv_session *session)
 	case CV_SESSION_HTTP_EXCHANGE:
 		cv_step_http_exchange_timer(session);
 		break;
+	case CV_SESSION_EXPECT_REQUEST:
+		cv_session_finish(session, session->handshake->refused
+						   ? session->handshake->refused
+						   : CV_PEER_TIMEOUT);
+		break;
 	case CV_SESSION_EXPECT_FRONT:
 	case CV_SESSION_EXPECT_SOCKS:
 	case CV_SESSION_EXPECT_SOCKS4:
 	case CV_SESSION_VERIFY:
 	case CV_SESSION_EXPECT_TLS:
-	case CV_SESSION_EXPECT_REQUEST:
+	case CV_SESSION_EXPECT_MUX:
+	case CV_SESSION_EXPECT_TRANSPORT:
 		cv_session_finish(session, CV_PEER_TIMEOUT);
 		break;
 	default:

@@ -19,6 +19,7 @@
 #include "wire/vless.h"
 
 struct cv_bind; /* session/session_bind.c */
+struct cv_carrier; /* session/carrier.h */
 struct cv_http_exchange; /* session/session_http.h */
 
 enum cv_front { /* the proxy protocol that the client speaks; NONE: another kind of inbound */
@@ -52,6 +53,11 @@ struct cv_handshake {
 	const struct cv_fallback *fallback; /* NULL = not on the way to one */
 	unsigned fallback_failures;
 	struct cv_buffer app; /* decrypted bytes of the request, kept for fallbacks */
+	size_t judged_bytes;  /* of app: nothing came since */
+	struct cv_layer *h2_layer; /* session_transport.c: not on the leg yet */
+	struct cv_buffer h2_app;   /* what it has let through; empty unless it is there */
+	size_t h2_seen_bytes;	   /* of app */
+	bool is_carried;      /* by a transport, which is open: web servers are behind us no more */
 	struct cv_buffer answer; /* what a proxy protocol is about to say */
 	/* front door */
 	enum cv_front front;
@@ -63,6 +69,9 @@ struct cv_handshake {
 	void (*judged)(struct cv_session *session, int reason);
 	/* request */
 	struct cv_vless_request request; /* as received (server) or to be sent (client) */
+	struct cv_user *vmess_user; /* whose auth id came; NULL: not yet known */
+	uint8_t vmess_key[16];
+	int refused; /* a VMess request: why, while what follows is thrown away */
 	struct cv_destination destination;
 	/* sniffing: session_sniff.c */
 	struct cv_sniff *sniff; /* NULL = nobody looked */
@@ -71,6 +80,7 @@ struct cv_handshake {
 	enum cv_sniffed sniffed;
 	char route_name[256]; /* for rules, where the destination stays; "" = none */
 	bool is_answered;     /* the client was told that its upstream is there */
+	struct cv_carrier *carrier; /* it is to become one */
 	/* upstream */
 	struct cv_connector *connector;
 	struct cv_resolve_query resolve;
@@ -94,6 +104,7 @@ struct cv_handshake {
 	/* a probe: session_probe.c */
 	struct cv_observation *probed; /* it waits for the verdict */
 	uint64_t probe_began_us;
+	struct cv_datagram_carrier *udp_carrier; /* whose stream it will be, or NULL */
 	/* attempts: session_retry.c */
 	struct cv_upstream_health *health; /* NULL unless there may be several */
 	uint32_t attempts;

@@ -8,6 +8,9 @@
  *   layers            [0] record   [1] vless+vision
  *   rx_penetrated     set by [1] when DIRECT arrived: [0] and [1] are bypassed from then on
  *
+ * A leg may have a stream of a carrier in place of the socket (stream.h): then there are no layers,
+ * and no operations either.
+ *
  * Encoding goes top down; each unit a layer emits is passed to the next lower active layer as one
  * call, so a Vision block stays one TLS record.
  */
@@ -19,6 +22,7 @@
 #include "ring/listen.h"
 #include "ring/stream_end.h"
 #include "session/session.h"
+#include "session/stream.h"
 #include "session/worker.h"
 
 #include <errno.h>
@@ -52,6 +56,8 @@ static void stack_free(struct cv_leg *leg)
 
 void cv_leg_done(struct cv_leg *leg, bool abort)
 {
+	if (leg->stream)
+		cv_stream_detach(leg, abort || leg->session->reason);
 	stack_free(leg);
 	cv_buffer_done(&leg->in);
 	cv_buffer_done(&leg->out);
@@ -111,12 +117,13 @@ static size_t tx_active(const struct cv_stack *stack, size_t count)
 
 bool cv_leg_rx_clear(const struct cv_leg *leg)
 {
-	return !leg->stack || rx_active(leg->stack, 0) == leg->stack->count;
+	return !leg->stream &&
+	       (!leg->stack || rx_active(leg->stack, 0) == leg->stack->count);
 }
 
 bool cv_leg_tx_clear(const struct cv_leg *leg)
 {
-	return !leg->stack || tx_active(leg->stack, leg->stack->count) == 0;
+	return !leg->stream && (!leg->stack || tx_active(leg->stack, leg->stack->count) == 0);
 }
 
 bool cv_leg_may_penetrate(const struct cv_leg *leg)
@@ -149,9 +156,61 @@ bool cv_leg_tx_records(const struct cv_leg *leg)
 	       tx_active(stack, stack->count) == 1;
 }
 
+static size_t held_bytes(const struct cv_leg *leg)
+{
+	size_t total = 0;
+
+	for (size_t i = 0; leg->stack && i < leg->stack->count; i++)
+		total += leg->stack->layers[i]->held_bytes;
+	return total;
+}
+
 size_t cv_leg_queued(const struct cv_leg *leg)
 {
-	return cv_buffer_len(&leg->out) + cv_buffer_len(&leg->sending);
+	return cv_buffer_len(&leg->out) + cv_buffer_len(&leg->sending) + held_bytes(leg);
+}
+
+enum cv_ending cv_leg_ending(const struct cv_leg *leg)
+{
+	uint8_t ending = CV_ENDS_BY_FIN;
+
+	for (size_t i = 0; leg->stack && i < leg->stack->count; i++)
+		if (leg->stack->layers[i]->ending > ending)
+			ending = leg->stack->layers[i]->ending;
+	return (enum cv_ending)ending;
+}
+
+bool cv_leg_has_rest(const struct cv_leg *leg)
+{
+	bool is_above = false;
+
+	for (size_t i = 0; leg->stack && i < leg->stack->count; i++) {
+		if (is_above && cv_buffer_len(&leg->stack->pending[i]) > 0)
+			return true;
+		is_above |= leg->stack->layers[i]->ending == CV_ENDS_INSIDE;
+	}
+	return false;
+}
+
+bool cv_leg_is_opening(const struct cv_leg *leg)
+{
+	for (size_t i = 0; leg->stack && i < leg->stack->count; i++)
+		if (leg->stack->layers[i]->is_opening)
+			return true;
+	return false;
+}
+
+bool cv_leg_is_over(const struct cv_leg *leg)
+{
+	for (size_t i = 0; leg->stack && i < leg->stack->count; i++)
+		if (leg->stack->layers[i]->is_over)
+			return true;
+	return false;
+}
+
+bool cv_leg_has_room(const struct cv_leg *leg)
+{
+	return cv_leg_queued(leg) < (leg->stream ? CV_STREAM_OUT_HIGH : CV_LEG_OUT_HIGH);
 }
 
 size_t cv_leg_undecoded(const struct cv_leg *leg)
@@ -166,6 +225,28 @@ size_t cv_leg_undecoded(const struct cv_leg *leg)
 bool cv_leg_busy(const struct cv_leg *leg)
 {
 	return leg->recv_op.pending || leg->send_op.pending;
+}
+
+/* ---- down the layers ---------------------------------------------------------------------- */
+
+struct emit_context {
+	struct cv_leg *leg;
+	size_t below; /* layers [0, below) are still to be passed */
+};
+
+static int emit_down(void *opaque, struct cv_span bytes)
+{
+	struct emit_context *context = opaque;
+	struct cv_stack *stack = context->leg->stack;
+	size_t active = stack ? tx_active(stack, context->below) : 0;
+	struct emit_context next = {.leg = context->leg, .below = active ? active - 1 : 0};
+
+	if (bytes.len_bytes == 0)
+		return 0;
+	if (active == 0)
+		return cv_buffer_append(&context->leg->out, bytes.data, bytes.len_bytes);
+	return stack->layers[active - 1]->ops->encode(stack->layers[active - 1], bytes, emit_down,
+						      &next);
 }
 
 /* ---- decode ------------------------------------------------------------------------------- */
@@ -198,6 +279,25 @@ static int take_batch(struct cv_span *in, struct cv_buffer *app)
 	return result;
 }
 
+/* What the layer answers goes down the layers below it; the lowest says it as it is. */
+static int decode_layer(struct cv_leg *leg, size_t index, struct cv_span *in,
+			struct cv_buffer *out)
+{
+	struct cv_layer *layer = leg->stack->layers[index];
+	struct emit_context below = {.leg = leg, .below = index};
+	struct cv_buffer reply;
+	int result, error = 0;
+
+	if (index == 0)
+		return layer->ops->decode(layer, in, out, &leg->out);
+	cv_buffer_init(&reply, CV_LEG_OUT_LIMIT);
+	result = layer->ops->decode(layer, in, out, &reply);
+	if (cv_buffer_len(&reply) > 0 && !leg->stack->is_mute)
+		error = emit_down(&below, cv_buffer_span(&reply));
+	cv_buffer_done(&reply);
+	return error && result >= 0 ? error : result;
+}
+
 static int decode_from(struct cv_leg *leg, size_t index, struct cv_span *in, struct cv_buffer *app)
 {
 	struct cv_stack *stack = leg->stack;
@@ -208,9 +308,8 @@ static int decode_from(struct cv_leg *leg, size_t index, struct cv_span *in, str
 	if (index == stack->count)
 		return take_batch(in, app);
 	upper = rx_active(stack, index + 1);
-	result = stack->layers[index]->ops->decode(
-		stack->layers[index], in, upper < stack->count ? &stack->pending[upper] : app,
-		&leg->out);
+	result = decode_layer(leg, index, in,
+			      upper < stack->count ? &stack->pending[upper] : app);
 	if (upper == stack->count || (result < 0 && result != -EAGAIN))
 		return result;
 	upper_result = decode_pending(leg, upper, app);
@@ -233,25 +332,55 @@ static int decode_leftovers(struct cv_leg *leg, struct cv_buffer *app)
 	return 0;
 }
 
+/* Bytes that were given back to the lowest layer, of which it could not use all, come before those
+ * of the socket. */
+static int merge_lowest(struct cv_leg *leg)
+{
+	struct cv_buffer *given_back = leg->stack ? &leg->stack->pending[0] : NULL;
+	int error;
+
+	if (!given_back || cv_buffer_len(given_back) == 0 || cv_buffer_len(&leg->in) == 0)
+		return 0;
+	error = cv_buffer_append(given_back, cv_buffer_bytes(&leg->in), cv_buffer_len(&leg->in));
+	cv_buffer_consume(&leg->in, cv_buffer_len(&leg->in));
+	return error ? error : -EAGAIN;
+}
+
+static int decode_socket(struct cv_leg *leg, struct cv_buffer *app)
+{
+	struct cv_span in = cv_buffer_span(&leg->in);
+	const size_t before = in.len_bytes;
+	int result;
+
+	if (before == 0)
+		return -EAGAIN;
+	result = leg->stack ? decode_from(leg, 0, &in, app) : take_batch(&in, app);
+	cv_buffer_consume(&leg->in, before - in.len_bytes);
+	cv_buffer_release_if_empty(&leg->in);
+	return result;
+}
+
 int cv_leg_decode(struct cv_leg *leg, struct cv_buffer *ret_app)
 {
 	/* Once the sending direction is raw or over, no record may follow (Vision 5.1). */
-	bool is_mute = cv_leg_tx_clear(leg) || (leg->facts & CV_LEG_FIN_WANTED);
-	size_t queued = cv_buffer_len(&leg->out), had_bytes = cv_buffer_len(ret_app), before;
-	struct cv_span in;
-	int result = decode_leftovers(leg, ret_app);
+	const bool is_mute = cv_leg_tx_clear(leg) || (leg->facts & CV_LEG_FIN_WANTED);
+	const size_t queued = cv_buffer_len(&leg->out), had_bytes = cv_buffer_len(ret_app);
+	int result;
 
-	if (result || cv_buffer_len(ret_app) > had_bytes)
-		return result;
-	in = cv_buffer_span(&leg->in);
-	before = in.len_bytes;
-	if (before == 0)
-		return -EAGAIN;
-	result = leg->stack ? decode_from(leg, 0, &in, ret_app) : take_batch(&in, ret_app);
-	cv_buffer_consume(&leg->in, before - in.len_bytes);
-	cv_buffer_release_if_empty(&leg->in);
+	if (leg->stack)
+		leg->stack->is_mute = is_mute;
+	result = decode_leftovers(leg, ret_app);
+	if (!result && cv_buffer_len(ret_app) == had_bytes) {
+		result = merge_lowest(leg);
+		if (result == -EAGAIN)
+			result = decode_leftovers(leg, ret_app);
+	}
+	if (!result && cv_buffer_len(ret_app) == had_bytes)
+		result = decode_socket(leg, ret_app);
 	if (is_mute)
 		leg->out.tail = leg->out.head + queued;
+	if (result == CV_LAYER_EOF && cv_leg_ending(leg) == CV_ENDS_INSIDE)
+		leg->facts |= CV_LEG_APP_ENDED; /* it is said once, whoever was listening */
 	return result;
 }
 
@@ -263,13 +392,27 @@ int cv_leg_unread(struct cv_leg *leg, struct cv_span app)
 	return cv_buffer_append(place, app.data, app.len_bytes);
 }
 
+/* Layers [0, that) lie below one in which the peer has said its end. */
+static size_t below_the_end(const struct cv_stack *stack)
+{
+	size_t count = stack ? stack->count : 0;
+
+	while (count > 0 && !stack->layers[count - 1]->rx_ended)
+		count--;
+	return count;
+}
+
 int cv_leg_decode_eof(struct cv_leg *leg, int truncated_reason)
 {
+	const size_t over = below_the_end(leg->stack);
 	int result = 0;
 
-	if (cv_leg_undecoded(leg) > 0)
+	if (leg->stack && over == leg->stack->count)
+		return 0;
+	/* what follows an end that was said inside is for the other direction */
+	if (cv_leg_undecoded(leg) > 0 && cv_leg_ending(leg) != CV_ENDS_INSIDE)
 		return truncated_reason;
-	for (size_t i = leg->stack ? rx_active(leg->stack, 0) : 0;
+	for (size_t i = leg->stack ? rx_active(leg->stack, over) : 0;
 	     leg->stack && i < leg->stack->count; i = rx_active(leg->stack, i + 1)) {
 		if (leg->stack->layers[i]->ops->decode_eof)
 			result = leg->stack->layers[i]->ops->decode_eof(leg->stack->layers[i]);
@@ -280,26 +423,6 @@ int cv_leg_decode_eof(struct cv_leg *leg, int truncated_reason)
 }
 
 /* ---- encode ------------------------------------------------------------------------------- */
-
-struct emit_context {
-	struct cv_leg *leg;
-	size_t below; /* layers [0, below) are still to be passed */
-};
-
-static int emit_down(void *opaque, struct cv_span bytes)
-{
-	struct emit_context *context = opaque;
-	struct cv_stack *stack = context->leg->stack;
-	size_t active = stack ? tx_active(stack, context->below) : 0;
-	struct emit_context next = {.leg = context->leg, .below = active ? active - 1 : 0};
-
-	if (bytes.len_bytes == 0)
-		return 0;
-	if (active == 0)
-		return cv_buffer_append(&context->leg->out, bytes.data, bytes.len_bytes);
-	return stack->layers[active - 1]->ops->encode(stack->layers[active - 1], bytes, emit_down,
-						      &next);
-}
 
 int cv_leg_encode(struct cv_leg *leg, struct cv_span app)
 {
@@ -324,15 +447,39 @@ int cv_leg_encode_eof(struct cv_leg *leg)
 	return result;
 }
 
+int cv_leg_start(struct cv_leg *leg)
+{
+	struct emit_context below = {.leg = leg};
+	struct cv_layer *top;
+
+	if (!leg->stack || leg->stack->count == 0)
+		return 0;
+	below.below = leg->stack->count - 1u;
+	top = leg->stack->layers[below.below];
+	return top->ops->start ? top->ops->start(top, emit_down, &below) : 0;
+}
+
 int cv_leg_flush_header(struct cv_leg *leg,
 			int (*flush)(struct cv_layer *, cv_layer_emit, void *))
 {
 	struct emit_context below = {.leg = leg};
 
+	if (leg->stream)
+		cv_stream_announce(leg);
 	if (!leg->stack || leg->stack->count == 0)
 		return 0;
 	below.below = leg->stack->count - 1u;
 	return flush(leg->stack->layers[below.below], emit_down, &below);
+}
+
+static int flush_layer(struct cv_layer *layer, cv_layer_emit emit, void *context)
+{
+	return layer->ops->flush ? layer->ops->flush(layer, emit, context) : 0;
+}
+
+int cv_leg_flush_held(struct cv_leg *leg)
+{
+	return cv_leg_flush_header(leg, flush_layer);
 }
 
 void cv_leg_settle(struct cv_leg *leg)
@@ -373,16 +520,21 @@ static void recv_done(struct cv_op *op, int result, uint32_t flags)
 		cv_session_event(leg->session, leg, error);
 		return;
 	}
-	if (result == 0) {
+	if (result == -ECANCELED) {
+		result = 0;
+	} else if (cv_leg_is_over(leg)) {
+		leg->facts |= CV_LEG_FIN_RECEIVED;
+		result = 0;
+	} else if (result == 0) {
 		/* observable: RST must stay RST, and FIN with a late RST behind it FIN */
 		leg->facts |= cv_stream_was_reset(leg->fd, leg->received_bytes)
 				      ? CV_LEG_RESET
 				      : CV_LEG_FIN_RECEIVED;
 		leg->session->last_activity_ms = cv_ring_now_ms(ring);
-	} else if (result != -ECANCELED) {
+	} else {
 		leg->facts |= CV_LEG_RESET;
 	}
-	cv_session_event(leg->session, leg, result == -ECANCELED ? 0 : result);
+	cv_session_event(leg->session, leg, result);
 }
 
 /* An upstream that has seen enough answers, closes and resets what still comes: the answer is in
@@ -393,6 +545,12 @@ void cv_leg_send_failed(struct cv_leg *leg, int error)
 			   leg == &leg->session->upstream &&
 			   !(leg->facts & (CV_LEG_FIN_RECEIVED | CV_LEG_APP_ENDED));
 
+	if (cv_leg_is_over(leg)) { /* all that counts was said: as if it had been sent */
+		cv_buffer_consume(&leg->sending, cv_buffer_len(&leg->sending));
+		cv_buffer_consume(&leg->out, cv_buffer_len(&leg->out));
+		leg->facts |= CV_LEG_FIN_WANTED | CV_LEG_FIN_SENT;
+		return;
+	}
 	leg->facts |= is_readable ? CV_LEG_SEND_FAILED : CV_LEG_RESET;
 }
 
@@ -417,6 +575,8 @@ void cv_leg_recv(struct cv_leg *leg)
 {
 	struct cv_ring *ring = leg->session->worker->ring;
 
+	if (leg->stream)
+		cv_stream_recv(leg);
 	if (leg->fd < 0 || leg->recv_op.pending ||
 	    (leg->facts & (CV_LEG_FIN_RECEIVED | CV_LEG_RESET)) ||
 	    cv_buffer_room(&leg->in) < cv_ring_buffer_bytes(ring))
@@ -471,6 +631,8 @@ void cv_leg_recv_rest(struct cv_leg *leg)
 
 void cv_leg_flush(struct cv_leg *leg)
 {
+	if (leg->stream)
+		cv_stream_flush(leg);
 	if (leg->fd < 0 || leg->send_op.pending ||
 	    (leg->facts & (CV_LEG_RESET | CV_LEG_SEND_FAILED)))
 		return;
@@ -488,6 +650,8 @@ void cv_leg_flush(struct cv_leg *leg)
 	}
 	cv_buffer_release_if_empty(&leg->sending);
 	cv_buffer_release_if_empty(&leg->out);
+	if (held_bytes(leg) > 0) /* a layer will emit them when its peer allows it */
+		return;
 	if ((leg->facts & CV_LEG_FIN_WANTED) && !(leg->facts & CV_LEG_FIN_SENT)) {
 		if (leg->ktls && leg->ktls->tx_on)
 			(void)cv_ktls_close_notify(leg->ktls);

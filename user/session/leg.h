@@ -15,11 +15,12 @@
 #include "protocol/layer.h"
 #include "ring/ring.h"
 
-#define CV_LEG_LAYERS 6 /* three hops, each with TLS and a protocol that stays */
+#define CV_LEG_LAYERS 9 /* three hops, each with TLS, a transport and a protocol that stays */
 #define CV_LEG_BATCH 65536
 #define CV_LEG_IN_LIMIT (96 * 1024)
 #define CV_LEG_OUT_LIMIT (512 * 1024)
 #define CV_LEG_OUT_HIGH (64 * 1024) /* at this many queued bytes the other leg is not read */
+#define CV_STREAM_OUT_HIGH (16 * 1024) /* likewise, where the leg is one of many on a carrier */
 
 enum cv_leg_fact {
 	CV_LEG_FIN_RECEIVED = 1, /* recv returned 0, and not because of a reset */
@@ -28,6 +29,7 @@ enum cv_leg_fact {
 	CV_LEG_FIN_SENT = 8,
 	CV_LEG_RESET = 16,	 /* the socket failed: nothing can be sent or received */
 	CV_LEG_SEND_FAILED = 32, /* reset as well, but what it said before can still be read */
+	CV_LEG_END_SAID = 64,	 /* inside a layer: FIN has to wait for the other direction */
 };
 
 struct cv_ktls;
@@ -37,6 +39,7 @@ struct cv_stack {
 	struct cv_layer *layers[CV_LEG_LAYERS]; /* [0] is next to the carrier */
 	uint8_t count;
 	bool rx_released, tx_released;
+	bool is_mute; /* while decoding: layers' answers are for nobody */
 	struct cv_buffer
 		pending[CV_LEG_LAYERS]; /* [i]: input of layer i that it could not use yet */
 };
@@ -44,8 +47,9 @@ struct cv_stack {
 struct cv_leg {
 	struct cv_session *session;
 	int fd; /* -1 = none */
-	uint8_t facts;
 	uint32_t received_bytes; /* ever read from fd, by whomever; modulo 2^32 */
+	uint32_t stream;	 /* of the worker's, instead of a socket; 0 = none: stream.h */
+	uint8_t facts;
 	bool has_ulp;	     /* the socket has the protocol "tls": never into a sockmap */
 	int16_t ktls_error;  /* why the kernel does no TLS here, -errno; 0 = nothing known */
 	struct cv_ktls *ktls; /* NULL unless it does, for a direction at least */
@@ -75,11 +79,22 @@ bool cv_leg_rx_protected(const struct cv_leg *leg);
 /** cv_leg_may_penetrate() - A direction may still become raw, or has: no kernel TLS on the socket.
  */
 bool cv_leg_may_penetrate(const struct cv_leg *leg);
-/** cv_leg_queued() - Bytes not yet taken by the kernel. */
+/** cv_leg_queued() - Bytes not yet taken by the kernel, those that layers hold included. */
 size_t cv_leg_queued(const struct cv_leg *leg);
+/** cv_leg_ending() - How the end of what is sent is said: the strongest way of its layers. */
+enum cv_ending cv_leg_ending(const struct cv_leg *leg);
+/** cv_leg_has_rest() - What came ahead of an end that was said inside is not decoded to its end. */
+bool cv_leg_has_rest(const struct cv_leg *leg);
+/** cv_leg_is_opening() - A layer's own handshake is under way. */
+bool cv_leg_is_opening(const struct cv_leg *leg);
+/** cv_leg_is_over() - A layer has heard and said goodbye: what becomes of the socket is no failure.
+ */
+bool cv_leg_is_over(const struct cv_leg *leg);
 /** cv_leg_undecoded() - Received bytes that no layer has used yet. */
 size_t cv_leg_undecoded(const struct cv_leg *leg);
 bool cv_leg_busy(const struct cv_leg *leg); /* an operation is pending */
+/** cv_leg_has_room() - Little enough is queued for it: the other leg may be read. */
+bool cv_leg_has_room(const struct cv_leg *leg);
 
 /**
  * cv_leg_decode() - Take one unit out of in (everything, when the leg is clear), append app bytes
@@ -92,10 +107,14 @@ int cv_leg_unread(struct cv_leg *leg, struct cv_span app);
 int cv_leg_decode_eof(struct cv_leg *leg, int truncated_reason);
 /** cv_leg_encode() - Pass app bytes down the layers into out. */
 int cv_leg_encode(struct cv_leg *leg, struct cv_span app);
+/** cv_leg_start() - Let the top layer, just pushed, say what comes before the first byte. */
+int cv_leg_start(struct cv_leg *leg);
 /** cv_leg_encode_eof() - close_notify and the like, where the direction still has it. */
 int cv_leg_encode_eof(struct cv_leg *leg);
 /** cv_leg_flush_header() - Let the top layer emit what it holds back (a VLESS request header). */
 int cv_leg_flush_header(struct cv_leg *leg, int (*flush)(struct cv_layer *, cv_layer_emit, void *));
+/** cv_leg_flush_held() - Likewise, whatever the top layer is. */
+int cv_leg_flush_held(struct cv_leg *leg);
 /** cv_leg_settle() - Free keys and layers that no direction needs any more. */
 void cv_leg_settle(struct cv_leg *leg);
 

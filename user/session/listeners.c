@@ -16,6 +16,7 @@
 #include "engine/steer.h"
 #include "ring/listen.h"
 #include "session/inherited.h"
+#include "session/session_tunnel.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -249,6 +250,14 @@ static int refuse(const struct cv_inbound *inbound, const struct cv_sockaddr *ad
 	return error;
 }
 
+/* Does it want connections, or datagrams? */
+static bool carries(const struct cv_inbound *inbound, bool connections)
+{
+	if (!inbound->tunnel)
+		return connections;
+	return connections ? inbound->tunnel->carries_tcp : inbound->tunnel->carries_udp;
+}
+
 static int expect_free(struct cv_listeners *listeners, const struct cv_inbound *inbound,
 		       const struct cv_sockaddr *address)
 {
@@ -257,6 +266,11 @@ static int expect_free(struct cv_listeners *listeners, const struct cv_inbound *
 
 	if (address->any.sa_family == AF_UNIX)
 		return 0;
+	error = carries(inbound, false) && !listeners->request.takeover
+			? cv_tunnel_expect_free(address)
+			: 0;
+	if (error || !carries(inbound, true))
+		return error ? refuse(inbound, address, error, 0) : 0;
 	holder = listeners->steer ? cv_steer_holder(listeners->steer, address) : 0;
 	if (holder && !listeners->request.takeover)
 		return refuse(inbound, address, -EADDRINUSE, holder);
@@ -358,6 +372,27 @@ static int give_to_workers(struct cv_listeners *listeners, const struct cv_inbou
 	return error;
 }
 
+/* One socket for each worker; sk_lookup leads connections only, so these are always bound. */
+static int hear_on(struct cv_listeners *listeners, const struct cv_inbound *inbound,
+		   const struct cv_sockaddr *address)
+{
+	char text[CV_DESTINATION_TEXT];
+
+	for (unsigned i = 0; i < listeners->request.worker_count; i++) {
+		const int fd = cv_tunnel_bind(address);
+
+		if (fd < 0)
+			return refuse(inbound, address, fd, 0);
+		if (cv_worker_hear(&listeners->request.workers[i], inbound, fd) != 0) {
+			(void)close(fd);
+			return -ENOMEM;
+		}
+	}
+	cv_sockaddr_format(address, text);
+	cv_log(CV_LOG_INFO, "inbound %s hears datagrams on %s", inbound->tag, text);
+	return 0;
+}
+
 static int listen_on(struct cv_listeners *listeners, const struct cv_inbound *inbound,
 		     const struct cv_sockaddr *address)
 {
@@ -369,6 +404,11 @@ static int listen_on(struct cv_listeners *listeners, const struct cv_inbound *in
 
 	if (count > sizeof(fds) / sizeof(fds[0]))
 		return -EINVAL;
+	error = carries(inbound, false) && address->any.sa_family != AF_UNIX
+			? hear_on(listeners, inbound, address)
+			: 0;
+	if (error || !carries(inbound, true))
+		return error;
 	error = steered ? cv_steer_listen(listeners->steer, address, inbound->tag, BACKLOG, count,
 					  fds)
 			: open_bound(listeners, inbound, address, fds);

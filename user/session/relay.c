@@ -2,8 +2,8 @@
 /*
  * relay.c - moving bytes, each direction for itself.
  *
- *   while layers are needed:   recv -> decode -> encode -> send     (user space, one batch at a
- * time) source and sink are CLEAR, nothing of the direction is left in user space:  engine.start()
+ *   while layers are needed:   recv -> decode -> encode -> send (user space, a batch at a time)
+ *   source and sink are CLEAR, nothing of the direction is left in user space: engine.start()
  *   source ended:              encode_eof, flush, FIN to the sink; the other direction goes on
  *
  * Law 1: an engine starts only when in, pending and out are empty and no recv or send is in flight.
@@ -13,6 +13,8 @@
  * A reset of either socket ends the session; the other side sees a reset too, after it has got what
  * came before. Fallback with rate limits stays in user space: the bucket is asked after each batch.
  */
+#include "session/carrier.h"
+#include "session/datagram_carrier.h"
 #include "session/handover.h"
 #include "session/handover_ktls.h"
 #include "session/handshake.h"
@@ -27,12 +29,13 @@
 #include "base/log.h"
 #include "base/reason.h"
 #include "policy/rate_limit.h"
-#include "protocol/vless_layer.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
 #define HEADER_HOLD_MS 500
+#define STREAM_HOLD_MS 100 /* of a stream that is to be opened */
+#define HALF_OVER_MS 30000 /* without half-close: one side has said all, the other is silent */
 #define FALLBACK_CAP_MS (3600u * 1000u)
 #define NO_EVENT UINT64_MAX
 
@@ -58,8 +61,31 @@ int cv_session_limit(struct cv_session *session, const struct cv_rate_limit *upl
 
 static bool direction_ended(struct cv_session *session, enum cv_direction direction)
 {
-	return session->flow_ended[direction] ||
-	       (cv_session_sink(session, direction)->facts & CV_LEG_FIN_SENT) != 0;
+	const struct cv_leg *sink = cv_session_sink(session, direction);
+
+	return session->flow_ended[direction] || (sink->facts & CV_LEG_FIN_SENT) ||
+	       ((sink->facts & CV_LEG_END_SAID) && cv_leg_queued(sink) == 0);
+}
+
+static bool says_no_more(const struct cv_leg *leg)
+{
+	return (leg->facts & (CV_LEG_FIN_RECEIVED | CV_LEG_APP_ENDED)) != 0;
+}
+
+/* The client has said all, and the carrier of its bytes has no half-close: saying it would end the
+ * answer too. It is said when the answer is over. */
+static bool end_is_deferred(const struct cv_session *session)
+{
+	return (session->client.facts & CV_LEG_APP_ENDED) && !says_no_more(&session->upstream) &&
+	       !(session->upstream.facts & CV_LEG_FIN_WANTED) &&
+	       cv_leg_ending(&session->upstream) == CV_ENDS_BOTH;
+}
+
+/* One side said goodbye for both directions, and what it said is passed on. */
+static bool is_over(struct cv_session *session)
+{
+	return (cv_leg_is_over(&session->client) && direction_ended(session, CV_UPLINK)) ||
+	       (cv_leg_is_over(&session->upstream) && direction_ended(session, CV_DOWNLINK));
 }
 
 /* ---- deadlines ---------------------------------------------------------------------------- */
@@ -70,6 +96,11 @@ static uint64_t idle_limit_ms(struct cv_session *session)
 
 	if (session->is_fallback && !session->user)
 		return FALLBACK_CAP_MS; /* observable: the target's own time-outs must come first */
+	if (end_is_deferred(session))
+		return level->downlink_only_ms ? level->downlink_only_ms : HALF_OVER_MS;
+	if (direction_ended(session, CV_DOWNLINK) && !level->uplink_only_ms &&
+	    cv_leg_ending(&session->client) == CV_ENDS_BOTH)
+		return HALF_OVER_MS;
 	if (direction_ended(session, CV_DOWNLINK) && level->uplink_only_ms)
 		return level->uplink_only_ms;
 	if (direction_ended(session, CV_UPLINK) && level->downlink_only_ms)
@@ -102,7 +133,7 @@ static void arm_relay(struct cv_session *session)
 static int flush_header(struct cv_session *session)
 {
 	session->header_held = false;
-	return cv_leg_flush_header(&session->upstream, cv_vless_client_layer_flush);
+	return cv_leg_flush_held(&session->upstream);
 }
 
 void cv_step_relay_timer(struct cv_session *session)
@@ -114,10 +145,12 @@ void cv_step_relay_timer(struct cv_session *session)
 		error = flush_header(session);
 	if (error)
 		cv_session_close(session, error);
-	else if (now_ms >= cv_session_idle_since_ms(session) + idle_limit_ms(session))
-		cv_session_close(session, CV_POLICY_IDLE);
-	else
+	else if (now_ms < cv_session_idle_since_ms(session) + idle_limit_ms(session))
 		arm_relay(session);
+	else if (end_is_deferred(session)) /* the step follows and says so to both */
+		session->upstream.facts |= CV_LEG_APP_ENDED;
+	else
+		cv_session_close(session, CV_POLICY_IDLE);
 }
 
 /* ---- end of a direction, end of all ------------------------------------------------------- */
@@ -150,7 +183,7 @@ static int move_batches(struct cv_session *session, enum cv_direction direction)
 	struct cv_buffer *app = &session->worker->app;
 	int result = 0;
 
-	while (result == 0 && cv_leg_queued(sink) < CV_LEG_OUT_HIGH) {
+	while (result == 0 && cv_leg_has_room(sink)) {
 		size_t app_bytes;
 		int error;
 
@@ -170,10 +203,11 @@ static int move_batches(struct cv_session *session, enum cv_direction direction)
 		}
 		if (error)
 			return error;
-		if (result == CV_LAYER_EOF) { /* nothing counts that comes after it */
+		if (result == CV_LAYER_EOF)
 			source->facts |= CV_LEG_APP_ENDED;
+		if (result == CV_LAYER_EOF && cv_leg_ending(source) != CV_ENDS_INSIDE)
+			/* nothing counts that comes after it */
 			cv_buffer_consume(&source->in, cv_buffer_len(&source->in));
-		}
 	}
 	return result < 0 && result != -EAGAIN ? result : 0;
 }
@@ -189,10 +223,12 @@ static int end_of_source(struct cv_session *session, struct cv_leg *source, stru
 	source->facts |= CV_LEG_APP_ENDED;
 	if (!error && session->header_held && is_uplink)
 		error = flush_header(session);
-	if (!error)
-		error = cv_leg_encode_eof(sink);
+	if (error || (is_uplink && end_is_deferred(session)))
+		return error;
+	error = cv_leg_encode_eof(sink);
 	if (!error) /* else the other side must not take it for the end */
-		sink->facts |= CV_LEG_FIN_WANTED;
+		sink->facts |= cv_leg_ending(sink) == CV_ENDS_INSIDE ? CV_LEG_END_SAID
+								     : CV_LEG_FIN_WANTED;
 	return error;
 }
 
@@ -200,17 +236,39 @@ static void read_more(struct cv_session *session, enum cv_direction direction)
 {
 	struct cv_leg *source = cv_session_source(session, direction);
 
-	if (cv_leg_queued(cv_session_sink(session, direction)) < CV_LEG_OUT_HIGH &&
+	if (cv_leg_has_room(cv_session_sink(session, direction)) &&
 	    !(source->facts & CV_LEG_APP_ENDED))
 		cv_leg_recv(source);
+}
+
+/* The end of what @leg says was inside its carrier, which still tells us what may be sent on it. */
+static int keep_up(struct cv_session *session, struct cv_leg *leg)
+{
+	struct cv_buffer *app = &session->worker->app;
+	int result = 0;
+
+	if (!(leg->facts & CV_LEG_APP_ENDED) || cv_leg_is_over(leg) || cv_leg_has_rest(leg) ||
+	    cv_leg_ending(leg) != CV_ENDS_INSIDE)
+		return 0;
+	while (result == 0) {
+		result = cv_leg_decode(leg, app);
+		cv_buffer_consume(app, cv_buffer_len(app)); /* nobody is there to read it */
+	}
+	if (result == -EAGAIN)
+		cv_leg_recv(leg);
+	return result == -EAGAIN || result == CV_LAYER_EOF ? 0 : result;
 }
 
 static void run_direction(struct cv_session *session, enum cv_direction direction)
 {
 	struct cv_leg *source = cv_session_source(session, direction),
 		      *sink = cv_session_sink(session, direction);
-	int error = 0;
+	int error = keep_up(session, sink);
 
+	if (error) {
+		fail(session, sink, error);
+		return;
+	}
 	if (session->flow_active[direction] &&
 	    (sink->facts & (CV_LEG_FIN_RECEIVED | CV_LEG_APP_ENDED)))
 		cv_flow_watch_sink(&session->flow[direction]); /* its reader has left */
@@ -220,10 +278,11 @@ static void run_direction(struct cv_session *session, enum cv_direction directio
 	if (session->limit &&
 	    session->limit->resume_ms[direction] > cv_ring_now_ms(session->worker->ring))
 		return;
-	if (!(source->facts & CV_LEG_APP_ENDED))
+	if (!(source->facts & CV_LEG_APP_ENDED) || cv_leg_has_rest(source))
 		error = move_batches(session, direction);
 	if (!error && (source->facts & (CV_LEG_APP_ENDED | CV_LEG_FIN_RECEIVED)) &&
-	    !(sink->facts & CV_LEG_FIN_WANTED) && cv_leg_queued(sink) < CV_LEG_OUT_HIGH)
+	    !(sink->facts & (CV_LEG_FIN_WANTED | CV_LEG_END_SAID)) &&
+	    cv_leg_has_room(sink))
 		error = end_of_source(session, source, sink);
 	if (error) {
 		fail(session, source, error);
@@ -253,8 +312,33 @@ static void fail_if_upstream_is_lost(struct cv_session *session)
 	fail(session, &session->upstream, CV_UPSTREAM_RESET);
 }
 
+/* Who ends a stream, or a carrier that says its end inside, ends both directions at once, while the
+ * socket on the other side may still speak: closed on, it would answer with a reset, which destroys
+ * what was just delivered. */
+static bool ends_gently(const struct cv_session *session)
+{
+	const struct cv_leg *socket =
+		session->client.stream ? &session->upstream : &session->client;
+	const bool is_stream = session->client.stream || session->upstream.stream;
+
+	return (is_stream && !(socket->facts & CV_LEG_FIN_RECEIVED)) ||
+	       cv_leg_ending(&session->client) != CV_ENDS_BY_FIN ||
+	       cv_leg_is_over(&session->upstream);
+}
+
+static void end(struct cv_session *session)
+{
+	if (ends_gently(session))
+		cv_session_finish(session, 0);
+	else
+		cv_session_close(session, 0);
+}
+
 void cv_step_relay(struct cv_session *session)
 {
+	bool was_deferred;
+	int error = 0;
+
 	fail_if_upstream_is_lost(session);
 	if (session->state != CV_SESSION_RELAY)
 		return;
@@ -268,18 +352,26 @@ void cv_step_relay(struct cv_session *session)
 		return;
 	}
 	run_direction(session, CV_UPLINK);
+	was_deferred = session->state == CV_SESSION_RELAY && end_is_deferred(session);
 	if (session->state == CV_SESSION_RELAY)
 		run_direction(session, CV_DOWNLINK);
+	if (session->state == CV_SESSION_RELAY && was_deferred && !end_is_deferred(session))
+		run_direction(session, CV_UPLINK);
+	if (session->state == CV_SESSION_RELAY) /* its end may be of just now */
+		error = keep_up(session, &session->upstream);
+	if (error)
+		fail(session, &session->upstream, error);
 	if (session->state == CV_SESSION_RELAY)
 		fail_if_upstream_is_lost(session);
 	if (session->state != CV_SESSION_RELAY)
 		return;
-	if (direction_ended(session, CV_UPLINK) && direction_ended(session, CV_DOWNLINK)) {
-		cv_session_close(session, 0);
+	if ((direction_ended(session, CV_UPLINK) && direction_ended(session, CV_DOWNLINK)) ||
+	    is_over(session)) {
+		end(session);
 		return;
 	}
 	if (direction_ended(session, CV_UPLINK) || direction_ended(session, CV_DOWNLINK) ||
-	    (session->limit && limit_resume_ms(session) != NO_EVENT))
+	    was_deferred || (session->limit && limit_resume_ms(session) != NO_EVENT))
 		arm_relay(session); /* these change what the timer waits for */
 }
 
@@ -288,8 +380,16 @@ void cv_session_relay(struct cv_session *session)
 	int error;
 
 	cv_edge_leave(session);
+	if (session->handshake->carrier) {
+		cv_carrier_ready(session);
+		return;
+	}
 	if (cv_probe_is(session)) {
 		cv_probe_ready(session);
+		return;
+	}
+	if (cv_udp_carrier_is(session)) {
+		cv_udp_carrier_ready(session);
 		return;
 	}
 	if (cv_http_is_forward(session)) {
@@ -307,7 +407,9 @@ void cv_session_relay(struct cv_session *session)
 	cv_buffer_release_if_empty(&session->client.in);
 	cv_buffer_release_if_empty(&session->upstream.in);
 	session->last_activity_ms = cv_ring_now_ms(session->worker->ring);
-	session->due_ms = session->last_activity_ms + HEADER_HOLD_MS;
+	session->due_ms = session->last_activity_ms +
+			  (session->upstream.stream ? STREAM_HOLD_MS : HEADER_HOLD_MS);
+	cv_stream_leg_relays(session);
 	cv_limits_relay(session);
 	arm_relay(session);
 }

@@ -17,12 +17,15 @@
 #include "base/reason.h"
 #include "engine/ktls.h"
 #include "ring/listen.h"
+#include "session/carrier.h"
+#include "session/datagram_carrier.h"
 #include "session/handshake.h"
 #include "session/session_edge.h"
 #include "session/session_front.h"
 #include "session/session_http.h"
 #include "session/session_limits.h"
 #include "session/session_probe.h"
+#include "session/session_tunnel.h"
 #include "session/steps.h"
 #include "session/worker.h"
 
@@ -49,6 +52,7 @@ static const char *const state_names[] = {
 	[CV_SESSION_RETIRE_TARGET] = "retire-target",
 	[CV_SESSION_EXPECT_TLS] = "expect-tls",
 	[CV_SESSION_EXPECT_REQUEST] = "expect-request",
+	[CV_SESSION_EXPECT_MUX] = "expect-mux",
 	[CV_SESSION_EXPECT_FRONT] = "expect-front",
 	[CV_SESSION_EXPECT_SOCKS] = "expect-socks",
 	[CV_SESSION_EXPECT_SOCKS4] = "expect-socks4",
@@ -58,6 +62,8 @@ static const char *const state_names[] = {
 	[CV_SESSION_ROUTE] = "route",
 	[CV_SESSION_CONNECT_UPSTREAM] = "connect-upstream",
 	[CV_SESSION_EXPECT_UPSTREAM_HELLO] = "expect-upstream-hello",
+	[CV_SESSION_EXPECT_TRANSPORT] = "expect-transport",
+	[CV_SESSION_EXPECT_UPSTREAM_TRANSPORT] = "expect-upstream-transport",
 	[CV_SESSION_EXPECT_UPSTREAM_PROXY] = "expect-upstream-proxy",
 	[CV_SESSION_RETRY_UPSTREAM] = "retry-upstream",
 	[CV_SESSION_PROBE] = "probe",
@@ -66,6 +72,11 @@ static const char *const state_names[] = {
 	[CV_SESSION_EXPECT_BACK] = "expect-back",
 	[CV_SESSION_RELAY] = "relay",
 	[CV_SESSION_DATAGRAMS] = "datagrams",
+	[CV_SESSION_TUNNEL_DATAGRAMS] = "tunnel-datagrams",
+	[CV_SESSION_VLESS_UDP] = "vless-udp",
+	[CV_SESSION_UDP_CARRIER] = "udp-carrier",
+	[CV_SESSION_CARRIER] = "carrier",
+	[CV_SESSION_STREAM_DATAGRAMS] = "stream-datagrams",
 	[CV_SESSION_SPIDER] = "spider",
 	[CV_SESSION_FINISH] = "finish",
 	[CV_SESSION_CLOSED] = "closed",
@@ -221,6 +232,7 @@ static void session_free(struct cv_session *session)
 {
 	struct cv_worker *worker = session->worker;
 
+	cv_timer_disarm(worker->ring, &session->timer);
 	cv_session_account(session); /* what moved while its operations ended */
 	log_end(session);
 	cv_limits_leave(session);
@@ -251,16 +263,27 @@ static void stop_flows(struct cv_session *session)
 	session->depth--;
 }
 
+/* Before the state changes. */
+static void leave_datagrams(struct cv_session *session, int reason)
+{
+	cv_association_leave(session);
+	cv_vless_udp_leave(session);
+	cv_udp_carrier_leave(session, reason);
+	cv_tunnel_leave(session);
+}
+
 void cv_session_close(struct cv_session *session, int reason)
 {
 	if (session->state == CV_SESSION_CLOSED)
 		return;
-	cv_association_leave(session);
+	leave_datagrams(session, reason);
 	if (session->state != CV_SESSION_FINISH) {
 		session->reason = reason;
 		cv_worker_count(session->worker, reason);
 	}
 	cv_edge_leave(session);
+	cv_carrier_leave(session);
+	cv_stream_datagrams_leave(session);
 	session->state = CV_SESSION_CLOSED;
 	cv_timer_disarm(session->worker->ring, &session->timer);
 	session->handshake = cv_handshake_free(session->handshake);
@@ -272,7 +295,8 @@ void cv_session_close(struct cv_session *session, int reason)
 
 static bool leg_is_flushed(const struct cv_leg *leg)
 {
-	return leg->fd < 0 || (leg->facts & (CV_LEG_RESET | CV_LEG_SEND_FAILED)) ||
+	return (leg->fd < 0 && !leg->stream) ||
+	       (leg->facts & (CV_LEG_RESET | CV_LEG_SEND_FAILED)) ||
 	       (cv_leg_queued(leg) == 0 && !leg->send_op.pending);
 }
 
@@ -308,6 +332,8 @@ static bool stands_for_target(const struct cv_session *session)
 static void run_finish(struct cv_session *session)
 {
 	struct cv_leg *client = &session->client;
+	/* a stream needs no time; the socket on the other side of it does */
+	struct cv_leg *last = client->stream ? &session->upstream : client;
 
 	cv_buffer_consume(&client->in, cv_buffer_len(&client->in));
 	cv_buffer_consume(&session->upstream.in, cv_buffer_len(&session->upstream.in));
@@ -318,28 +344,31 @@ static void run_finish(struct cv_session *session)
 		cv_session_arm(session, DRAIN_POLL_MS);
 		return;
 	}
-	if (session->abort_client || client->fd < 0 ||
-	    (client->facts & (CV_LEG_FIN_RECEIVED | CV_LEG_RESET))) {
+	if (session->abort_client || (client->stream && session->abort_upstream) || last->fd < 0 ||
+	    (last->facts & (CV_LEG_FIN_RECEIVED | CV_LEG_RESET))) {
 		cv_session_close(session, session->reason);
 		return;
 	}
 	if (!session->lingering) {
 		session->lingering = true;
 		client->facts |= CV_LEG_FIN_WANTED;
+		last->facts |= CV_LEG_FIN_WANTED;
 		cv_session_arm(session, LINGER_MS);
 	}
-	cv_leg_recv(client);
+	cv_leg_recv(last);
 }
 
 void cv_session_finish(struct cv_session *session, int reason)
 {
 	if (session->state >= CV_SESSION_FINISH)
 		return;
-	cv_association_leave(session);
+	leave_datagrams(session, reason);
 	session->reason = reason;
 	cv_worker_count(session->worker, reason);
 	if (!session->abort_client && !(session->client.facts & CV_LEG_FIN_WANTED))
 		(void)cv_leg_encode_eof(&session->client); /* close_notify, where there is TLS */
+	cv_carrier_leave(session);
+	cv_stream_datagrams_leave(session);
 	session->state = CV_SESSION_FINISH;
 	session->handshake = cv_handshake_free(session->handshake);
 	session->last_activity_ms = cv_ring_now_ms(session->worker->ring);
@@ -386,8 +415,14 @@ static void run(struct cv_session *session)
 	case CV_SESSION_EXPECT_TLS:
 		cv_step_tls(session);
 		break;
+	case CV_SESSION_EXPECT_TRANSPORT:
+		cv_step_transport(session);
+		break;
 	case CV_SESSION_EXPECT_REQUEST:
 		cv_step_request(session);
+		break;
+	case CV_SESSION_EXPECT_MUX:
+		cv_step_mux(session);
 		break;
 	case CV_SESSION_EXPECT_FRONT:
 		cv_step_front(session);
@@ -411,6 +446,7 @@ static void run(struct cv_session *session)
 		cv_step_http_retire(session);
 		break;
 	case CV_SESSION_EXPECT_UPSTREAM_HELLO:
+	case CV_SESSION_EXPECT_UPSTREAM_TRANSPORT:
 	case CV_SESSION_EXPECT_UPSTREAM_PROXY:
 		cv_step_hop(session);
 		break;
@@ -425,6 +461,18 @@ static void run(struct cv_session *session)
 		break;
 	case CV_SESSION_DATAGRAMS:
 		cv_step_datagrams(session);
+		break;
+	case CV_SESSION_CARRIER:
+		cv_step_carrier(session);
+		break;
+	case CV_SESSION_STREAM_DATAGRAMS:
+		cv_step_stream_datagrams(session);
+		break;
+	case CV_SESSION_VLESS_UDP:
+		cv_step_vless_udp(session);
+		break;
+	case CV_SESSION_UDP_CARRIER:
+		cv_step_udp_carrier(session);
 		break;
 	case CV_SESSION_EXPECT_BACK:
 		cv_step_bind(session);
@@ -488,6 +536,18 @@ static void timer_due(struct cv_timer *timer)
 	case CV_SESSION_DATAGRAMS:
 		cv_step_datagrams_timer(session);
 		break;
+	case CV_SESSION_TUNNEL_DATAGRAMS:
+		cv_step_tunnel_timer(session);
+		break;
+	case CV_SESSION_CARRIER:
+		cv_step_carrier_timer(session);
+		break;
+	case CV_SESSION_STREAM_DATAGRAMS:
+		cv_step_stream_datagrams_timer(session);
+		break;
+	case CV_SESSION_VLESS_UDP:
+		cv_step_vless_udp_timer(session);
+		break;
 	case CV_SESSION_SPIDER:
 		cv_step_spider_timer(session);
 		break;
@@ -510,10 +570,10 @@ void cv_session_serve(struct cv_session *session)
 		cv_step_reality_begin(session);
 	else if (session->inbound->security == CV_SECURITY_TLS)
 		cv_step_tls_begin(session);
-	else if (session->inbound->protocol != CV_INBOUND_VLESS)
+	else if (cv_front_serves(session->inbound))
 		cv_front_begin(session);
 	else
-		cv_step_request_begin(session);
+		cv_step_transport_begin(session);
 }
 
 void cv_session_enter(struct cv_session *session)
@@ -542,6 +602,13 @@ struct cv_session *cv_session_without_client(struct cv_worker *worker,
 	cv_leg_init(&session->client, session);
 	cv_leg_init(&session->upstream, session);
 	return session;
+}
+
+void cv_session_begin_with(struct cv_session *session, struct cv_config *config)
+{
+	atomic_fetch_add(&config->session_count, 1);
+	atomic_fetch_sub(&session->config->session_count, 1);
+	session->config = config;
 }
 
 void cv_session_start(struct cv_worker *worker, const struct cv_inbound *inbound, int client_fd)

@@ -10,13 +10,16 @@
  *                               \-> RETIRE_EARLY: without what was dialled for who says nothing
  *   server  EXPECT_SNI? -> CONNECT_TARGET -> EXPECT_HELLO -> EXPECT_FINISHED -> RETIRE_TARGET
  *                                 not ours \-> RELAY (fallback to the target)      |
- *           EXPECT_TLS ------------------------------------------> EXPECT_REQUEST <-/
+ *           EXPECT_TLS -> (EXPECT_TRANSPORT) --------------------> EXPECT_REQUEST <-/
  *   http    EXPECT_HTTP <-> VERIFY, HTTP_EXCHANGE, HTTP_RETIRE: session_http.h
  *   client  EXPECT_SOCKS <-> VERIFY ---------------------------------------\  |
  *           \-> UDP ASSOCIATE: DATAGRAMS;  BIND: ROUTE, EXPECT_BACK -> RELAY | |
+ *               of VLESS: VLESS_UDP;  a stream of ours for them: UDP_CARRIER | |
  *                                                      ROUTE <- (SNIFF) <-- --/
- *           RELAY <- (EXPECT_UPSTREAM_HELLO, _PROXY) <- CONNECT_UPSTREAM <--/
+ *           RELAY <- (EXPECT_UPSTREAM_HELLO, _TRANSPORT, _PROXY) <- CONNECT_UPSTREAM <--/
  *                            proxy failed \-> RETRY_UPSTREAM --^
+ *   carrier EXPECT_REQUEST -> CARRIER;  CONNECT_UPSTREAM -> CARRIER: carrier.h. A session on one
+ *           begins in ROUTE, or is STREAM_DATAGRAMS
  *   end     any -> FINISH (flush what is queued, FIN, linger) -> CLOSED
  */
 #ifndef CV_SESSION_SESSION_H
@@ -35,7 +38,9 @@ enum cv_session_state {
 	CV_SESSION_EXPECT_FINISHED,
 	CV_SESSION_RETIRE_TARGET,
 	CV_SESSION_EXPECT_TLS,
+	CV_SESSION_EXPECT_TRANSPORT,
 	CV_SESSION_EXPECT_REQUEST,
+	CV_SESSION_EXPECT_MUX,
 	CV_SESSION_EXPECT_FRONT,
 	CV_SESSION_EXPECT_SOCKS,
 	CV_SESSION_EXPECT_SOCKS4,
@@ -45,6 +50,7 @@ enum cv_session_state {
 	CV_SESSION_ROUTE,
 	CV_SESSION_CONNECT_UPSTREAM,
 	CV_SESSION_EXPECT_UPSTREAM_HELLO,
+	CV_SESSION_EXPECT_UPSTREAM_TRANSPORT,
 	CV_SESSION_EXPECT_UPSTREAM_PROXY,
 	CV_SESSION_RETRY_UPSTREAM,
 	CV_SESSION_PROBE,
@@ -53,6 +59,11 @@ enum cv_session_state {
 	CV_SESSION_EXPECT_BACK,
 	CV_SESSION_RELAY,
 	CV_SESSION_DATAGRAMS,
+	CV_SESSION_TUNNEL_DATAGRAMS,
+	CV_SESSION_VLESS_UDP,
+	CV_SESSION_UDP_CARRIER,
+	CV_SESSION_STREAM_DATAGRAMS,
+	CV_SESSION_CARRIER,
 	CV_SESSION_SPIDER,
 	CV_SESSION_FINISH,
 	CV_SESSION_CLOSED,
@@ -62,6 +73,11 @@ enum cv_direction { CV_UPLINK, CV_DOWNLINK };
 
 struct cv_handshake; /* session/handshake.h: what only exists before relaying */
 struct cv_association; /* session/session_associate.c */
+struct cv_tunnel_flow; /* session/session_tunnel.c */
+struct cv_carrier; /* session/carrier.h */
+struct cv_stream_datagrams; /* session/stream_datagrams.c */
+struct cv_datagram_carrier; /* session/datagram_carrier.c */
+struct cv_vless_datagrams; /* session/session_vless_udp.c */
 struct cv_fallback_limit; /* session/relay.c */
 struct cv_limited; /* session/session_limits.c */
 struct cv_proxied; /* session/preamble.h */
@@ -78,9 +94,14 @@ struct cv_session {
 	struct cv_user *user;		    /* NULL = unauthenticated */
 	struct cv_leg client, upstream;	    /* upstream: also the target while REALITY decides */
 	struct cv_handshake *handshake;
-	union { /* DATAGRAMS has the second, every other state the first */
+	union { /* six states have their own, every other one the first */
 		struct cv_fallback_limit *limit; /* REALITY 10; NULL = none */
-		struct cv_association *association;
+		struct cv_association *association;	/* DATAGRAMS */
+		struct cv_tunnel_flow *tunnel_flow;	/* TUNNEL_DATAGRAMS */
+		struct cv_vless_datagrams *vless_udp;	/* VLESS_UDP */
+		struct cv_datagram_carrier *udp_carrier; /* UDP_CARRIER; NULL: it let go */
+		struct cv_carrier *carrier;		 /* CARRIER */
+		struct cv_stream_datagrams *stream_datagrams; /* STREAM_DATAGRAMS */
 	};
 	struct cv_limited *limited; /* its user has limits; else NULL */
 	struct cv_flow flow[2];
@@ -120,6 +141,10 @@ void cv_session_start(struct cv_worker *worker, const struct cv_inbound *inbound
  * state yet; NULL: none is left. */
 struct cv_session *cv_session_without_client(struct cv_worker *worker,
 					     const struct cv_inbound *inbound);
+
+/** cv_session_begin_with() - It follows @config, not the worker's latest: that of the carrier it is
+ * on, or is for. */
+void cv_session_begin_with(struct cv_session *session, struct cv_config *config);
 
 /** cv_session_event() - Something happened on @leg (NULL = the session as a whole): @error is 0, a
  * reason or -errno. Drives the session; it may be gone afterwards. */

@@ -75,8 +75,15 @@ static void from_client(void *owner, const struct cv_sockaddr *from, uint8_t *by
 	association->client.port = source.port;
 	association->peer = *from;
 	association->heard_ms = cv_ring_now_ms(worker->ring);
-	cv_datagrams_send(association->datagrams, &destination, bytes + header_bytes,
-			  len_bytes - header_bytes);
+	cv_datagrams_queue(association->datagrams, &destination, bytes + header_bytes,
+			   len_bytes - header_bytes);
+}
+
+static void batch_done(void *owner)
+{
+	const struct cv_association *association = owner;
+
+	cv_datagrams_flush(association->datagrams);
 }
 
 static void to_client(void *owner, const struct cv_destination *source, uint8_t *bytes,
@@ -122,6 +129,7 @@ static int open_port(struct cv_association *association, struct cv_destination *
 		.pool = cv_datagrams_pool(session->worker),
 		.address = &address,
 		.received = from_client,
+		.batch_done = batch_done,
 		.owner = association,
 	};
 	int error;

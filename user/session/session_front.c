@@ -14,6 +14,7 @@
 
 #include "session/handshake.h"
 #include "session/session_http.h"
+#include "session/session_tunnel.h"
 #include "session/steps.h"
 #include "session/worker.h"
 
@@ -48,6 +49,9 @@ void cv_front_begin(struct cv_session *session)
 	switch (session->inbound->protocol) {
 	case CV_INBOUND_HTTP:
 		cv_step_http_begin(session);
+		break;
+	case CV_INBOUND_TUNNEL:
+		cv_step_tunnel_begin(session);
 		break;
 	case CV_INBOUND_MIXED:
 		expect_first_byte(session);

@@ -10,6 +10,13 @@
 
 struct cv_handshake;
 
+/** cv_front_serves() - Does cv_front_begin() know what is spoken on @inbound? Else it is a request
+ * with an id: VLESS, VMess. */
+static inline bool cv_front_serves(const struct cv_inbound *inbound)
+{
+	return inbound->protocol != CV_INBOUND_VLESS && inbound->protocol != CV_INBOUND_VMESS;
+}
+
 /** cv_front_begin() - The client's first byte may come now: choose by the inbound's protocol. */
 void cv_front_begin(struct cv_session *session);
 /** cv_front_arm() - Arm the session's timer with what is left of the time from accept to a whole

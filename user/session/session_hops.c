@@ -3,7 +3,7 @@
  * session_hops.c - the servers between us and the destination: one, or several, each dialled
  * through the one before.
  *
- *   dial the first hop -> [TLS or REALITY hello] -> vless: its layer stays
+ *   dial the first hop -> [TLS or REALITY hello] -> [transport] -> vless, vmess: its layer stays
  *                                  |                socks, http: ask, wait for the answer
  *                                  |             -> next hop, or the destination -> RELAY
  *                                  \ the real site's certificate -> spider, nothing is asked
@@ -18,6 +18,8 @@
  * For BIND the last hop, socks, listens instead of dialling and answers twice: EXPECT_BACK is
  * between the two answers.
  */
+#include "session/carrier.h"
+#include "session/datagram_carrier.h"
 #include "session/handshake.h"
 #include "session/preamble.h"
 #include "session/session_front.h"
@@ -29,8 +31,10 @@
 #include "base/log.h"
 #include "base/reason.h"
 #include "protocol/vless_layer.h"
+#include "protocol/vmess_layer.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -86,10 +90,13 @@ static void lost(struct cv_session *session, int reason)
 	       handshake->hop->tag, cv_reason_label(reason), cv_reason_text(reason),
 	       *more ? ": " : "", more);
 	cv_probe_end(handshake, 0);
-	if (reason == CV_UPSTREAM_REAL_CERTIFICATE)
+	if (reason == CV_UPSTREAM_REAL_CERTIFICATE) {
+		cv_carrier_give_up(session, reason);
+		cv_udp_carrier_leave(session, reason); /* the spider takes its time */
 		cv_step_spider_begin(session);
-	else
+	} else {
 		cv_upstream_lost(session, reason);
+	}
 }
 
 /* ---- bytes of a handshake ----------------------------------------------------------------- */
@@ -187,6 +194,12 @@ static void wait_for_comer(struct cv_session *session)
 	cv_session_arm(session, CV_BIND_WAIT_MS);
 }
 
+/* Its request waits for the first bytes, to go out with them. */
+static bool holds_header(const struct cv_outbound *hop)
+{
+	return hop->protocol == CV_OUTBOUND_VLESS || hop->protocol == CV_OUTBOUND_VMESS;
+}
+
 static void hop_ready(struct cv_session *session)
 {
 	const struct cv_outbound *next = next_hop(session);
@@ -201,7 +214,7 @@ static void hop_ready(struct cv_session *session)
 		wait_for_comer(session);
 		return;
 	}
-	session->header_held = session->handshake->hop->protocol == CV_OUTBOUND_VLESS;
+	session->header_held = holds_header(session->handshake->hop);
 	error = cv_front_accepted(session);
 	if (!error)
 		error = pass_rest_to_client(session);
@@ -211,19 +224,78 @@ static void hop_ready(struct cv_session *session)
 		cv_session_relay(session);
 }
 
+/* Of ours, that is: a reverse tunnel is a stream like any other to the server. */
+static bool is_for_carrier(const struct cv_session *session)
+{
+	const struct cv_carrier *carrier = session->handshake->carrier;
+
+	return carrier && !next_hop(session) &&
+	       cv_carrier_settings(carrier)->role == CV_CARRIER_CLIENT;
+}
+
 static void ask_vless(struct cv_session *session)
 {
 	struct cv_handshake *handshake = session->handshake;
 	const struct cv_outbound *hop = handshake->hop;
 	struct cv_vless_request request = {
 		.flow = hop->vision ? CV_FLOW_VISION : CV_FLOW_NONE,
-		.command = CV_VLESS_TCP,
+		.command = is_for_carrier(session) ? CV_VLESS_MUX : CV_VLESS_TCP,
 		.destination = *asked_for(session),
 	};
 	int error;
 
 	memcpy(request.uuid, hop->uuid, CV_UUID_LEN);
+	if (cv_udp_carrier_is(session) && !next_hop(session))
+		cv_udp_carrier_request(session, &request);
 	error = push_layer(session, cv_vless_client_layer_new(&request, NULL));
+	if (error)
+		cv_session_close(session, error);
+	else
+		hop_ready(session);
+}
+
+/* What VLESS would be asked for. */
+static void set_vmess_command(const struct cv_session *session, struct cv_vmess_request *request)
+{
+	struct cv_vless_request same = {.command = CV_VLESS_TCP,
+					.destination = *asked_for(session)};
+
+	if (is_for_carrier(session))
+		same.command = CV_VLESS_MUX;
+	if (cv_udp_carrier_is(session) && !next_hop(session))
+		cv_udp_carrier_request(session, &same);
+	request->destination = same.destination;
+	request->command = same.command == CV_VLESS_UDP	  ? CV_VMESS_UDP
+			   : same.command == CV_VLESS_MUX ? CV_VMESS_MUX
+							  : CV_VMESS_TCP;
+}
+
+static struct cv_layer *new_vmess_layer(const struct cv_session *session)
+{
+	const struct cv_outbound *hop = session->handshake->hop;
+	struct cv_vmess_request request = {
+		.options = CV_VMESS_CHUNKS | CV_VMESS_MASKING,
+		.cipher = (enum cv_vmess_cipher)hop->vmess_cipher,
+	};
+	uint8_t command_key[CV_VMESS_KEY];
+	struct cv_layer *layer = NULL;
+
+	set_vmess_command(session, &request);
+	if (request.cipher != CV_VMESS_NONE)
+		request.options |= CV_VMESS_PADDING;
+	if (cv_vmess_command_key(hop->uuid, command_key) == 0 &&
+	    cv_vmess_request_make(&request) == 0)
+		layer = cv_vmess_client_layer_new(&request, command_key,
+						  (uint64_t)cv_clock_wall_ms() / 1000);
+	cv_cleanse(command_key, sizeof(command_key));
+	cv_cleanse(&request, sizeof(request));
+	return layer;
+}
+
+static void ask_vmess(struct cv_session *session)
+{
+	const int error = push_layer(session, new_vmess_layer(session));
+
 	if (error)
 		cv_session_close(session, error);
 	else
@@ -261,6 +333,8 @@ static void ask(struct cv_session *session)
 {
 	if (session->handshake->hop->protocol == CV_OUTBOUND_VLESS)
 		ask_vless(session);
+	else if (session->handshake->hop->protocol == CV_OUTBOUND_VMESS)
+		ask_vmess(session);
 	else
 		ask_proxy(session);
 }
@@ -283,6 +357,48 @@ static int read_answer(struct cv_session *session)
 	cv_buffer_consume(in, used_bytes);
 	error = say(session, &handshake->hop_out);
 	return error ? error : result;
+}
+
+/* ---- transport ---------------------------------------------------------------------------- */
+
+/* The name for TLS, else the address, where no other is configured. */
+static void name_host(const struct cv_outbound *hop, char text[CV_DESTINATION_TEXT])
+{
+	if (hop->security != CV_SECURITY_NONE && hop->server_name && hop->server_name[0]) {
+		snprintf(text, CV_DESTINATION_TEXT, "%s", hop->server_name);
+		return;
+	}
+	cv_destination_format(&hop->server, text);
+	*strrchr(text, ':') = '\0';
+}
+
+static void begin_transport(struct cv_session *session)
+{
+	const struct cv_outbound *hop = session->handshake->hop;
+	char host[CV_DESTINATION_TEXT];
+	const struct cv_transport_place place = {
+		.host = host,
+		.fingerprint = hop->fingerprint,
+		.is_tls = hop->security != CV_SECURITY_NONE,
+	};
+	int error;
+
+	if (!hop->transport) {
+		ask(session);
+		return;
+	}
+	name_host(hop, host);
+	error = push_layer(session, cv_transport_client_layer_new(hop->transport, &place));
+	if (!error)
+		error = cv_leg_start(&session->upstream);
+	if (error) {
+		lost(session, error);
+	} else if (cv_leg_is_opening(&session->upstream)) {
+		session->state = CV_SESSION_EXPECT_UPSTREAM_TRANSPORT;
+		cv_session_arm(session, cv_upstream_left_ms(session, CV_TRANSPORT_OPEN_MS));
+	} else {
+		ask(session);
+	}
 }
 
 /* ---- TLS ---------------------------------------------------------------------------------- */
@@ -345,7 +461,7 @@ static void tls_ready(struct cv_session *session)
 	if (error)
 		cv_upstream_lost(session, error);
 	else
-		ask(session);
+		begin_transport(session);
 }
 
 /* ---- hops --------------------------------------------------------------------------------- */
@@ -358,7 +474,7 @@ static void begin_hop(struct cv_session *session, const struct cv_outbound *hop)
 	cv_tls_client_free(handshake->tls_client);
 	handshake->tls_client = NULL;
 	if (hop->security == CV_SECURITY_NONE)
-		ask(session);
+		begin_transport(session);
 	else
 		begin_tls(session);
 }
@@ -399,9 +515,20 @@ static int end_of_answers(const struct cv_leg *upstream, int filled)
 	return -EAGAIN;
 }
 
+/* 0: what the state waits for has come; -EAGAIN; or why it will not. */
+static int read_more(struct cv_session *session)
+{
+	if (session->state == CV_SESSION_EXPECT_UPSTREAM_HELLO)
+		return read_hello(session);
+	if (session->state == CV_SESSION_EXPECT_UPSTREAM_TRANSPORT)
+		return cv_leg_is_opening(&session->upstream) ? -EAGAIN : 0;
+	return read_answer(session);
+}
+
 static bool waits(const struct cv_session *session)
 {
 	return session->state == CV_SESSION_EXPECT_UPSTREAM_HELLO ||
+	       session->state == CV_SESSION_EXPECT_UPSTREAM_TRANSPORT ||
 	       session->state == CV_SESSION_EXPECT_UPSTREAM_PROXY;
 }
 
@@ -410,15 +537,19 @@ void cv_step_hop(struct cv_session *session)
 	int filled, result = 0;
 
 	while (waits(session) && result == 0) {
-		const bool is_tls = session->state == CV_SESSION_EXPECT_UPSTREAM_HELLO;
+		const uint8_t state = session->state;
 
 		filled = fill_input(session);
-		result = is_tls ? read_hello(session) : read_answer(session);
+		result = read_more(session);
 		if (result == -EAGAIN)
 			result = end_of_answers(&session->upstream, filled);
-		if (result == 0 && is_tls)
+		if (result)
+			break;
+		if (state == CV_SESSION_EXPECT_UPSTREAM_HELLO)
 			tls_ready(session);
-		else if (result == 0)
+		else if (state == CV_SESSION_EXPECT_UPSTREAM_TRANSPORT)
+			ask(session);
+		else
 			hop_ready(session);
 	}
 	if (result == -EAGAIN)

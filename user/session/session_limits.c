@@ -120,7 +120,8 @@ static void judge(struct cv_session *session, int direction, struct pace *pace, 
 	uint64_t sent;
 	bool backlog;
 
-	if (is_silent(pace) && moved_bytes == pace->moved_bytes)
+	if (is_silent(pace) && moved_bytes == pace->moved_bytes &&
+	    session->state != CV_SESSION_CARRIER) /* which counts none as its own */
 		return; /* thousands of these cost no system call */
 	pace->moved_bytes = moved_bytes;
 	sent = sent_bytes(session, direction, &backlog);
@@ -481,6 +482,7 @@ static void take_up_limits(struct cv_session *session)
 	session->limited = limited_new(session);
 	if (session->limited)
 		session->limited->relaying = session->state == CV_SESSION_RELAY ||
+					     session->state == CV_SESSION_CARRIER ||
 					     session->state == CV_SESSION_HTTP_EXCHANGE;
 }
 

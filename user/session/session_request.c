@@ -3,12 +3,16 @@
  * session_request.c - outer TLS (libssl) of any inbound, then what a VLESS inbound reads first: the
  * request header.
  *
- *   [EXPECT_TLS] -> EXPECT_REQUEST: decrypted bytes collect in handshake.app until the header is
- * whole user known, flow and command fit   -> VLESS layer on the client leg, bytes behind the
- * header go back to it, ROUTE not VLESS, or unknown user         -> fallback with every byte read
- * so far (VLESS 6, 7), or close Errors after the user is known close; only "version" and "user"
- * lead to a fallback.
+ *   [EXPECT_TLS] -> EXPECT_REQUEST  decrypted bytes collect in handshake.app till the header is whole
+ *     user known, flow and command fit -> VLESS layer on the client leg, bytes behind the header go
+ *                                         back to it; ROUTE
+ *     not VLESS, or unknown user       -> fallback with every byte read so far (VLESS 6, 7), or close
+ *   EXPECT_MUX  command 3 has no destination: 7 bytes out of all layers, in handshake.app
+ *     XUDP -> VLESS_UDP; anything else -> CARRIER
+ *
+ * Errors after the user is known close; only "version" and "user" lead to a fallback.
  */
+#include "session/carrier.h"
 #include "session/handshake.h"
 #include "session/preamble.h"
 #include "session/session_edge.h"
@@ -21,6 +25,7 @@
 #include "base/reason.h"
 #include "policy/fallback.h"
 #include "protocol/vless_layer.h"
+#include "wire/xudp.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -39,7 +44,7 @@ void cv_step_tls_begin(struct cv_session *session)
 		return;
 	}
 	session->state = CV_SESSION_EXPECT_TLS;
-	if (session->inbound->protocol == CV_INBOUND_VLESS)
+	if (!cv_front_serves(session->inbound))
 		cv_session_arm(session, cv_session_level(session)->handshake_ms);
 	else
 		cv_front_arm(session);
@@ -70,10 +75,10 @@ static void tls_established(struct cv_session *session)
 				  cv_tls_server_take_layer(handshake->tls_server));
 	if (error)
 		cv_session_close(session, error);
-	else if (session->inbound->protocol != CV_INBOUND_VLESS)
+	else if (cv_front_serves(session->inbound))
 		cv_front_begin(session);
 	else
-		cv_step_request_begin(session);
+		cv_step_transport_begin(session);
 }
 
 void cv_step_tls(struct cv_session *session)
@@ -100,6 +105,12 @@ void cv_step_tls(struct cv_session *session)
 }
 
 /* ---- fallback ----------------------------------------------------------------------------- */
+
+/* Inside a transport no web server is expected any more: nobody but us would have agreed to it. */
+static bool has_fallbacks(const struct cv_session *session)
+{
+	return session->inbound->fallback_count > 0 && !session->handshake->is_carried;
+}
 
 /* A web server that restarts refuses for a moment only; what does not answer will not either. */
 static bool dials_again(struct cv_session *session, int reason)
@@ -156,7 +167,7 @@ void cv_step_fallback(struct cv_session *session, int reason)
 	const struct cv_fallback *fallback = NULL;
 	bool is_unix;
 
-	if (session->inbound->fallback_count > 0)
+	if (has_fallbacks(session))
 		fallback = cv_fallback_pick(session->inbound, handshake->server_name,
 					    handshake->alpn, cv_buffer_span(&handshake->app));
 	cv_log(CV_LOG_INFO, "inbound=%s %s: %s (%s)", session->inbound->tag,
@@ -184,22 +195,30 @@ void cv_step_request_begin(struct cv_session *session)
 	cv_leg_recv(&session->client);
 }
 
-/* The flow matrix of VLESS 6 step 8, for the commands this daemon serves. */
-static int check_request(struct cv_session *session, const struct cv_vless_request *request,
-			 const struct cv_user *user)
+/* The flow matrix of VLESS 6 step 8. @first: what came behind the header. */
+static bool flow_fits(const struct cv_session *session, const struct cv_vless_request *request,
+		      const struct cv_user *user, struct cv_span first)
 {
-	bool outer_fits = session->inbound->security == CV_SECURITY_REALITY ||
-			  session->handshake->outer_is_tls13;
+	const bool outer_fits = (session->inbound->security == CV_SECURITY_REALITY ||
+				 session->handshake->outer_is_tls13) &&
+				!session->inbound->transport;
 
+	if (request->flow == CV_FLOW_VISION)
+		return user->vision && outer_fits && request->command != CV_VLESS_UDP;
+	if (request->flow == CV_FLOW_OTHER)
+		return false;
+	return !user->vision || request->command == CV_VLESS_UDP ||
+	       (request->command == CV_VLESS_MUX && cv_xudp_is(first));
+}
+
+static int check_request(const struct cv_session *session, const struct cv_vless_request *request,
+			 const struct cv_user *user, struct cv_span first)
+{
 	if (!user->enabled)
 		return CV_POLICY_USER_DISABLED;
-	if (request->flow == CV_FLOW_OTHER || (request->flow == CV_FLOW_VISION) != user->vision)
+	if (!flow_fits(session, request, user, first))
 		return CV_PEER_FLOW;
-	if (request->flow == CV_FLOW_VISION && !outer_fits)
-		return CV_PEER_FLOW;
-	if (request->command != CV_VLESS_TCP)
-		return CV_PEER_COMMAND; /* UDP, Mux and Rvs are not served yet */
-	return 0;
+	return request->command == CV_VLESS_RVS ? CV_PEER_COMMAND : 0;
 }
 
 static void accept_request(struct cv_session *session, size_t header_bytes)
@@ -221,7 +240,21 @@ static void accept_request(struct cv_session *session, size_t header_bytes)
 		return;
 	}
 	handshake->destination = handshake->request.destination;
-	cv_step_target(session);
+	switch (handshake->request.command) {
+	case CV_VLESS_UDP:
+		cv_step_vless_udp_begin(session);
+		break;
+	case CV_VLESS_MUX:
+		session->state = CV_SESSION_EXPECT_MUX;
+		cv_session_arm(session, cv_session_level(session)->handshake_ms);
+		break;
+	default:
+		if (cv_mux_is_asked_for(&handshake->destination))
+			cv_mux_serve(session, handshake->request.uuid, session->user->vision);
+		else
+			cv_step_target(session);
+		break;
+	}
 }
 
 static void judge_request(struct cv_session *session)
@@ -232,7 +265,7 @@ static void judge_request(struct cv_session *session)
 	size_t header_bytes;
 	int result;
 
-	if (session->inbound->fallback_count > 0 && bytes.len_bytes < VLESS_DECISIVE) {
+	if (has_fallbacks(session) && bytes.len_bytes < VLESS_DECISIVE) {
 		cv_step_fallback(session, CV_PEER_DECODE);
 		return;
 	}
@@ -250,7 +283,9 @@ static void judge_request(struct cv_session *session)
 	if (result == -EAGAIN)
 		return;
 	if (result == 0)
-		result = check_request(session, &handshake->request, user);
+		result = check_request(session, &handshake->request, user,
+				       cv_span_of(bytes.data + header_bytes,
+						  bytes.len_bytes - header_bytes));
 	/* observable: whoever has reached a limit is closed on like whoever is disabled, without
 	 * fallback: the request shows a good id, which is not for a web server's log. Only holders
 	 * of such an id can tell this from an unknown one. */
@@ -266,18 +301,19 @@ static void judge_request(struct cv_session *session)
 	accept_request(session, header_bytes);
 }
 
-void cv_step_request(struct cv_session *session)
+static void step_vless(struct cv_session *session)
 {
 	struct cv_leg *client = &session->client;
 	struct cv_buffer *app = &session->handshake->app;
 	int result = 0;
 
 	while (session->state == CV_SESSION_EXPECT_REQUEST && result == 0) {
-		size_t before = cv_buffer_len(app);
-
-		result = cv_leg_decode(client, app);
-		if (cv_buffer_len(app) > before)
+		if (cv_buffer_len(app) == session->handshake->judged_bytes)
+			result = cv_leg_decode(client, app);
+		if (cv_buffer_len(app) > session->handshake->judged_bytes) {
+			session->handshake->judged_bytes = cv_buffer_len(app);
 			judge_request(session);
+		}
 	}
 	if (session->state != CV_SESSION_EXPECT_REQUEST)
 		return;
@@ -289,4 +325,40 @@ void cv_step_request(struct cv_session *session)
 						   : CV_PEER_CLOSED);
 	else
 		cv_leg_recv(client);
+}
+
+/* ---- command 3 ---------------------------------------------------------------------------- */
+
+static void choose_mux(struct cv_session *session)
+{
+	if (cv_xudp_is(cv_buffer_span(&session->handshake->app)))
+		cv_step_vless_udp_begin(session);
+	else
+		cv_mux_serve(session, session->handshake->request.uuid, session->user->vision);
+}
+
+void cv_step_mux(struct cv_session *session)
+{
+	struct cv_leg *client = &session->client;
+	struct cv_buffer *app = &session->handshake->app;
+	int result = 0;
+
+	while (result == 0 && cv_buffer_len(app) < CV_XUDP_PEEK_BYTES)
+		result = cv_leg_decode(client, app);
+	if (cv_buffer_len(app) >= CV_XUDP_PEEK_BYTES)
+		choose_mux(session);
+	else if (result < 0 && result != -EAGAIN)
+		cv_session_finish(session, result);
+	else if (result == CV_LAYER_EOF || (client->facts & CV_LEG_FIN_RECEIVED))
+		cv_session_finish(session, CV_PEER_TRUNCATED);
+	else
+		cv_leg_recv(client);
+}
+
+void cv_step_request(struct cv_session *session)
+{
+	if (session->inbound->protocol == CV_INBOUND_VMESS)
+		cv_step_vmess(session);
+	else
+		step_vless(session);
 }

@@ -17,6 +17,8 @@
  *
  * Nobody goes around a proxy that answered: what it says about the destination is passed on.
  */
+#include "session/carrier.h"
+#include "session/datagram_carrier.h"
 #include "session/handshake.h"
 #include "session/session_probe.h"
 #include "session/steps.h"
@@ -62,7 +64,10 @@ uint32_t cv_upstream_left_ms(struct cv_session *session, uint32_t wanted_ms)
 static void attempt(struct cv_session *session)
 {
 	session->handshake->attempts++;
-	cv_hops_dial(session, cv_upstream_left_ms(session, CONNECT_MS));
+	if (cv_mux_carries(session))
+		cv_mux_dial(session);
+	else
+		cv_hops_dial(session, cv_upstream_left_ms(session, CONNECT_MS));
 }
 
 /* Without effect where nothing has to be retired. */
@@ -151,8 +156,10 @@ static void fall_back(struct cv_session *session)
 	const struct cv_outbound *outbound = session->outbound;
 	struct cv_handshake *handshake = session->handshake;
 
-	warn(session, outbound->retry.goes_around);
-	if (!outbound->retry.goes_around) {
+	const bool goes_around = outbound->retry.goes_around && !cv_udp_carrier_is(session);
+
+	warn(session, goes_around);
+	if (!goes_around) { /* for datagrams, who wanted the stream sees to it */
 		count(&outbound->health->refused);
 		cv_session_refuse(session, CV_UPSTREAM_FAILED);
 		return;

@@ -4,12 +4,14 @@
  *
  *   ROUTE  rules (resolve once if they need addresses) -> outbound
  *     blackhole           refuse
+ *     portal              reverse_portal.c: a tunnel, or into one
  *     freedom             dial the destination -> RELAY
- *     vless, socks, http  session_retry.c: the first attempt
+ *     vless, vmess, socks, http  session_retry.c: the first attempt
  */
 #include "session/datagram_proxy.h"
 #include "session/handshake.h"
 #include "session/preamble.h"
+#include "session/reverse.h"
 #include "session/session_front.h"
 #include "session/session_probe.h"
 #include "session/steps.h"
@@ -155,7 +157,7 @@ void cv_step_dial(struct cv_session *session)
 	}
 	switch (outbound->protocol) {
 	case CV_OUTBOUND_BLACKHOLE:
-		if (outbound->respond_http && session->inbound->protocol == CV_INBOUND_VLESS)
+		if (outbound->respond_http && session->handshake->front == CV_FRONT_NONE)
 			(void)cv_leg_encode(&session->client,
 					    cv_span_of(forbidden_response,
 						       sizeof(forbidden_response) - 1));
@@ -164,7 +166,11 @@ void cv_step_dial(struct cv_session *session)
 	case CV_OUTBOUND_FREEDOM:
 		cv_step_freedom(session);
 		break;
+	case CV_OUTBOUND_PORTAL:
+		cv_portal_dial(session);
+		break;
 	case CV_OUTBOUND_VLESS:
+	case CV_OUTBOUND_VMESS:
 	case CV_OUTBOUND_SOCKS:
 	case CV_OUTBOUND_HTTP:
 		cv_upstream_begin(session);
@@ -262,6 +268,8 @@ void cv_step_route(struct cv_session *session)
 	cv_destination_normalize(&handshake->destination);
 	if (!handshake->was_resolved)
 		cv_session_name_destination(session, &handshake->destination, NULL);
+	if (cv_reverse_is_domain(session)) /* which nobody resolves */
+		handshake->was_resolved = true;
 	result = pick_route(session, &outbound);
 	if (result == CV_ROUTE_RESOLVE && !handshake->was_resolved) {
 		handshake->session = session;
@@ -303,7 +311,7 @@ int cv_session_route_datagram(struct cv_session *session, const struct cv_destin
 		.network = CV_NETWORK_UDP,
 		.destination = destination,
 		.source = cv_session_client_address(session, &source) ? &source : NULL,
-		.vless_route = CV_VLESS_ROUTE_NONE,
+		.vless_route = cv_vless_udp_route(session),
 		.resolved = resolved,
 		.resolved_count = resolved_count,
 	};
@@ -342,6 +350,9 @@ bool cv_session_carries_datagrams(struct cv_session *session)
 		const struct cv_outbound *way = users_way(session, &config->outbounds[i]);
 
 		if (way && (way->protocol == CV_OUTBOUND_FREEDOM || way->udp_goes_around ||
+			    way->protocol == CV_OUTBOUND_VLESS ||
+			    way->protocol == CV_OUTBOUND_VMESS ||
+			    way->protocol == CV_OUTBOUND_PORTAL ||
 			    (way->protocol == CV_OUTBOUND_SOCKS && cv_datagram_proxy_carries(way))))
 			return true;
 	}

@@ -33,11 +33,17 @@ void cv_step_retire_target(struct cv_session *session);
 void cv_step_tls_begin(struct cv_session *session);
 void cv_step_tls(struct cv_session *session);
 void cv_step_request_begin(struct cv_session *session);
+/** cv_step_vmess() - EXPECT_REQUEST on a VMess inbound: session_vmess.c */
+void cv_step_vmess(struct cv_session *session);
 void cv_step_request(struct cv_session *session);
 /** cv_step_fallback() - What the client says is for the fallback, with every byte; or the end. */
 void cv_step_fallback(struct cv_session *session, int reason);
 /** cv_step_fallback_dial() - Dial the fallback, first or after a refusal. */
 void cv_step_fallback_dial(struct cv_session *session);
+
+/* session_transport.c: the transport of an inbound, if it has one, then its request */
+void cv_step_transport_begin(struct cv_session *session);
+void cv_step_transport(struct cv_session *session);
 
 /* session_socks4.c */
 void cv_step_socks4_begin(struct cv_session *session);
@@ -53,6 +59,19 @@ void cv_step_datagrams(struct cv_session *session);
 void cv_step_datagrams_timer(struct cv_session *session);
 /** cv_association_leave() - Before the state changes; no-op without association. */
 void cv_association_leave(struct cv_session *session);
+
+/** cv_step_mux() - EXPECT_MUX: what command 3 is used for, by its first frame. */
+void cv_step_mux(struct cv_session *session);
+
+/* session_vless_udp.c: datagrams of VLESS clients */
+/** cv_step_vless_udp_begin() - handshake->app is the beginning of the frames. */
+void cv_step_vless_udp_begin(struct cv_session *session);
+void cv_step_vless_udp(struct cv_session *session);
+void cv_step_vless_udp_timer(struct cv_session *session);
+/** cv_vless_udp_leave() - Before the state changes; no-op in other states. */
+void cv_vless_udp_leave(struct cv_session *session);
+/** cv_vless_udp_route() - What the client's id says for rules; CV_VLESS_ROUTE_NONE: nothing. */
+uint32_t cv_vless_udp_route(const struct cv_session *session);
 
 /* session_bind.c: SOCKS5 BIND */
 #define CV_BIND_WAIT_MS 120000

@@ -19,10 +19,13 @@
 #include "protocol/spider.h"
 #include "ring/datagram.h"
 #include "session/backend_checks.h"
+#include "session/carrier.h"
 #include "session/handover.h"
 #include "session/observatory.h"
+#include "session/reverse.h"
 #include "session/session.h"
 #include "session/session_probe.h"
+#include "session/session_tunnel.h"
 
 #include <errno.h>
 #include <malloc.h>
@@ -211,8 +214,16 @@ static void listen_posted(struct cv_post *post)
 	struct cv_worker_listen_post *message =
 		cv_container_of(post, struct cv_worker_listen_post, post);
 	struct cv_worker *worker = message->worker;
-	struct cv_listener *listener = calloc(1, sizeof(*listener));
+	struct cv_listener *listener;
 
+	if (message->is_datagram && !worker->stopping) {
+		if (cv_tunnel_listen(worker, message->inbound, message->fd) != 0)
+			cv_log(CV_LOG_ERROR, "inbound=%s: worker %u hears no datagrams",
+			       message->inbound->tag, worker->index);
+		free(message);
+		return;
+	}
+	listener = calloc(1, sizeof(*listener));
 	if (!listener || worker->stopping) {
 		(void)close(message->fd);
 		free(listener);
@@ -229,7 +240,8 @@ static void listen_posted(struct cv_post *post)
 	free(message);
 }
 
-int cv_worker_listen(struct cv_worker *worker, const struct cv_inbound *inbound, int fd)
+static int post_socket(struct cv_worker *worker, const struct cv_inbound *inbound, int fd,
+		       bool is_datagram)
 {
 	struct cv_worker_listen_post *message = calloc(1, sizeof(*message));
 
@@ -239,8 +251,19 @@ int cv_worker_listen(struct cv_worker *worker, const struct cv_inbound *inbound,
 	message->worker = worker;
 	message->inbound = inbound;
 	message->fd = fd;
+	message->is_datagram = is_datagram;
 	cv_ring_post(worker->ring, &message->post);
 	return 0;
+}
+
+int cv_worker_listen(struct cv_worker *worker, const struct cv_inbound *inbound, int fd)
+{
+	return post_socket(worker, inbound, fd, false);
+}
+
+int cv_worker_hear(struct cv_worker *worker, const struct cv_inbound *inbound, int fd)
+{
+	return post_socket(worker, inbound, fd, true);
 }
 
 /* ---- another configuration ---------------------------------------------------------------- */
@@ -260,6 +283,8 @@ static void use_posted(struct cv_post *post)
 
 	for (struct cv_listener *l = use->worker->listeners; l; l = l->next)
 		l->inbound = cv_reload_successor(l->inbound, use->config);
+	cv_tunnel_use(use->worker, use->config);
+	cv_reverse_use(use->worker, use->config);
 	use->worker->config = use->config;
 	if (use->worker->index == 0 && !use->worker->stopping) {
 		use->worker->checks = cv_backend_checks_free(use->worker->checks);
@@ -309,6 +334,10 @@ static void stop_accepting(struct cv_worker *worker)
 	worker->checks = cv_backend_checks_free(worker->checks);
 	worker->observatory = cv_observatory_free(worker->observatory);
 	close_probes(worker);
+	cv_tunnel_close_all(worker);
+	cv_reverse_stop(worker);
+	cv_portal_stop(worker);
+	cv_carriers_stop(worker);
 	for (struct cv_listener *l = worker->listeners; l; l = l->next)
 		if (l->accept_op.pending)
 			cv_ring_cancel(worker->ring, &l->accept_op);
@@ -405,6 +434,7 @@ static int set_up(struct cv_worker *worker)
 		worker->checks =
 			cv_backend_checks_new(worker->ring, worker->resolver, worker->config);
 		worker->observatory = cv_observatory_new(worker);
+		cv_reverse_use(worker, worker->config);
 	}
 	return 0;
 }
@@ -423,6 +453,8 @@ static void tear_down(struct cv_worker *worker)
 	cv_timer_disarm(worker->ring, &worker->tidy_timer);
 	cv_timer_disarm(worker->ring, &worker->limits_timer);
 	cv_timer_disarm(worker->ring, &worker->review_timer);
+	worker->reverse = cv_reverse_free(worker->reverse);
+	worker->streams = cv_streams_free(worker->streams);
 	cv_buffer_done(&worker->app);
 	cv_slab_done(&worker->slab);
 	cv_slab_done(&worker->texts);

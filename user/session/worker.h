@@ -26,9 +26,12 @@ struct cv_kernel;
 struct cv_observatory;
 struct cv_ktls_support;
 struct cv_limited;
+struct cv_reverse;
 struct cv_session;
 struct cv_sockmap_selftest;
 struct cv_spider_paths;
+struct cv_tunnel_listener;
+struct cv_streams;
 struct cv_verifier;
 
 struct cv_listener {
@@ -76,8 +79,11 @@ struct cv_worker {
 	struct cv_slab texts; /* short ones that live as long as their session */
 	struct cv_session *sessions; /* list */
 	struct cv_listener *listeners;
+	struct cv_tunnel_listener *tunnels; /* for datagrams; session_tunnel.c */
 	struct cv_datagram_pool *datagram_pool; /* NULL until a datagram needs it */
 	struct cv_spider_paths *spider_paths; /* NULL until a spider needs them */
+	struct cv_reverse *reverse; /* tunnels; NULL until there are some to be */
+	struct cv_streams *streams; /* of carriers; NULL until there is one */
 	struct cv_buffer app; /* scratch of the relay, empty between events */
 	uint64_t next_id;
 	struct cv_worker_counters counters;
@@ -90,6 +96,7 @@ struct cv_worker {
 	bool tidy_again;	    /* sessions came after it was armed */
 	struct cv_timer limits_timer; /* several times a second, while there are limited ones */
 	struct cv_limited *limited;   /* sessions of users with limits; session_limits.c */
+	struct cv_timer mappings_timer; /* while ports are kept for streams to come */
 	struct cv_timer review_timer; /* each second, while there are sessions */
 	bool stopping, settled;
 	bool retiring; /* a successor has the addresses: who is in our queues is served here */
@@ -105,10 +112,13 @@ struct cv_worker_listen_post {
 	struct cv_worker *worker;
 	const struct cv_inbound *inbound;
 	int fd;
+	bool is_datagram;
 };
 /** cv_worker_listen() - Thread safe: accept on @fd for @inbound from now on. Takes @fd over, except
  * when it returns CV_INTERNAL_MEMORY. */
 int cv_worker_listen(struct cv_worker *worker, const struct cv_inbound *inbound, int fd);
+/** cv_worker_hear() - Likewise datagrams, for a tunnel. */
+int cv_worker_hear(struct cv_worker *worker, const struct cv_inbound *inbound, int fd);
 /**
  * cv_worker_use() - Sessions begin with @config from now on; waits until that is so. A listener
  * goes on for the inbound in it that has its address; there must be one (cv_reload_obstacle()).
