@@ -192,6 +192,8 @@ def test_shipped_examples(build):
     """Every file in conf/ is a configuration that loads, or says what there is to fill in."""
     files = glob.glob(os.path.join(CONF, "*.json"))
     missing = {"vless-tls.json": [], "users.json": None, "external_proxy.json": None,
+               "bridge.json": ["users[0].id: expected a UUID"],
+               "portal.json": ["clients[0].id: expected a UUID"],
                "client.json": ["outbounds[0].settings.id: expected a UUID",
                                "password: expected base64", "shortId: expected"],
                "vpn-server.json": ['"culvert user set-id alice"', '"culvert user set-id carol"',

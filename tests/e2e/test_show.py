@@ -19,8 +19,8 @@ import reality_client
 import rig
 from test_vision import address, arguments
 
-TOPICS = ("sessions", "users", "engines", "sni", "backends", "outbounds", "kernel", "workers",
-          "reasons")
+TOPICS = ("sessions", "carriers", "users", "engines", "sni", "backends", "outbounds", "kernel",
+          "workers", "reasons")
 
 
 def show(daemon, *words, status=0):

@@ -234,11 +234,6 @@ func (relayHandler) NewConnectionEx(_ context.Context, conn net.Conn, _, destina
 	<-done
 }
 
-func (relayHandler) NewPacketConnectionEx(_ context.Context, conn N.PacketConn, _, _ M.Socksaddr,
-	_ N.CloseHandlerFunc) {
-	conn.Close()
-}
-
 // startReference serves VLESS of sing-vmess over the reference REALITY library, or over TLS of Go if
 // target is "".
 func startReference(t testing.TB, target string, mldsaSeed []byte) int {

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: MIT
+"""culvert import: nodes in the style of Clash, and links, become a client that works."""
+
+import hashlib
+import json
+import os
+import subprocess
+
+import pytest
+import rig
+
+PORT = 1330
+
+# as the project publishes them: tcp, ws, http; the server name spelled both ways
+TCP = """
+name: plain
+type: vless
+server: %s
+port: %d
+uuid: %s
+udp: true
+network: tcp
+tls: true
+servername: %s
+skip-cert-verify: false
+""" % (rig.SERVER_IP, PORT, rig.PLAIN_USER, rig.SITE)
+WS = TCP.replace("network: tcp", "network: ws\nws-opts:\n  path: /secret\n  headers:\n"
+                                 "    Host: %s" % rig.SITE)
+HTTP = TCP.replace("network: tcp", "network: http")
+
+
+def imported(*arguments, text=""):
+    return subprocess.run([os.path.join(rig.build_dir(), "culvert"), "import", *arguments],
+                          input=text, capture_output=True, text=True, timeout=60)
+
+
+def result_of(tmp, text, name="node.yaml"):
+    path = os.path.join(tmp, name)
+    with open(path, "w") as file:
+        file.write(text)
+    done = imported(path)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("spelling", ["servername", "serverName", "sni"])
+@pytest.mark.parametrize("text,network", [(TCP, "raw"), (WS, "ws"), (HTTP, "h2")])
+def test_row_078_samples(build, tmp, text, network, spelling):
+    config = result_of(tmp, text.replace("servername", spelling))
+    assert config["inbounds"] == [{"listen": "127.0.0.1", "port": 1080, "protocol": "socks",
+                                   "settings": {"udp": True}}]
+    outbound, = config["outbounds"]
+    assert outbound["tag"] == "plain" and outbound["protocol"] == "vless"
+    assert outbound["settings"]["id"] == rig.PLAIN_USER
+    stream = outbound["streamSettings"]
+    assert stream["network"] == network and stream["security"] == "tls"
+    assert stream["tlsSettings"] == {"serverName": rig.SITE}
+    if network == "ws":
+        assert stream["wsSettings"] == {"path": "/secret", "host": rig.SITE}
+
+
+def works(net, tmp, config, internet, ca):
+    config["outbounds"][0]["streamSettings"]["tlsSettings"]["certificates"] = [
+        {"certificateFile": ca, "usage": "verify"}]
+    with rig.running(rig.Culvert(net.client, tmp, config, "imported",
+                                 wait=(("127.0.0.1", 1080),))):
+        status, body, error = rig.curl(net.client, "-x", "socks5h://127.0.0.1:1080",
+                                       "http://%s/medium" % rig.INTERNET_IP)
+        assert status == 0, error
+        assert hashlib.sha256(body).hexdigest() == internet.hashes["medium"]
+
+
+def test_row_078_works(net, tmp, target, internet):
+    server = rig.server_config(PORT, {"network": "raw", "security": "tls", "tlsSettings": {
+        "certificates": [{"certificateFile": target.certificate, "keyFile": target.key}]}})
+    link = "vless://%s@%s:%d?type=tcp&security=tls&sni=%s#a%%20link" % (
+        rig.PLAIN_USER, rig.SERVER_IP, PORT, rig.SITE)
+    with rig.running(rig.Culvert(net.server, tmp, server, "imported-from",
+                                 wait=((rig.SERVER_IP, PORT),))):
+        works(net, tmp, result_of(tmp, TCP), internet, target.ca)
+        for done in (imported(link), imported("-", text=link + "\n")):
+            assert done.returncode == 0, done.stderr
+            works(net, tmp, json.loads(done.stdout), internet, target.ca)
+
+
+def test_row_078_what_is_wrong_has_a_line(build, tmp):
+    path = os.path.join(tmp, "wrong.yaml")
+    with open(path, "w") as file:
+        file.write(TCP.replace("port: %d" % PORT, "port: many") + "grpc-opts: {a: b}\n")
+    done = imported(path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "wrong.yaml: error: 5: port: expected a number" in done.stderr, done.stderr
+    assert "grpc-opts: not supported" in done.stderr
+    assert imported("vless://x@").returncode == 2
+    assert imported("/none.yaml").returncode == 1
+    assert imported().returncode == 2

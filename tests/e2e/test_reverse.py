@@ -1,0 +1,314 @@
+# SPDX-License-Identifier: MIT
+"""Reverse proxy: a bridge in the "internet" opens tunnels to a portal on the server, where the client
+asks for what is behind the bridge. Against v2ray 4.34 in either place, and both our own."""
+
+import concurrent.futures
+import hashlib
+import os
+import re
+import time
+
+import pytest
+import rig
+from peers import V2ray, needs_v2ray, socks_in, vmess_in, vmess_out
+from socks_udp import Echo, udp_socket
+
+PUBLIC, INTERCONN, DUMMY = 8088, 1024, 1340
+DOMAIN = "test.xray.com"
+V2RAY_CONTROL = "reverse.internal.v2ray.com"
+WEB = "%s:80" % rig.INTERNET_IP
+
+
+def tunnel(port, tag="external"):
+    return {"tag": tag, "listen": rig.SERVER_IP, "port": port, "protocol": "dokodemo-door",
+            "settings": {"address": "127.0.0.1", "port": 80, "network": "tcp"}}
+
+
+def portal_config(domain=DOMAIN, control="reverse", interconn=None, **more):
+    portal = {"tag": "portal", "domain": domain}
+    if control != "reverse":
+        portal["internalDomain"] = control
+    return dict({
+        "reverse": {"portals": [portal]},
+        "inbounds": [tunnel(PUBLIC), interconn or vmess_in(INTERCONN, rig.SERVER_INNER_IP,
+                                                           tag="interconn")],
+        "routing": {"rules": [
+            {"type": "field", "inboundTag": ["external"], "outboundTag": "portal"},
+            {"type": "field", "inboundTag": ["interconn"], "outboundTag": "portal"}]}}, **more)
+
+
+def bridge_config(domain=DOMAIN, web=WEB, interconn=None, **more):
+    out = {"tag": "out", "protocol": "freedom", "settings": {"redirect": web}}
+    return dict({
+        "reverse": {"bridges": [{"tag": "bridge", "domain": domain}]},
+        "outbounds": [out, interconn or vmess_out(INTERCONN, rig.SERVER_INNER_IP,
+                                                  tag="interconn")],
+        "routing": {"rules": [
+            {"type": "field", "inboundTag": ["bridge"], "domain": ["full:" + domain],
+             "outboundTag": "interconn"},
+            {"type": "field", "inboundTag": ["bridge"], "outboundTag": "out"}]}}, **more)
+
+
+def our_portal(net, tmp, config=None, **more):
+    return rig.Culvert(net.server, tmp, config or portal_config(), "portal",
+                       wait=((rig.SERVER_IP, PUBLIC),), **more)
+
+
+def our_bridge(net, tmp, config=None, **more):
+    """Listens nowhere."""
+    return rig.Culvert(net.internet, tmp, config or bridge_config(), "bridge", **more)
+
+
+def fetch(net, path="/medium", port=PUBLIC, timeout=30):
+    return rig.curl(net.client, "http://%s:%d%s" % (rig.SERVER_IP, port, path), timeout=timeout)
+
+
+def is_served(net, port=PUBLIC):
+    return fetch(net, "/", port, 5)[1] == b"the internet\n"
+
+
+def wait_served(net, seconds, what, port=PUBLIC):
+    rig.wait_for(lambda: is_served(net, port), seconds, what, pause=0.1)
+
+
+def check(net, internet, *names):
+    for name in names or ("small", "medium"):
+        status, body, error = fetch(net, "/" + name)
+        assert status == 0, error
+        assert hashlib.sha256(body).hexdigest() == internet.hashes[name]
+
+
+def tunnels(daemon):
+    """Its sessions that carry others."""
+    return [s for s in daemon.sessions() if s["state"] == "carrier"]
+
+
+# ---- against others -----------------------------------------------------------------------------
+
+
+@needs_v2ray
+def test_row_082_bridge(net, tmp, internet):
+    """Our bridge, v2ray's portal."""
+    portal = V2ray(net.server, tmp, portal_config(), (rig.SERVER_IP, PUBLIC))
+    bridge = our_bridge(net, tmp)
+    with rig.running(portal, bridge):
+        wait_served(net, 10, "v2ray's portal serves through our bridge")
+        check(net, internet)
+        assert len(tunnels(bridge)) >= 1
+
+
+@needs_v2ray
+def test_row_083_portal(net, tmp, internet):
+    """Our portal, v2ray's bridge."""
+    config = bridge_config()
+    config["inbounds"] = [socks_in(DUMMY)]  # to see that it is there
+    portal = our_portal(net, tmp, portal_config(control=V2RAY_CONTROL))
+    bridge = V2ray(net.internet, tmp, config, ("127.0.0.1", DUMMY))
+    with rig.running(portal, bridge):
+        wait_served(net, 10, "our portal serves through v2ray's bridge")
+        check(net, internet)
+        assert len(tunnels(portal)) >= 1
+
+
+@pytest.mark.parametrize("carrier", ["vmess", "vless"])
+def test_row_082_083_ours(net, tmp, internet, carrier):
+    interconn_in = interconn_out = None
+    if carrier == "vless":
+        interconn_in = {"tag": "interconn", "listen": rig.SERVER_INNER_IP, "port": INTERCONN,
+                        "protocol": "vless", "settings": {
+                            "decryption": "none", "clients": [{"id": rig.PLAIN_USER}]}}
+        interconn_out = {"tag": "interconn", "protocol": "vless", "settings": {
+            "address": rig.SERVER_INNER_IP, "port": INTERCONN, "id": rig.PLAIN_USER,
+            "encryption": "none"}}
+    with rig.running(our_portal(net, tmp, portal_config(interconn=interconn_in)),
+                     our_bridge(net, tmp, bridge_config(interconn=interconn_out))) as daemons:
+        wait_served(net, 10, "the portal serves")
+        check(net, internet)
+        status, _, _ = rig.curl(net.client, "-T", internet.root + "/medium",
+                                "http://%s:%d/sink" % (rig.SERVER_IP, PUBLIC))
+        assert status == 0
+        assert [len(tunnels(d)) for d in daemons] == [1, 1]
+
+
+# ---- configuration ------------------------------------------------------------------------------
+
+
+def test_row_084_pairs_in_one_process(net, tmp, internet):
+    """Two pairs, bridge and portal of each in one process; the names need not exist."""
+    ports = (PUBLIC, PUBLIC + 1)
+    rules, inbounds, outbounds, reverse = [], [], [], {"bridges": [], "portals": []}
+    for i, port in enumerate(ports):
+        domain = "pair%d.nowhere.invalid" % i
+        reverse["bridges"].append({"tag": "bridge%d" % i, "domain": domain})
+        reverse["portals"].append({"tag": "portal%d" % i, "domain": domain})
+        inbounds += [tunnel(port, "external%d" % i),
+                     vmess_in(INTERCONN + i, "127.0.0.1", tag="interconn%d" % i)]
+        outbounds += [vmess_out(INTERCONN + i, "127.0.0.1", tag="interconn-out%d" % i),
+                      {"tag": "out%d" % i, "protocol": "freedom", "settings": {
+                          "redirect": WEB if i == 0 else "%s:8001" % rig.INTERNET_IP}}]
+        rules += [{"inboundTag": ["bridge%d" % i], "domain": ["full:" + domain],
+                   "outboundTag": "interconn-out%d" % i},
+                  {"inboundTag": ["bridge%d" % i], "outboundTag": "out%d" % i},
+                  {"inboundTag": ["external%d" % i], "outboundTag": "portal%d" % i},
+                  {"inboundTag": ["interconn%d" % i], "outboundTag": "portal%d" % i}]
+    config = {"reverse": reverse, "inbounds": inbounds, "outbounds": outbounds,
+              "routing": {"domainStrategy": "IPOnDemand", "rules": [
+                  {"ip": ["203.0.113.0/24"], "outboundTag": "out0"}] + rules}}
+    with rig.running(our_portal(net, tmp, config)) as daemons:
+        wait_served(net, 10, "the first pair serves")
+        check(net, internet, "medium")
+        status, body, error = rig.curl(net.client, "-T", internet.root + "/small",
+                                       "http://%s:%d/" % (rig.SERVER_IP, ports[1]))
+        assert body.decode() == "%d %s" % (internet.sizes["small"], internet.hashes["small"]), error
+        assert len(tunnels(daemons[0])) == 4  # either end of each
+
+
+EXAMPLES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "conf")
+
+
+def test_row_090_examples_with_comments(net, tmp, internet):
+    """The examples as they are, but for addresses, ports and the id."""
+    def example(name, *changes):
+        with open(os.path.join(EXAMPLES, name)) as file:
+            text = file.read()
+        assert text.count("//") > 3
+        for old, new in (("USER-ID: what culvert uuid prints, at both ends the same", rig.USER),
+                         *changes):
+            assert old in text, old
+            text = text.replace(old, new)
+        path = os.path.join(tmp, name)
+        with open(path, "w") as file:
+            file.write(re.sub(r"\{", '{ "culvert": {"controlSocket": ""},', text, count=1))
+        return path
+
+    portal = rig.Process(net.server, [os.path.join(rig.build_dir(), "culvertd"), "-c", example(
+        "portal.json", ('"port": 80,\n      "protocol"', '"port": %d,\n      "protocol"' % PUBLIC))],
+        os.path.join(tmp, "example-portal.log"))
+    bridge = rig.Process(net.internet, [os.path.join(rig.build_dir(), "culvertd"), "-c", example(
+        "bridge.json", ("127.0.0.1:80", WEB), ("192.0.2.1", rig.SERVER_INNER_IP))],
+        os.path.join(tmp, "example-bridge.log"))
+    with rig.running(portal, bridge):
+        wait_served(net, 10, "the examples serve; logs:\n" + portal.log() + bridge.log())
+
+
+# ---- many ---------------------------------------------------------------------------------------
+
+
+def many(net, internet, count, name="small"):
+    """Answers that are whole."""
+    def one(_):
+        status, body, _ = fetch(net, "/" + name, timeout=60)
+        return status == 0 and hashlib.sha256(body).hexdigest() == internet.hashes[name]
+
+    with concurrent.futures.ThreadPoolExecutor(50) as pool:
+        return sum(pool.map(one, range(count)))
+
+
+def test_row_085_balance_and_drain(net, tmp, internet):
+    """Above 16 streams on each tunnel there is one more; after 256 a tunnel gets no new ones."""
+    with rig.running(our_portal(net, tmp), our_bridge(net, tmp)) as daemons:
+        portal, bridge = daemons
+        wait_served(net, 10, "the portal serves")
+        held = []
+        for _ in range(40):  # these stay
+            connection = rig.tcp(net.client, rig.SERVER_IP, PUBLIC)
+            connection.sendall(b"GET /paced/big HTTP/1.0\r\n\r\n")
+            held.append(connection)
+        rig.wait_for(lambda: len(tunnels(bridge)) >= 2, 10, "a second tunnel")
+        for connection in held:
+            connection.close()
+        assert many(net, internet, 300) == 300
+        rig.wait_for(lambda: "drain" in portal.log() or len(tunnels(portal)) > 1, 5, "tunnels")
+        check(net, internet, "medium")
+
+
+def test_row_085_no_bridge_no_service(net, tmp, internet):
+    with rig.running(our_portal(net, tmp)) as daemons:
+        connection = rig.tcp(net.client, rig.SERVER_IP, PUBLIC)
+        connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        data, end = rig.read_all(connection, 5)
+        assert data == b"" and end in ("fin", "rst")
+        daemons[0].wait_reason("notunnel")
+
+
+def test_several_workers(net, tmp, internet):
+    """A session is led to the worker that has the tunnel."""
+    with rig.running(our_portal(net, tmp, workers=4), our_bridge(net, tmp, workers=2)):
+        wait_served(net, 10, "the portal serves")
+        assert many(net, internet, 60) == 60
+        check(net, internet, "medium")
+
+
+# ---- any order, and again -----------------------------------------------------------------------
+
+
+def test_row_086_portal_comes_late(net, tmp, internet):
+    bridge = our_bridge(net, tmp)
+    time.sleep(3)
+    with rig.running(our_portal(net, tmp), bridge):
+        wait_served(net, 4, "the bridge finds the portal that came late")
+
+
+@pytest.mark.parametrize("who", ["bridge", "portal"])
+def test_row_086_killed_under_load(net, tmp, internet, who):
+    """300 downloads while one side is killed and comes back: within 3 s, and nothing is wrong."""
+    start = {"portal": lambda: our_portal(net, tmp), "bridge": lambda: our_bridge(net, tmp)}
+    daemons = {name: start[name]() for name in ("portal", "bridge")}
+    try:
+        wait_served(net, 10, "the portal serves")
+        wrong, good, broken = [], [], []
+
+        def one(_):
+            status, body, _ = fetch(net, "/small", timeout=30)
+            if status:
+                broken.append(status)
+            elif hashlib.sha256(body).hexdigest() != internet.hashes["small"]:
+                wrong.append(len(body))
+            else:
+                good.append(1)
+
+        with concurrent.futures.ThreadPoolExecutor(30) as pool:
+            loads = [pool.submit(one, i) for i in range(300)]
+            for _ in range(2):
+                time.sleep(0.5)
+                daemons[who].child.kill()
+                daemons[who].child.wait()
+                daemons[who] = start[who]()
+                wait_served(net, 3, "back after the " + who + " was killed")
+            concurrent.futures.wait(loads)
+        assert not wrong, wrong
+        assert good, broken
+    finally:
+        for daemon in daemons.values():
+            daemon.stop()
+
+
+def test_reload_keeps_service(net, tmp, internet):
+    with rig.running(our_portal(net, tmp), our_bridge(net, tmp)) as daemons:
+        wait_served(net, 10, "the portal serves")
+        for daemon in daemons:
+            daemon.ask("reload")
+            assert is_served(net)
+        time.sleep(3)
+        check(net, internet, "medium")
+
+
+def test_datagrams_through_a_tunnel(net, tmp, internet):
+    """A UDP port at the portal, an answer from behind the bridge."""
+    config = portal_config()
+    config["inbounds"].append({
+        "tag": "external-udp", "listen": rig.SERVER_IP, "port": PUBLIC + 2, "protocol": "tunnel",
+        "settings": {"address": rig.INTERNET_IP, "port": 9141, "network": "udp"}})
+    config["routing"]["rules"].append({"inboundTag": ["external-udp"], "outboundTag": "portal"})
+    behind = bridge_config()
+    behind["outbounds"][0]["settings"] = {}
+    echo = Echo(net.internet, rig.INTERNET_IP, 9141)
+    with rig.running(our_portal(net, tmp, config), our_bridge(net, tmp, behind)) as daemons:
+        rig.wait_for(lambda: tunnels(daemons[0]), 10, "a tunnel")
+        udp = udp_socket(net.client)
+        for i in range(5):
+            udp.sendto(b"datagram %d" % i, (rig.SERVER_IP, PUBLIC + 2))
+            data, source = udp.recvfrom(2048)
+            assert data.endswith(b"datagram %d" % i) and source == (rig.SERVER_IP, PUBLIC + 2)
+        udp.close()
+    echo.stop()
