@@ -157,6 +157,8 @@ static void test_refused(void **state)
 	refused("{type: trojan, server: a, port: 1}", "type: expected vless");
 	refused("{type: vless, server: a, port: 70000, uuid: a}", "port: expected a number");
 	refused("{type: vmess, server: a, port: 1, uuid: a, alterId: 4}", "alterId: the old form");
+	refused("{type: vmess, server: a, port: 1, uuid: a, cipher: zero}",
+		"1: cipher: expected auto");
 	refused("- {name: a, type: http, server: a, port: 1}\n"
 		"- {name: a, type: http, server: a, port: 1}", "two nodes are called \"a\"");
 	refused("&a [*a]", "expected a node: keys with values");

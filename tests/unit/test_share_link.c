@@ -100,6 +100,23 @@ static void test_transports(void **state)
 	}
 }
 
+/* As some programs call it; written it is as everybody knows it. */
+static void test_spellings(void **state)
+{
+	static const char *const keys[] = {"sni", "servername", "serverName", "peer"};
+	char text[CV_SHARE_LINK_MAX];
+	struct cv_share_link link;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+		snprintf(text, sizeof(text), "vless://" ID "@a:1?security=tls&%s=b.test", keys[i]);
+		assert_int_equal(parse(text, &link), 0);
+		assert_string_equal(link.server_name, "b.test");
+		cv_share_link_format(&link, text);
+		assert_non_null(strstr(text, "&sni=b.test"));
+	}
+}
+
 static void test_refused(void **state)
 {
 	static const char *const links[] = {
@@ -132,6 +149,7 @@ static void test_refused(void **state)
 		"vless://" ID "@a:1?security=reality",
 		"vless://" ID "@a:1?security=reality&pbk=",
 		"vless://" ID "@a:1?sni=a&sni=b",
+		"vless://" ID "@a:1?sni=a&peer=b",
 		"vless://" ID "@a:1?sni=%",
 		"vless://" ID "@a:1?sni=%4",
 		"vless://" ID "@a:1?sni=%zz",
@@ -342,7 +360,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_parse),         cmocka_unit_test(test_parse_short),
-		cmocka_unit_test(test_transports),
+		cmocka_unit_test(test_transports),    cmocka_unit_test(test_spellings),
 		cmocka_unit_test(test_refused),       cmocka_unit_test(test_too_long),
 		cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_of_user),
 		cmocka_unit_test(test_of_user_mldsa), cmocka_unit_test(test_of_user_refused),

@@ -383,6 +383,21 @@ static struct json_object *vless_outbound(struct import *import, const yaml_node
 	return cv_client_outbound(link, link->name);
 }
 
+static void take_cipher(struct import *import, const yaml_node_t *node, char cipher[24])
+{
+	static const char *const known[] = {"auto", "aes-128-gcm", "chacha20-poly1305", "none"};
+
+	if (!take_text(import, node, "cipher", cipher, 24))
+		return;
+	if (!*cipher)
+		strcpy(cipher, known[0]);
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		if (strcmp(cipher, known[i]) == 0)
+			return;
+	tell(import, true, member(import, node, "cipher"),
+	     "cipher: expected auto, aes-128-gcm, chacha20-poly1305 or none");
+}
+
 static struct json_object *vmess_outbound(struct import *import, const yaml_node_t *node,
 					  struct cv_share_link *link)
 {
@@ -395,12 +410,12 @@ static struct json_object *vmess_outbound(struct import *import, const yaml_node
 	if (take_number(import, node, "alterId", 65535) != 0)
 		tell(import, true, member(import, node, "alterId"),
 		     "alterId: the old form of VMess is not supported, expected 0");
-	(void)take_text(import, node, "cipher", cipher, sizeof(cipher));
+	take_cipher(import, node, cipher);
 	outbound = cv_client_outbound(link, link->name);
 	json_object_object_add(outbound, "protocol", json_object_new_string("vmess"));
 	json_object_object_get_ex(outbound, "settings", &settings);
 	json_object_object_del(settings, "encryption");
-	cv_client_add(settings, "security", *cipher ? cipher : "auto");
+	cv_client_add(settings, "security", cipher);
 	return outbound;
 }
 

@@ -41,6 +41,21 @@ static const struct text_key text_keys[] = {
 
 #define TEXT_KEY_COUNT (sizeof(text_keys) / sizeof(text_keys[0]))
 
+/* Other names for a key, of which readers elsewhere know the first only. */
+static const char *const spellings[][2] = {
+	{"sni", "servername"},
+	{"sni", "serverName"},
+	{"sni", "peer"},
+};
+
+static const char *usual_spelling(const char *key)
+{
+	for (size_t i = 0; i < sizeof(spellings) / sizeof(spellings[0]); i++)
+		if (strcmp(spellings[i][1], key) == 0)
+			return spellings[i][0];
+	return key;
+}
+
 /* Keys of which we know one value; any other would make a different connection. */
 static const struct fixed_key {
 	const char *key, *values[3];
@@ -179,7 +194,7 @@ static int read_pair(const char *pair, size_t len, struct cv_share_link *link, u
 		return fail(error_text, "malformed key", "");
 	if (strcmp(key, "allowInsecure") == 0)
 		link->allow_insecure = value_len == 1 && *value == '1';
-	error = read_text(key, value, value_len, link, seen, error_text);
+	error = read_text(usual_spelling(key), value, value_len, link, seen, error_text);
 	return error ? error : check_fixed(key, value, value_len, error_text);
 }
 
@@ -232,17 +247,17 @@ static const char *read_authority(const char *text, struct cv_share_link *link)
 /* One spelling of each carrier; a path or host without one that has them means nothing. */
 static int check_type(struct cv_share_link *link, char *error_text)
 {
-	static const char *const spellings[][2] = {
+	static const char *const types[][2] = {
 		{"", "tcp"},  {"tcp", "tcp"},	{"raw", "tcp"}, {"ws", "ws"}, {"websocket", "ws"},
 		{"h2", "http"}, {"http", "http"}, {"httpupgrade", "httpupgrade"},
 	};
 
-	for (size_t i = 0; i < sizeof(spellings) / sizeof(spellings[0]); i++) {
+	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
 		char type[sizeof(link->type)] = "";
 
-		if (strcmp(link->type, spellings[i][0]) != 0)
+		if (strcmp(link->type, types[i][0]) != 0)
 			continue;
-		snprintf(type, sizeof(type), "%s", spellings[i][1]);
+		snprintf(type, sizeof(type), "%s", types[i][1]);
 		memcpy(link->type, type, sizeof(type));
 		if (strcmp(type, "tcp") == 0) {
 			memset(link->path, 0, sizeof(link->path));

@@ -7,7 +7,8 @@
  *   tx   app -> response header, chunks      app -> request header, chunks
  *
  * A header waits for the first bytes and leaves in one unit with them. The end of a direction is
- * the empty chunk: a carrier that ends without it was cut.
+ * the empty chunk: a carrier that ends without it was cut. Of datagrams, which are to be sent whole,
+ * the beginning of one waits for its rest.
  */
 #include "protocol/vmess_layer.h"
 
@@ -24,6 +25,7 @@
 #define HEADER_MAX 512
 #define FRAME_BYTES 2 /* the length of a datagram, above */
 #define DATAGRAM_MAX (UINT16_MAX - CV_VMESS_CHUNK_OVERHEAD)
+#define ENCODE_MAX 65536
 
 struct vmess_layer {
 	struct cv_layer layer;
@@ -33,6 +35,7 @@ struct vmess_layer {
 	struct cv_vmess_body_keys response_keys;
 	struct cv_vmess_body rx, tx;
 	struct cv_buffer unit; /* sending: the header that waits, or nothing */
+	struct cv_buffer begun; /* sending: the beginning of a datagram */
 	struct cv_buffer datagram; /* receiving: scratch */
 };
 
@@ -135,24 +138,46 @@ static int encode_stream(struct vmess_layer *self, struct cv_span bytes, cv_laye
 	return result;
 }
 
-/* Whole datagrams; empty ones would be the end, too long ones cannot be said. */
-static int encode_datagrams(struct vmess_layer *self, struct cv_span bytes, cv_layer_emit emit,
-			    void *context)
+/* Empty ones would be the end, too long ones cannot be said. */
+static int encode_whole(struct vmess_layer *self, struct cv_span *bytes, cv_layer_emit emit,
+			void *context)
 {
 	int result = 0;
 
-	while (result == 0 && bytes.len_bytes >= FRAME_BYTES) {
-		const size_t len_bytes = (size_t)bytes.data[0] << 8 | bytes.data[1];
+	while (result == 0 && bytes->len_bytes >= FRAME_BYTES) {
+		const size_t len_bytes = (size_t)bytes->data[0] << 8 | bytes->data[1];
 
-		cv_span_skip(&bytes, FRAME_BYTES);
-		if (len_bytes > bytes.len_bytes)
-			return CV_INTERNAL_STATE;
+		if (len_bytes > bytes->len_bytes - FRAME_BYTES)
+			break;
+		cv_span_skip(bytes, FRAME_BYTES);
 		if (len_bytes > 0 && len_bytes <= DATAGRAM_MAX)
-			result = emit_chunk(self, cv_span_of(bytes.data, len_bytes), emit,
+			result = emit_chunk(self, cv_span_of(bytes->data, len_bytes), emit,
 					    context);
-		cv_span_skip(&bytes, len_bytes);
+		cv_span_skip(bytes, len_bytes);
 	}
-	return result == 0 && bytes.len_bytes > 0 ? CV_INTERNAL_STATE : result;
+	return result;
+}
+
+static int encode_datagrams(struct vmess_layer *self, struct cv_span bytes, cv_layer_emit emit,
+			    void *context)
+{
+	struct cv_span left = bytes;
+	size_t before;
+	int result = 0;
+
+	if (cv_buffer_len(&self->begun) > 0) {
+		result = cv_buffer_append(&self->begun, bytes.data, bytes.len_bytes);
+		left = cv_buffer_span(&self->begun);
+	}
+	before = left.len_bytes;
+	if (result == 0)
+		result = encode_whole(self, &left, emit, context);
+	if (cv_buffer_len(&self->begun) > 0)
+		cv_buffer_consume(&self->begun, before - left.len_bytes);
+	else if (result == 0 && left.len_bytes > 0)
+		result = cv_buffer_append(&self->begun, left.data, left.len_bytes);
+	cv_buffer_release_if_empty(&self->begun);
+	return result;
 }
 
 static int vmess_encode(struct cv_layer *layer, struct cv_span bytes, cv_layer_emit emit,
@@ -189,6 +214,7 @@ static void vmess_free(struct cv_layer *layer)
 	cv_vmess_body_done(&self->rx);
 	cv_vmess_body_done(&self->tx);
 	cv_buffer_done(&self->unit);
+	cv_buffer_done(&self->begun);
 	cv_buffer_done(&self->datagram);
 	cv_cleanse(self, sizeof(*self));
 	free(self);
@@ -218,6 +244,7 @@ static struct vmess_layer *vmess_layer_new(const struct cv_vmess_request *reques
 	self->header_expected = !is_server;
 	self->mark = request->response_mark;
 	cv_buffer_init(&self->unit, UINT16_MAX + HEADER_MAX + CV_VMESS_CHUNK_OVERHEAD);
+	cv_buffer_init(&self->begun, FRAME_BYTES + UINT16_MAX + ENCODE_MAX);
 	cv_buffer_init(&self->datagram, UINT16_MAX + 1);
 	memcpy(request_keys.key, request->body_key, sizeof(request_keys.key));
 	memcpy(request_keys.iv, request->body_iv, sizeof(request_keys.iv));

@@ -154,11 +154,14 @@ void cv_step_vmess(struct cv_session *session)
 	int result = 0;
 
 	while (session->state == CV_SESSION_EXPECT_REQUEST && result == 0) {
-		const size_t before = cv_buffer_len(&handshake->app);
-
-		result = cv_leg_decode(client, &handshake->app);
-		if (cv_buffer_len(&handshake->app) > before)
-			judge(session);
+		/* a transport may have left some there */
+		if (cv_buffer_len(&handshake->app) == handshake->judged_bytes)
+			result = cv_leg_decode(client, &handshake->app);
+		if (cv_buffer_len(&handshake->app) == handshake->judged_bytes)
+			continue;
+		judge(session);
+		if (session->state == CV_SESSION_EXPECT_REQUEST)
+			handshake->judged_bytes = cv_buffer_len(&handshake->app);
 	}
 	if (session->state != CV_SESSION_EXPECT_REQUEST)
 		return;
