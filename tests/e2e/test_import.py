@@ -70,15 +70,27 @@ def works(net, tmp, config, internet, ca):
         assert hashlib.sha256(body).hexdigest() == internet.hashes["medium"]
 
 
-def test_row_078_works(net, tmp, target, internet):
-    server = rig.server_config(PORT, {"network": "raw", "security": "tls", "tlsSettings": {
-        "certificates": [{"certificateFile": target.certificate, "keyFile": target.key}]}})
-    link = "vless://%s@%s:%d?type=tcp&security=tls&sni=%s#a%%20link" % (
-        rig.PLAIN_USER, rig.SERVER_IP, PORT, rig.SITE)
-    with rig.running(rig.Culvert(net.server, tmp, server, "imported-from",
-                                 wait=((rig.SERVER_IP, PORT),))):
-        works(net, tmp, result_of(tmp, TCP), internet, target.ca)
-        for done in (imported(link), imported("-", text=link + "\n")):
+def imported_from(net, tmp, target, network):
+    """The server that all these nodes mean."""
+    stream = {"network": network, "security": "tls", "tlsSettings": {
+        "certificates": [{"certificateFile": target.certificate, "keyFile": target.key}]}}
+    if network == "ws":
+        stream["wsSettings"] = {"path": "/secret", "host": rig.SITE}
+    return rig.Culvert(net.server, tmp, rig.server_config(PORT, stream), "imported-from",
+                       wait=((rig.SERVER_IP, PORT),))
+
+
+@pytest.mark.parametrize("text,network", [(TCP, "raw"), (WS, "ws"), (HTTP, "h2")])
+def test_row_078_works(net, tmp, target, internet, text, network):
+    with rig.running(imported_from(net, tmp, target, network)):
+        works(net, tmp, result_of(tmp, text), internet, target.ca)
+
+
+def test_row_078_link_works(net, tmp, target, internet):
+    link = "vless://%s@%s:%d?type=ws&path=%%2Fsecret&host=%s&security=tls&sni=%s#a%%20link" % (
+        rig.PLAIN_USER, rig.SERVER_IP, PORT, rig.SITE, rig.SITE)
+    with rig.running(imported_from(net, tmp, target, "ws")):
+        for done in (imported(link), imported("-", text=link.replace("&sni=", "&serverName="))):
             assert done.returncode == 0, done.stderr
             works(net, tmp, json.loads(done.stdout), internet, target.ca)
 

@@ -218,6 +218,7 @@ static void test_datagrams(void **state)
 /* However the frames above are cut, datagrams stay whole; one that is not does not leave. */
 static void test_datagrams_in_pieces(void **state)
 {
+	static const size_t steps[] = {1, 7, 4096, 60001, 60002, 65536};
 	const size_t frame = 2 + 60000, whole = 3 * frame;
 	uint8_t *frames = malloc(whole);
 
@@ -228,7 +229,9 @@ static void test_datagrams_in_pieces(void **state)
 		frames[i * frame] = 60000 >> 8;
 		frames[i * frame + 1] = 60000 & 0xff;
 	}
-	for (size_t step = 1; step <= 65536; step = step * 4 + (step < 65536 / 4 - 1 ? 1 : 0)) {
+	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+		const size_t step = steps[i];
+
 		meet(CV_VMESS_AES_128_GCM, CV_VMESS_UDP, NULL, 0);
 		for (size_t at = 0; at < whole; at += step)
 			assert_int_equal(encode(&server, frames + at,
