@@ -7,8 +7,8 @@
  *   tx   app -> response header, chunks      app -> request header, chunks
  *
  * A header waits for the first bytes and leaves in one unit with them. The end of a direction is
- * the empty chunk: a carrier that ends without it was cut. Of datagrams, which are to be sent whole,
- * the beginning of one waits for its rest.
+ * the empty chunk; others leave it out and end the carrier, which between two chunks is an end as
+ * well. Of datagrams, which are to be sent whole, the beginning of one waits for its rest.
  */
 #include "protocol/vmess_layer.h"
 
@@ -97,15 +97,10 @@ static int vmess_decode(struct cv_layer *layer, struct cv_span *in, struct cv_bu
 	return result == CV_VMESS_BODY_END ? CV_LAYER_EOF : blame(self, result);
 }
 
+/* What has begun and is not whole the leg knows. */
 static int vmess_decode_eof(struct cv_layer *layer)
 {
-	const struct vmess_layer *self = vmess_layer_of(layer);
-
-	if (self->rx.ended)
-		return 0;
-	if (self->header_expected)
-		return CV_UPSTREAM_CLOSED;
-	return blame(self, CV_PEER_TRUNCATED);
+	return vmess_layer_of(layer)->header_expected ? CV_UPSTREAM_CLOSED : 0;
 }
 
 /* ---- sending ------------------------------------------------------------------------------ */
