@@ -4,13 +4,15 @@
 import contextlib
 import hashlib
 import socket
+import subprocess
 
 import pytest
 import rig
 from peers import FREEDOM
 from socks_udp import Echo
+from test_socks_udp import DNS, dnsmasq, program
 
-WEB, BOTH, MAPPED, MAPPED_OTHER, DROPPED = 1320, 1321, 1322, 1323, 1324
+WEB, BOTH, MAPPED, MAPPED_OTHER, DROPPED, NAMES = 1320, 1321, 1322, 1323, 1324, 1325
 ECHO = 9121
 
 
@@ -26,7 +28,7 @@ def config():
     return {
         "inbounds": [tunnel(WEB, address=rig.INTERNET_IP, port=80, network="tcp"),
                      tunnel(BOTH, address=rig.INTERNET_IP, port=ECHO, network="tcp,udp"),
-                     mapped,
+                     tunnel(NAMES, address=rig.INTERNET_IP, port=DNS, network="tcp,udp"), mapped,
                      tunnel(DROPPED, address=rig.INTERNET_IP, port=ECHO, network="udp")],
         "outbounds": [FREEDOM, {"tag": "block", "protocol": "blackhole"}],
         "routing": {"rules": [{"inboundTag": ["tunnel-%d" % DROPPED], "outboundTag": "block"}]}}
@@ -92,6 +94,16 @@ def test_row_088_udp(net, tmp, internet):
         for udp in clients + [dropped]:
             udp.close()
     echo.stop()
+
+
+def test_row_088_dig(net, tmp, internet):
+    with dnsmasq(net, tmp), rig.running(daemon(net, tmp)):
+        for how in ("+notcp", "+tcp"):
+            done = subprocess.run([
+                program("dig"), "@" + rig.SERVER_IP, "-p", str(NAMES), "+short", "+tries=3",
+                "+time=3", how, "answer.test"], capture_output=True, text=True, timeout=30,
+                preexec_fn=net.client.enter)
+            assert done.stdout == "192.0.2.77\n", (how, done)
 
 
 def test_udp_stays_over_reload(net, tmp, internet):
