@@ -219,7 +219,7 @@ static void test_cut(void **state)
 	assert_int_equal(hear(&play, 6), -EAGAIN);
 	end_round(&play);
 	open_session(&play);
-	say(&play, "more");
+	say(&play, "more", 4);
 	send_out(&play, cv_buffer_len(&play.out) - 1);
 	(void)shutdown(play.client, SHUT_WR);
 	stage_expect_reset(play.upstream);

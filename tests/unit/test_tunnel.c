@@ -62,7 +62,7 @@ static void test_port_map(void **state)
 	leads(&tunnel, "192.0.2.1", 4, "a.test:80");
 }
 
-static void test_free(void **state)
+static void test_its_end(void **state)
 {
 	struct cv_tunnel *tunnel = calloc(1, sizeof(*tunnel));
 
@@ -77,7 +77,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_address_and_port),
 		cmocka_unit_test(test_port_map),
-		cmocka_unit_test(test_free),
+		cmocka_unit_test(test_its_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
