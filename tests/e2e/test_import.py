@@ -27,6 +27,7 @@ skip-cert-verify: false
 WS = TCP.replace("network: tcp", "network: ws\nws-opts:\n  path: /secret\n  headers:\n"
                                  "    Host: %s" % rig.SITE)
 HTTP = TCP.replace("network: tcp", "network: http")
+SAMPLES = [(TCP, "raw"), (WS, "ws"), (HTTP, "h2")]
 
 
 def imported(*arguments, text=""):
@@ -44,7 +45,7 @@ def result_of(tmp, text, name="node.yaml"):
 
 
 @pytest.mark.parametrize("spelling", ["servername", "serverName", "sni"])
-@pytest.mark.parametrize("text,network", [(TCP, "raw"), (WS, "ws"), (HTTP, "h2")])
+@pytest.mark.parametrize("text,network", SAMPLES, ids=["tcp", "ws", "http"])
 def test_row_078_samples(build, tmp, text, network, spelling):
     config = result_of(tmp, text.replace("servername", spelling))
     assert config["inbounds"] == [{"listen": "127.0.0.1", "port": 1080, "protocol": "socks",
@@ -80,7 +81,7 @@ def imported_from(net, tmp, target, network):
                        wait=((rig.SERVER_IP, PORT),))
 
 
-@pytest.mark.parametrize("text,network", [(TCP, "raw"), (WS, "ws"), (HTTP, "h2")])
+@pytest.mark.parametrize("text,network", SAMPLES, ids=["tcp", "ws", "http"])
 def test_row_078_works(net, tmp, target, internet, text, network):
     with rig.running(imported_from(net, tmp, target, network)):
         works(net, tmp, result_of(tmp, text), internet, target.ca)

@@ -16,7 +16,7 @@ WEB, BOTH, MAPPED, MAPPED_OTHER, DROPPED, NAMES = 1320, 1321, 1322, 1323, 1324, 
 ECHO = 9121
 
 
-def tunnel(port, protocol="dokodemo-door", **settings):
+def tunnel(port, protocol="dokodemo-door", /, **settings):
     return {"tag": "tunnel-%d" % port, "listen": rig.SERVER_IP, "port": port, "protocol": protocol,
             "settings": settings}
 

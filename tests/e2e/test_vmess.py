@@ -181,6 +181,7 @@ def test_replays_meet_silence(net, tmp, internet, patient_server):
         status, body, error = rig.curl(net.client, *PROXY, "http://%s/small" % rig.INTERNET_IP)
         assert status == 0, error
         assert hashlib.sha256(body).hexdigest() == internet.hashes["small"]
+    recorder.upstream.shutdown(socket.SHUT_RDWR)  # its thread is in recv
     patient_server.wait_idle()
     replays, broken = (patient_server.reason_count(reason) for reason in ("replay", "authfailed"))
     changed = bytearray(recorder.said)

@@ -21,6 +21,8 @@
 #define VMESS_IN(clients) \
 	"{\"listen\": \"127.0.0.1\", \"port\": 1024, \"protocol\": \"vmess\", \"settings\": {" \
 	"\"clients\": [" clients "]}}"
+#define CLIENTS "f.json:1: inbounds[0].settings.clients"
+#define VNEXT "f.json:1: outbounds[0].settings.vnext"
 #define VMESS_OUT(user) \
 	"{\"protocol\": \"vmess\", \"settings\": {\"vnext\": [{\"address\": \"127.0.0.1\", " \
 	"\"port\": 1024, \"users\": [{" user "}]}]}}"
@@ -181,7 +183,7 @@ static void test_reverse_errors(void **state)
 		     false, "f.json:1: reverse: neither bridges nor portals: has no effect");
 	config_finds("{\"outbounds\": [" FREEDOM "], \"reverse\": {\"portals\": "
 		     "[{\"tag\": \"p\", \"domain\": \"a.b\"}]}}",
-		     true, "expected at least one inbound, found none");
+		     true, "f.json:1: inbounds: expected at least one inbound, found none");
 }
 
 static void test_tunnel(void **state)
@@ -229,10 +231,12 @@ static void test_tunnel_errors(void **state)
 		     "f.json:1: inbounds[0].settings.network: expected tcp, udp or both");
 	config_finds(IN(TUNNEL("\"followRedirect\": true")), true,
 		     "f.json:1: inbounds[0].settings.followRedirect: where a packet filter");
-	config_finds(IN(TUNNEL("\"address\": \"a b\"")), true, "inbounds[0].settings.address: ");
+	config_finds(IN(TUNNEL("\"address\": \"a b\"")), true,
+		     "f.json:1: inbounds[0].settings.address: expected an IP address");
 	config_finds(IN(TUNNEL("\"portMap\": {\"x\": \"a:1\"}")), true,
-		     "expected a port from 1 to 65535 as its key");
-	config_finds(IN(TUNNEL("\"portMap\": {\"1\": \"a\"}")), true, "expected host:port");
+		     "f.json:1: inbounds[0].settings.portMap.x: expected a port from 1 to 65535");
+	config_finds(IN(TUNNEL("\"portMap\": {\"1\": \"a\"}")), true,
+		     "f.json:1: inbounds[0].settings.portMap.1: expected host:port");
 }
 
 /* What is public guards private addresses, unless the operator alone says where it leads. */
@@ -297,18 +301,19 @@ static void test_vmess_errors(void **state)
 {
 	(void)state;
 	config_finds(IN(VMESS_IN("{\"id\": \"" ID "\", \"alterId\": 64}")), true,
-		     "inbounds[0].settings.clients[0].alterId: expected 0: the form without AEAD");
+		     CLIENTS "[0].alterId: expected 0: the form without AEAD");
 	config_finds(IN(VMESS_IN("{\"id\": \"" ID "\"}, {\"id\": \"" ID "\"}")), true,
-		     "clients[1].id: same id as");
-	config_finds(IN(VMESS_IN("")), false, "no users: nobody can come in");
+		     CLIENTS "[1].id: same id as");
+	config_finds(IN(VMESS_IN("")), false,
+		     "f.json:1: inbounds[0].settings: no users: nobody can come in");
 	config_finds(OUT(VMESS_OUT("\"id\": \"" ID "\", \"alterId\": 4")), true,
-		     "alterId: expected 0: the form without AEAD");
+		     VNEXT "[0].users[0].alterId: expected 0: the form without AEAD");
 	config_finds(OUT(VMESS_OUT("\"id\": \"" ID "\", \"security\": \"zero\"")), true,
-		     "security: \"zero\" is not supported");
+		     VNEXT "[0].users[0].security: \"zero\" is not supported");
 	config_finds(OUT(VMESS_OUT("\"id\": \"" ID "\", \"security\": \"none\"")), false,
-		     "readable by anybody");
+		     "f.json:1: outbounds[0]: VMess with security \"none\" and without TLS");
 	config_finds(OUT("{\"protocol\": \"vmess\", \"settings\": {\"vnext\": []}}"), true,
-		     "expected exactly one server, found 0");
+		     VNEXT ": expected exactly one server, found 0");
 }
 
 int main(void)

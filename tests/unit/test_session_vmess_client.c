@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * test_session_vmess_client.c - a VMess outbound on a real worker, the test is its server: an answer
- * in any pieces, both ends, answers that break off or are none, anywhere, and what the client sees.
+ * test_session_vmess_client.c - a VMess outbound on a real worker, the test is its server: answers
+ * in any pieces, both ends, answers that break off or are none, anywhere; what the client sees.
  */
 #include "session_stage.h"
 

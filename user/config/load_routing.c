@@ -203,6 +203,10 @@ static void warn_unknown_inbound(const struct cv_node *node, const char *text, v
 	for (size_t i = 0; i < config->inbound_count; i++)
 		if (config->inbounds[i].tag && strcmp(config->inbounds[i].tag, text) == 0)
 			return;
+	for (size_t i = 0; i < config->bridge_count; i++)
+		if (config->bridges[i].inbound.tag &&
+		    strcmp(config->bridges[i].inbound.tag, text) == 0)
+			return;
 	cv_node_warning(node, "no inbound is called \"%.64s\"", text);
 }
 
