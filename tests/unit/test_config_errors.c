@@ -39,10 +39,10 @@ static const struct {
 	{true, "{" IN ", " OUT ", \"fakedns\": [{}]}", "f.json:1: fakedns: not supported"},
 	{false, "{" IN ", " OUT ", \"reverse\": {\"a\": 1}}", "f.json:1: reverse.a: unknown key"},
 	{true, "{" IN ", " OUT ", \"reverse\": {\"portals\": [{\"tag\": \"p\"}]}}",
-	 "reverse.portals[0].domain: required, but missing"},
+	 "f.json:1: reverse.portals[0].domain: required, but missing"},
 	{true, "{" IN ", " OUT ", \"reverse\": {\"bridges\": ["
 	 "{\"tag\": \"b\", \"domain\": \"1.2.3.4\"}]}}",
-	 "reverse.bridges[0].domain: expected a domain, which need not exist"},
+	 "f.json:1: reverse.bridges[0].domain: expected a domain, which need not exist"},
 	{true, "{" IN ", " OUT ",\n\"log\": {\"loglevel\": \"loud\"}}",
 	 "f.json:2: log.loglevel: expected one of debug, info, warning, error, none, found "
 	 "\"loud\""},
@@ -361,7 +361,7 @@ static const struct {
 	{true, "{\"protocol\": \"freedumb\"}", "protocol: expected one of vless, freedom"},
 	{true, "{\"protocol\": \"wireguard\"}", "protocol: \"wireguard\" is not supported"},
 	{true, "{\"protocol\": \"freedom\", \"mux\": {\"enabled\": true}}",
-	 "mux.enabled: not supported"},
+	 "mux: only sessions of a vless"},
 	{true, "{\"protocol\": \"freedom\", \"sendThrough\": \"1.2.3.4\"}",
 	 "sendThrough: not supported"},
 	{true, "{\"protocol\": \"freedom\", \"proxySettings\": {\"tag\": \"x\"}}",

@@ -236,7 +236,7 @@ static void load_vless(const struct cv_node *node, struct cv_user_list *users,
 	const struct cv_node decryption = cv_node_member(node, "decryption");
 	const struct cv_node flow = cv_node_member(node, "flow");
 	const struct cv_node file = cv_node_member(node, "usersFile");
-	struct raw_vless raw;
+	struct raw_vless raw = {.users.login = CV_LOGIN_ID};
 	bool vision = false;
 
 	cv_schema_read(vless_fields, node, &raw);
@@ -359,14 +359,13 @@ static void load_socks(const struct cv_node *node, const struct cv_stream *strea
 		       struct cv_user_list *users, struct cv_inbound *inbound, bool *ret_open)
 {
 	const struct cv_node file = cv_node_member(node, "usersFile");
-	struct raw_socks raw;
+	struct raw_socks raw = {.users.login = CV_LOGIN_SOCKS};
 
 	cv_schema_read(socks_fields, node, &raw);
 	load_datagrams(node, &raw, stream, inbound);
 	inbound->level = raw.level;
 	*ret_open = raw.auth == SOCKS_OPEN;
 	cv_load_accounts(users, &raw.accounts, raw.level);
-	raw.users.login = CV_LOGIN_SOCKS;
 	if (*raw.users.path)
 		cv_load_users_file(users, &file, &raw.users);
 	if (*ret_open && (raw.accounts.json || *raw.users.path))
@@ -419,13 +418,12 @@ static void load_http(const struct cv_node *node, struct cv_user_list *users,
 		      struct cv_inbound *inbound, bool *ret_open)
 {
 	const struct cv_node file = cv_node_member(node, "usersFile");
-	struct raw_http raw;
+	struct raw_http raw = {.users.login = CV_LOGIN_HTTP};
 
 	cv_schema_read(http_fields, node, &raw);
 	inbound->level = raw.level;
 	*ret_open = !raw.accounts.json && !*raw.users.path;
 	cv_load_accounts(users, &raw.accounts, raw.level);
-	raw.users.login = CV_LOGIN_HTTP;
 	if (*raw.users.path)
 		cv_load_users_file(users, &file, &raw.users);
 	if (raw.accounts.json && users->count == 0 && !*raw.users.path)

@@ -3,10 +3,10 @@
  * session_request.c - outer TLS (libssl) of any inbound, then what a VLESS inbound reads first: the
  * request header.
  *
- *   [EXPECT_TLS] -> EXPECT_REQUEST  decrypted bytes collect in handshake.app till the header is whole
+ *   [EXPECT_TLS] -> EXPECT_REQUEST  decrypted bytes collect in handshake.app: a whole header
  *     user known, flow and command fit -> VLESS layer on the client leg, bytes behind the header go
  *                                         back to it; ROUTE
- *     not VLESS, or unknown user       -> fallback with every byte read so far (VLESS 6, 7), or close
+ *     not VLESS, or unknown user       -> fallback with every byte read (VLESS 6, 7), or close
  *   EXPECT_MUX  command 3 has no destination: 7 bytes out of all layers, in handshake.app
  *     XUDP -> VLESS_UDP; anything else -> CARRIER
  *
