@@ -49,15 +49,30 @@ def client_tls(target, **more):
 CLIENTS = [{"id": rig.PLAIN_USER, "email": "plain@test"}]
 
 
-def start_server(net, tmp, port, stream, fallbacks=None, namespace=None, **more):
-    return rig.Culvert(namespace or net.server, tmp, rig.server_config(
-        port, stream, fallbacks, clients=CLIENTS), "server", wait=((rig.SERVER_IP, port),), **more)
+def server_of(port, stream, fallbacks=None, protocol="vless"):
+    config = rig.server_config(port, stream, fallbacks, clients=CLIENTS)
+    if protocol == "vmess":
+        config["inbounds"][0].update(protocol="vmess", settings={"clients": CLIENTS})
+    return config
 
 
-def start_client(net, tmp, socks_port, port, stream, **more):
-    return rig.Culvert(net.client, tmp, rig.client_config(
-        socks_port, port, stream, user=rig.PLAIN_USER, flow=""), "client",
-        wait=(("127.0.0.1", socks_port),), **more)
+def client_of(socks_port, port, stream, protocol="vless"):
+    config = rig.client_config(socks_port, port, stream, user=rig.PLAIN_USER, flow="")
+    if protocol == "vmess":
+        config["outbounds"][0]["protocol"] = "vmess"
+        config["outbounds"][0]["settings"]["vnext"][0]["users"] = [
+            {"id": rig.PLAIN_USER, "security": "aes-128-gcm"}]
+    return config
+
+
+def start_server(net, tmp, port, stream, fallbacks=None, namespace=None, protocol="vless", **more):
+    return rig.Culvert(namespace or net.server, tmp, server_of(port, stream, fallbacks, protocol),
+                       "server", wait=((rig.SERVER_IP, port),), **more)
+
+
+def start_client(net, tmp, socks_port, port, stream, protocol="vless", **more):
+    return rig.Culvert(net.client, tmp, client_of(socks_port, port, stream, protocol), "client",
+                       wait=(("127.0.0.1", socks_port),), **more)
 
 
 def fetch(net, internet, socks_port, name="medium", schemes=("http", "https")):
@@ -95,6 +110,20 @@ def test_pair(net, tmp, target, internet, network, query, security):
         for daemon in (server, client):
             assert not daemon.reason_count("decode") + daemon.reason_count("truncated"), \
                 daemon.reasons()
+
+
+@pytest.mark.parametrize("network, query", [
+    ("ws", ""), ("ws", "?ed=2048"), ("httpupgrade", "?ed=2048"), ("h2", "")])
+def test_row_089_vmess_by_a_transport(net, tmp, internet, network, query):
+    """The header as early data, behind a pipelined request, in a stream: it is found everywhere."""
+    server = start_server(net, tmp, 4530, carried(network, "none"), protocol="vmess")
+    client = start_client(net, tmp, 1167, 4530, carried(network, "none", PATH + query),
+                          protocol="vmess")
+    with rig.running(server, client):
+        fetch(net, internet, 1167)
+        upload(net, internet, 1167)
+        client.wait_idle()
+        server.wait_idle()
 
 
 def test_httpupgrade_leaves_the_leg_to_the_kernel(net, tmp, target, internet):
@@ -851,30 +880,32 @@ def test_row_081_who_has_no_known_authority(net, tmp, target, internet):
 
 @HAS_V2RAY
 @pytest.mark.parametrize("ours", ["server", "client"])
-@pytest.mark.parametrize("network, security", [("ws", "tls"), ("ws", "none"), ("h2", "tls")])
-def test_row_073_074_079_v2ray(net, tmp, target, internet, network, security, ours):
+@pytest.mark.parametrize("network, security, protocol", [
+    ("ws", "tls", "vless"), ("ws", "none", "vless"), ("h2", "tls", "vless"),
+    ("ws", "tls", "vmess"), ("h2", "tls", "vmess")])
+def test_row_073_074_079_089_v2ray(net, tmp, target, internet, network, security, protocol, ours):
     alpn = ["h2"] if network == "h2" else ["http/1.1"]
     tls = security == "tls"
     stream = carried(network, security, **(server_tls(target, alpn=alpn) if tls else {}))
     outgoing = carried(network, security, **(client_tls(target, alpn=alpn) if tls else {}))
     if ours == "server":
-        server = start_server(net, tmp, 4519, stream)
-        client = V2ray(net.client, tmp, v2(rig.client_config(
-            1160, 4519, v2ws(outgoing, False), user=rig.PLAIN_USER, flow="")),
-            ("127.0.0.1", 1160))
+        server = start_server(net, tmp, 4519, stream, protocol=protocol)
+        client = V2ray(net.client, tmp, v2(client_of(1160, 4519, v2ws(outgoing, False), protocol)),
+                       ("127.0.0.1", 1160))
     else:
-        server = V2ray(net.server, tmp, v2(rig.server_config(
-            4519, v2ws(stream, True), clients=CLIENTS)), (rig.SERVER_IP, 4519))
-        client = start_client(net, tmp, 1160, 4519, outgoing)
+        server = V2ray(net.server, tmp, v2(server_of(4519, v2ws(stream, True), protocol=protocol)),
+                       (rig.SERVER_IP, 4519))
+        client = start_client(net, tmp, 1160, 4519, outgoing, protocol=protocol)
     with rig.running(server, client):
-        fetch(net, internet, 1160)
-        upload(net, internet, 1160)
+        # at once, while there is no connection yet that could be shared
         running = [rig.curl(net.client, "-x", "socks5h://127.0.0.1:1160", "http://%s/medium" %
                             rig.INTERNET_IP, background=True) for _ in range(8)]
         for child in running:
             body, error = child.communicate(timeout=60)
             assert child.returncode == 0, error
             assert hashlib.sha256(body).hexdigest() == internet.hashes["medium"]
+        fetch(net, internet, 1160)
+        upload(net, internet, 1160)
 
 
 def test_row_079_h2_of_nginx_and_curl(net, tmp, target, internet):

@@ -11,6 +11,7 @@
 #include "protocol/h2_layer.h"
 #include "protocol/upgrade_client.h"
 
+#include "unit/h2_talk.h"
 #include "unit/layer_talk.h"
 
 #include <culvert/reason.h>
@@ -110,7 +111,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct talker client, server;
 
 	talk_start(&client, cv_transport_client_layer_new(&transport, &place));
-	talk_start(&server, is_h2 ? cv_h2_server_layer_new(&transport, false)
+	talk_start(&server, is_h2 ? h2_talk_new(&transport, false)
 				  : cv_websocket_server_layer_new());
 	check(talk_begin(&client) == 0);
 	if (!(mode & 2)) {

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT
 /*
  * test_h2_layer.c - our HTTP/2 client and server talk to each other: the request and who refuses
- * it, bytes beyond every window, ends of one direction and of both, in pieces of every size.
+ * it, bytes beyond every window, ends of one direction and of both, in pieces of every size; and
+ * the server with clients that have several streams.
  */
 #include "protocol/h2_layer.h"
 
+#include "h2_talk.h"
 #include "layer_talk.h"
 
 #include <culvert/reason.h>
@@ -31,7 +33,7 @@ static void start_pair(struct talker *client, struct talker *server, bool is_str
 {
 	const struct cv_transport_place place = {.host = "a.test", .is_tls = true};
 	struct cv_layer *one = cv_h2_client_layer_new(&client_transport, &place);
-	struct cv_layer *two = cv_h2_server_layer_new(&server_transport, is_strict);
+	struct cv_layer *two = h2_talk_new(&server_transport, is_strict);
 
 	assert_non_null(one);
 	assert_non_null(two);
@@ -199,6 +201,105 @@ static void what_is_no_http2_is_refused(void **state)
 	stop_pair(&client, &server);
 }
 
+/* ---- a client that is not ours: several streams on one connection -------------------------- */
+
+static void start_server(struct talker *server, bool is_strict)
+{
+	struct cv_layer *layer = h2_talk_new(&server_transport, is_strict);
+
+	assert_non_null(layer);
+	talk_start(server, layer);
+}
+
+/* How many frames of @type for @stream are in what was said, with at least these flags. */
+static unsigned count_frames(struct talker *talker, uint8_t type, uint8_t stream, uint8_t flags)
+{
+	struct cv_span said = cv_buffer_span(&talker->said);
+	unsigned count = 0;
+
+	while (said.len_bytes >= 9) {
+		const uint8_t *head = said.data;
+
+		count += head[3] == type && head[8] == stream && (head[4] & flags) == flags;
+		cv_span_skip(&said, 9 + ((size_t)head[0] << 16 | (size_t)head[1] << 8 | head[2]));
+	}
+	assert_int_equal(said.len_bytes, 0);
+	return count;
+}
+
+static void streams_are_opened_at_once(void **state)
+{
+	uint8_t bytes[1024];
+	struct talker server;
+	size_t len = h2_put_preface(bytes);
+
+	(void)state;
+	start_server(&server, true);
+	for (uint8_t stream = 1; stream < 12; stream += 2)
+		len += h2_put_request(bytes + len, stream, "/x");
+	len += h2_put_request(bytes + len, 13, "/nothing"); /* not the first: no stranger */
+	len += h2_put_frame(bytes + len, 0, 0x1, 1, "first", 5);
+	assert_int_equal(talk_hear(&server, bytes, len), CV_LAYER_EOF);
+	assert_int_equal(h2_talk_of(server.layer)->opened, 6);
+	expect_app(&server, "first", 5);
+	for (uint8_t stream = 1; stream < 12; stream += 2)
+		assert_int_equal(count_frames(&server, 1, stream, 0x4), 1); /* 200 */
+	assert_int_equal(count_frames(&server, 1, 13, 0x5), 1);		    /* 404, ended */
+	cv_buffer_done(&server.said);
+	assert_int_equal(talk_end(&server), 0);
+	assert_int_equal(count_frames(&server, 0, 1, 0x1), 1);
+	assert_true(server.layer->is_over && !h2_talk_of(server.layer)->was_reset);
+	talk_stop(&server);
+}
+
+static void a_stream_may_be_refused(void **state)
+{
+	uint8_t bytes[256];
+	struct talker server;
+	size_t len = h2_put_preface(bytes);
+
+	(void)state;
+	start_server(&server, true);
+	h2_talk_of(server.layer)->refuses = CV_POLICY_SESSION_LIMIT;
+	len += h2_put_request(bytes + len, 1, "/x");
+	assert_int_equal(talk_hear(&server, bytes, len), 0);
+	assert_int_equal(count_frames(&server, 3, 1, 0), 1); /* RST_STREAM */
+	h2_talk_of(server.layer)->refuses = 0;
+	len = h2_put_request(bytes, 3, "/x");
+	assert_int_equal(talk_hear(&server, bytes, len), 0);
+	assert_int_equal(h2_talk_of(server.layer)->opened, 1);
+	len = h2_put_frame(bytes, 3, 0, 3, "\0\0\0\x8", 4); /* RST_STREAM, CANCEL */
+	assert_int_equal(talk_hear(&server, bytes, len), 0);
+	assert_true(server.layer->is_over && h2_talk_of(server.layer)->was_reset);
+	talk_stop(&server);
+}
+
+/* Who does not read stops the client at the window, and goes on when it has. */
+static void windows_follow_the_reader(void **state)
+{
+	static const uint8_t zeros[65536];
+	struct talker client, server;
+	struct h2_talk *talk;
+	size_t said = 0;
+
+	(void)state;
+	start_pair(&client, &server, false);
+	assert_int_equal(exchange(&client, &server, SIZE_MAX), 0);
+	talk = h2_talk_of(server.layer);
+	talk->keeps_unused = true;
+	while (client.layer->held_bytes == 0) {
+		assert_int_equal(talk_say(&client, zeros, sizeof(zeros)), 0);
+		said += sizeof(zeros);
+		assert_int_equal(exchange(&client, &server, SIZE_MAX), 0);
+	}
+	assert_int_equal(cv_buffer_len(&server.app), CV_H2_STREAM_WINDOW);
+	cv_h2_server_used(talk->server, talk->first, talk->unused_bytes);
+	assert_int_equal(h2_talk_pump(talk, talk_emit, &server), 0);
+	assert_int_equal(exchange(&client, &server, SIZE_MAX), 0);
+	assert_int_equal(cv_buffer_len(&server.app), said);
+	stop_pair(&client, &server);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -208,6 +309,9 @@ int main(void)
 		cmocka_unit_test(without_end_it_is_cut),
 		cmocka_unit_test(another_path_or_host_is_refused),
 		cmocka_unit_test(what_is_no_http2_is_refused),
+		cmocka_unit_test(streams_are_opened_at_once),
+		cmocka_unit_test(a_stream_may_be_refused),
+		cmocka_unit_test(windows_follow_the_reader),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -221,7 +221,7 @@ static void test_no_reply_after_the_end(void **state)
 /* What an upper layer answers goes out as what it sends does. */
 static void test_replies_pass_the_layers_below(void **state)
 {
-	struct cv_leg leg;
+	struct cv_leg leg = {0};
 
 	(void)state;
 	cv_leg_init(&leg, NULL);
@@ -241,7 +241,7 @@ static void test_replies_pass_the_layers_below(void **state)
 /* Half a unit given back, the other half from the socket. */
 static void test_what_is_given_back_comes_first(void **state)
 {
-	struct cv_leg leg;
+	struct cv_leg leg = {0};
 
 	(void)state;
 	cv_leg_init(&leg, NULL);

@@ -4,6 +4,7 @@
  * is let in and who meets the fallback, frames that come too early or in pieces, and ends from both
  * sides.
  */
+#include "h2_talk.h"
 #include "session_stage.h"
 
 #include "base/reason.h"
@@ -302,6 +303,128 @@ static void test_httpupgrade_keeps_what_follows(void **state)
 	play_done(&play);
 }
 
+/* ---- HTTP/2 ------------------------------------------------------------------------------- */
+
+/* The payload of the next DATA frame with any; others are passed over. Returns its stream. */
+static uint8_t read_data(int fd, uint8_t *payload, size_t *ret_len)
+{
+	for (;;) {
+		uint8_t head[9], rest[16384];
+		size_t len;
+
+		assert_int_equal(recv(fd, head, sizeof(head), MSG_WAITALL), sizeof(head));
+		len = (size_t)head[0] << 16 | (size_t)head[1] << 8 | head[2];
+		assert_true(len <= sizeof(rest));
+		if (len > 0)
+			assert_int_equal(recv(fd, rest, len, MSG_WAITALL), len);
+		if (head[3] != 0 || len == 0)
+			continue;
+		memcpy(payload, rest, len);
+		*ret_len = len;
+		return head[8];
+	}
+}
+
+static void send_data(struct play *play, uint8_t stream, uint8_t flags, const void *bytes,
+		      size_t len)
+{
+	uint8_t frame_bytes[256];
+
+	stage_send(play->client, frame_bytes,
+		   h2_put_frame(frame_bytes, 0, flags, stream, bytes, len));
+}
+
+static void expect_data(struct play *play, uint8_t stream, const char *expected)
+{
+	const size_t expected_len = strlen(expected + 2) + 2; /* behind a header of two zeros */
+	uint8_t payload[16384];
+	size_t len;
+
+	assert_int_equal(read_data(play->client, payload, &len), stream);
+	assert_int_equal(len, expected_len);
+	assert_memory_equal(payload, expected, len);
+}
+
+/* Two clients' connections in one: each begins, goes on and ends by itself. */
+static void test_streams_of_http2(void **state)
+{
+	uint8_t bytes[512], request[27];
+	struct play play;
+	size_t len, begun;
+	int second;
+
+	(void)state;
+	play_start(&play, CV_TRANSPORT_H2, true);
+	len = h2_put_preface(bytes);
+	begun = len - 5;
+	stage_send(play.client, bytes, begun); /* nobody's yet, not even the fallback's */
+	len += h2_put_request(bytes + len, 1, "/x");
+	len += h2_put_request(bytes + len, 3, "/x");
+	(void)vless_request(&play, request);
+	request[26] = '1';
+	len += h2_put_frame(bytes + len, 0, 0, 1, request, 27);
+	stage_send(play.client, bytes + begun, len - begun);
+	play.upstream = stage_accept(&play.stage);
+	stage_expect(play.upstream, "1", 1);
+	(void)vless_request(&play, request);
+	request[26] = '2';
+	send_data(&play, 3, 0, request, 27);
+	second = stage_accept(&play.stage);
+	stage_expect(second, "2", 1);
+	stage_wait_sessions(&play.stage, 3); /* and the connection itself */
+	stage_send(second, "to the second", 13);
+	expect_data(&play, 3, "\0\0to the second");
+	send_data(&play, 1, 0x1, "last", 4); /* END_STREAM: nothing more of the first */
+	stage_expect(play.upstream, "last", 4);
+	stage_expect_fin(play.upstream);
+	stage_send(play.upstream, "still", 5);
+	expect_data(&play, 1, "\0\0still");
+	(void)shutdown(play.upstream, SHUT_WR);
+	stage_wait_sessions(&play.stage, 2);
+	len = h2_put_frame(bytes, 3, 0, 3, "\0\0\0\x8", 4);
+	stage_send(play.client, bytes, len); /* RST_STREAM */
+	stage_expect_reset(second);
+	(void)close(second);
+	stage_wait_sessions(&play.stage, 1);
+	play_done(&play);
+}
+
+static void test_http2_of_strangers(void **state)
+{
+	uint8_t bytes[512];
+	struct play play;
+	size_t len = h2_put_preface(bytes);
+
+	(void)state;
+	play_start(&play, CV_TRANSPORT_H2, true);
+	len += h2_put_request(bytes + len, 1, "/y");
+	stage_send(play.client, bytes, 40);
+	stage_send(play.client, bytes + 40, len - 40);
+	play.upstream = stage_accept(&play.stage);
+	stage_expect(play.upstream, bytes, len);
+	stage_send(play.upstream, "page", 4); /* and not a byte of ours before it */
+	stage_expect(play.client, "page", 4);
+	play_done(&play);
+}
+
+/* Half a request and no more of it is for the site to judge, too. */
+static void test_half_a_request(void **state)
+{
+	static const char half[] = "GET /x HTTP/1.1\r\nHo";
+	struct play play;
+
+	(void)state;
+	play_start(&play, CV_TRANSPORT_WEBSOCKET, true);
+	stage_send(play.client, half, sizeof(half) - 1);
+	(void)shutdown(play.client, SHUT_WR);
+	play.upstream = stage_accept(&play.stage);
+	stage_expect(play.upstream, half, sizeof(half) - 1);
+	stage_expect_fin(play.upstream);
+	stage_send(play.upstream, "400", 3);
+	stage_expect(play.client, "400", 3);
+	play_done(&play);
+}
+
 /* Whatever was said until then: nothing is left of a client that resets. */
 static void test_resets(void **state)
 {
@@ -333,6 +456,9 @@ int main(void)
 		cmocka_unit_test(test_strangers_meet_the_fallback),
 		cmocka_unit_test(test_without_fallback),
 		cmocka_unit_test(test_httpupgrade_keeps_what_follows),
+		cmocka_unit_test(test_streams_of_http2),
+		cmocka_unit_test(test_http2_of_strangers),
+		cmocka_unit_test(test_half_a_request),
 		cmocka_unit_test(test_resets),
 	};
 

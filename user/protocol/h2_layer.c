@@ -1,23 +1,20 @@
 // SPDX-License-Identifier: MIT
 /*
- * h2_layer.c - HTTP/2 by nghttp2, with one stream that counts.
+ * h2_layer.c - HTTP/2 by nghttp2, client side: a connection with one stream.
  *
- *   client  start: preface, SETTINGS, HEADERS ->   is_opening   <- HEADERS :status 200: is open
- *   server  <- HEADERS for our path and host: 200, GOAWAY: this stream and no other; the client
- *           opens a connection for each further session
- *   bytes   DATA frames of at most one TLS record; what the peer's windows do not allow is held,
- *           and emitted as answer to its WINDOW_UPDATE
- *   end     END_STREAM, each direction for itself; the connection stays until both have ended
+ *   start  preface, SETTINGS, HEADERS ->   is_opening   <- HEADERS :status 200: is open
+ *   bytes  DATA frames of at most one TLS record; what the peer's windows do not allow is held,
+ *          and emitted as answer to its WINDOW_UPDATE
+ *   end    END_STREAM, each direction for itself; the connection stays until both have ended
  *
- * Received bytes are passed on at once and the windows kept open: who reads too fast is stopped by
- * TCP, like with every other carrier.
+ * Received bytes are passed on at once and the windows kept open: with one stream, who reads too
+ * fast is stopped by TCP, like with every other transport.
  */
 #include "protocol/h2_layer.h"
 
 #include "base/container.h"
 #include "protocol/spider.h"
-#include "protocol/upstream_reason.h"
-#include "wire/http_upgrade.h"
+#include "wire/http_head.h"
 
 #include <culvert/reason.h>
 
@@ -34,20 +31,16 @@
 #define FEED_MAX 65536
 #define STREAM_WINDOW (4 << 20)
 #define CONNECTION_WINDOW (16 << 20)
-#define STREAMS_MAX 100
 #define FIELDS_MAX 32
 
 struct h2_layer {
 	struct cv_layer layer;
 	nghttp2_session *session;
-	bool is_server, is_strict;
 	const struct cv_transport *transport;
 	struct cv_transport_place place;
 	char host[262];
-	int32_t stream; /* the one that counts; 0 = none yet */
-	int32_t asking; /* server: whose head is being read */
-	bool path_fits, host_fits;
-	int status; /* client: of the response */
+	int32_t stream; /* 0 = not yet asked for */
+	int status;
 	bool end_received, end_told; /* END_STREAM; that was passed on */
 	bool end_wanted;	     /* END_STREAM follows what is held */
 	int reason;		     /* of a callback's failure */
@@ -60,45 +53,42 @@ static struct h2_layer *h2_layer_of(struct cv_layer *layer)
 	return cv_container_of(layer, struct h2_layer, layer);
 }
 
-static int blame(const struct h2_layer *self, int result)
-{
-	return self->is_server ? result : cv_upstream_reason(result);
-}
-
-static int reset_reason(const struct h2_layer *self)
-{
-	return self->is_server ? CV_PEER_RESET : CV_UPSTREAM_RESET;
-}
-
 /* ---- out ---------------------------------------------------------------------------------- */
 
-/* Small frames leave together, so that they share a record; large ones as they are. */
+static int emit_gathered(uint8_t *bytes, size_t *len, cv_layer_emit emit, void *context)
+{
+	const int error = *len ? emit(context, cv_span_of(bytes, *len)) : 0;
+
+	*len = 0;
+	return error;
+}
+
+/* Small frames leave together, so that they share a record. */
 static int pump(struct h2_layer *self, cv_layer_emit emit, void *context)
 {
 	uint8_t gathered[UNIT_MAX];
 	size_t gathered_len = 0;
-	const uint8_t *frame;
 	int error = 0;
 
 	while (!error) {
+		const uint8_t *frame;
 		const ssize_t len = nghttp2_session_mem_send(self->session, &frame);
 
 		if (len < 0)
 			return len == NGHTTP2_ERR_NOMEM ? CV_INTERNAL_MEMORY : CV_INTERNAL_STATE;
-		if (gathered_len > 0 &&
-		    (len == 0 || (size_t)len > sizeof(gathered) - gathered_len)) {
-			error = emit(context, cv_span_of(gathered, gathered_len));
-			gathered_len = 0;
-		}
-		if (error || len == 0)
+		if (len == 0)
 			break;
-		if ((size_t)len > sizeof(gathered)) {
+		if (gathered_len + (size_t)len > sizeof(gathered))
+			error = emit_gathered(gathered, &gathered_len, emit, context);
+		if (!error && (size_t)len > sizeof(gathered)) {
 			error = emit(context, cv_span_of(frame, (size_t)len));
-		} else if ((size_t)len <= sizeof(gathered) - gathered_len) {
+		} else if (!error) {
 			memcpy(gathered + gathered_len, frame, (size_t)len);
 			gathered_len += (size_t)len;
 		}
 	}
+	if (!error)
+		error = emit_gathered(gathered, &gathered_len, emit, context);
 	self->layer.held_bytes = cv_buffer_len(&self->held);
 	return error;
 }
@@ -156,42 +146,6 @@ static nghttp2_nv field(const char *name, const char *value)
 	return field_of(name, strlen(name), value, strlen(value));
 }
 
-static int submit_answer(struct h2_layer *self, int32_t stream)
-{
-	const nghttp2_data_provider body = {.read_callback = read_held};
-	nghttp2_nv fields[] = {field(":status", "200"), field("cache-control", "no-store")};
-
-	self->stream = stream;
-	self->layer.is_opening = false;
-	if (nghttp2_submit_response(self->session, stream, fields, 2, &body) != 0 ||
-	    nghttp2_submit_goaway(self->session, NGHTTP2_FLAG_NONE, stream, NGHTTP2_NO_ERROR, NULL,
-				  0) != 0)
-		return CV_INTERNAL_MEMORY;
-	return 0;
-}
-
-static int submit_refusal(struct h2_layer *self, int32_t stream)
-{
-	nghttp2_nv status = field(":status", "404");
-
-	if (self->is_strict)
-		return CV_PEER_NO_UPGRADE;
-	return nghttp2_submit_response(self->session, stream, &status, 1, NULL) ? CV_INTERNAL_MEMORY
-										: 0;
-}
-
-static int judge_request(struct h2_layer *self, int32_t stream)
-{
-	if (self->stream) /* it was told to go elsewhere */
-		return nghttp2_submit_rst_stream(self->session, NGHTTP2_FLAG_NONE, stream,
-						 NGHTTP2_REFUSED_STREAM)
-			       ? CV_INTERNAL_MEMORY
-			       : 0;
-	if (self->path_fits && self->host_fits)
-		return submit_answer(self, stream);
-	return submit_refusal(self, stream);
-}
-
 static int judge_response(struct h2_layer *self)
 {
 	if (self->status / 100 == 1)
@@ -211,46 +165,17 @@ static int fail(struct h2_layer *self, int reason)
 	return reason ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
 }
 
-static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *opaque)
-{
-	struct h2_layer *self = opaque;
-
-	(void)session;
-	if (self->is_server && frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
-		self->asking = frame->hd.stream_id;
-		self->path_fits = false;
-		self->host_fits = self->transport->host[0] == '\0';
-	}
-	return 0;
-}
-
-static bool name_is(const uint8_t *name, size_t len, const char *expected)
-{
-	return len == strlen(expected) && memcmp(name, expected, len) == 0;
-}
-
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
 		     size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
 		     void *opaque)
 {
 	struct h2_layer *self = opaque;
-	const struct cv_span text = cv_span_of(value, value_len);
 
 	(void)session;
 	(void)flags;
-	if (!self->is_server) {
-		if (frame->hd.stream_id == self->stream && name_is(name, name_len, ":status") &&
-		    value_len == 3)
-			self->status = (value[0] - '0') * 100 + (value[1] - '0') * 10 +
-				       (value[2] - '0');
-		return 0;
-	}
-	if (frame->hd.stream_id != self->asking)
-		return 0;
-	if (name_is(name, name_len, ":path"))
-		self->path_fits = cv_upgrade_path_is(text, self->transport->path);
-	else if (name_is(name, name_len, ":authority") || name_is(name, name_len, "host"))
-		self->host_fits = cv_upgrade_host_is(text, self->transport->host);
+	if (frame->hd.stream_id == self->stream && value_len == 3 &&
+	    cv_http_span_is(cv_span_of(name, name_len), ":status"))
+		self->status = (value[0] - '0') * 100 + (value[1] - '0') * 10 + (value[2] - '0');
 	return 0;
 }
 
@@ -260,12 +185,8 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
 	int reason = 0;
 
 	(void)session;
-	if (frame->hd.type == NGHTTP2_HEADERS) {
-		if (self->is_server && frame->headers.cat == NGHTTP2_HCAT_REQUEST)
-			reason = judge_request(self, frame->hd.stream_id);
-		else if (!self->is_server && self->layer.is_opening)
-			reason = judge_response(self);
-	}
+	if (frame->hd.type == NGHTTP2_HEADERS && self->layer.is_opening)
+		reason = judge_response(self);
 	if ((frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA) &&
 	    frame->hd.stream_id == self->stream && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
 		self->end_received = true;
@@ -297,7 +218,7 @@ static int on_stream_close(nghttp2_session *session, int32_t stream, uint32_t co
 		return 0;
 	/* who has heard all may leave like this, too */
 	self->end_received = code == NGHTTP2_NO_ERROR || self->end_wanted;
-	return self->end_received ? 0 : fail(self, reset_reason(self));
+	return self->end_received ? 0 : fail(self, CV_UPSTREAM_RESET);
 }
 
 /* ---- the layer ---------------------------------------------------------------------------- */
@@ -328,7 +249,7 @@ static int feed(struct h2_layer *self, struct cv_span *in, struct cv_buffer *out
 		return self->reason;
 	if (taken == NGHTTP2_ERR_NOMEM)
 		return CV_INTERNAL_MEMORY;
-	return taken < 0 ? blame(self, CV_PEER_DECODE) : 0;
+	return taken < 0 ? CV_UPSTREAM_DECODE : 0;
 }
 
 static int h2_decode(struct cv_layer *layer, struct cv_span *in, struct cv_buffer *out,
@@ -346,7 +267,7 @@ static int h2_decode(struct cv_layer *layer, struct cv_span *in, struct cv_buffe
 	/* after a breach nghttp2 says goodbye and listens no more */
 	if (result == 0 && !self->layer.is_over && !nghttp2_session_want_read(self->session) &&
 	    !nghttp2_session_want_write(self->session))
-		result = blame(self, CV_PEER_DECODE);
+		result = CV_UPSTREAM_DECODE;
 	if (result || !self->end_received || self->end_told || self->layer.is_opening)
 		return result;
 	self->end_told = true; /* once: what follows is for the other direction */
@@ -360,7 +281,7 @@ static int h2_encode(struct cv_layer *layer, struct cv_span bytes, cv_layer_emit
 	int error;
 
 	if (self->layer.is_over || self->end_wanted)
-		return reset_reason(self);
+		return CV_UPSTREAM_RESET;
 	error = cv_buffer_append(&self->held, bytes.data, bytes.len_bytes);
 	if (error)
 		return error;
@@ -384,7 +305,7 @@ static int h2_decode_eof(struct cv_layer *layer)
 {
 	const struct h2_layer *self = h2_layer_of(layer);
 
-	return self->end_received || self->layer.is_over ? 0 : blame(self, CV_PEER_TRUNCATED);
+	return self->end_received || self->layer.is_over ? 0 : CV_UPSTREAM_TRUNCATED;
 }
 
 /* Configured lines as fields: names in lower case, and none twice. @text is written to. */
@@ -424,8 +345,6 @@ static int h2_start(struct cv_layer *layer, cv_layer_emit emit, void *context)
 	char *lines;
 	int32_t stream;
 
-	if (self->is_server)
-		return pump(self, emit, context);
 	lines = strdup(transport->headers);
 	if (!lines)
 		return CV_INTERNAL_MEMORY;
@@ -469,39 +388,32 @@ static int open_session(struct h2_layer *self)
 
 	if (nghttp2_session_callbacks_new(&callbacks) != 0)
 		return CV_INTERNAL_MEMORY;
-	nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers);
 	nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
 	nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame);
 	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
 	nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
 	nghttp2_session_callbacks_set_data_source_read_length_callback(callbacks, frame_room);
-	error = self->is_server ? nghttp2_session_server_new(&self->session, callbacks, self)
-				: nghttp2_session_client_new(&self->session, callbacks, self);
+	error = nghttp2_session_client_new(&self->session, callbacks, self);
 	nghttp2_session_callbacks_del(callbacks);
 	return error ? CV_INTERNAL_MEMORY : 0;
 }
 
 static int submit_settings(struct h2_layer *self)
 {
-	const nghttp2_settings_entry client[] = {
+	const nghttp2_settings_entry settings[] = {
 		{NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
 		{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, STREAM_WINDOW},
 	};
-	const nghttp2_settings_entry server[] = {
-		{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, STREAMS_MAX},
-		{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, STREAM_WINDOW},
-	};
 
-	if (nghttp2_submit_settings(self->session, NGHTTP2_FLAG_NONE,
-				    self->is_server ? server : client, 2) != 0 ||
+	if (nghttp2_submit_settings(self->session, NGHTTP2_FLAG_NONE, settings, 2) != 0 ||
 	    nghttp2_session_set_local_window_size(self->session, NGHTTP2_FLAG_NONE, 0,
 						  CONNECTION_WINDOW) != 0)
 		return CV_INTERNAL_MEMORY;
 	return 0;
 }
 
-static struct cv_layer *h2_layer_new(const struct cv_transport *transport,
-				     const struct cv_transport_place *place, bool is_strict)
+struct cv_layer *cv_h2_client_layer_new(const struct cv_transport *transport,
+					const struct cv_transport_place *place)
 {
 	struct h2_layer *self = calloc(1, sizeof(*self));
 
@@ -512,30 +424,15 @@ static struct cv_layer *h2_layer_new(const struct cv_transport *transport,
 					.tx = CV_OPAQUE,
 					.is_opening = true,
 					.ending = CV_ENDS_INSIDE};
-	self->is_server = place == NULL;
-	self->is_strict = is_strict;
 	self->transport = transport;
 	cv_buffer_init(&self->held, HELD_MAX);
-	if (place) {
-		self->place = *place;
-		self->place.host = NULL; /* only borrowed */
-		snprintf(self->host, sizeof(self->host), "%s",
-			 transport->host[0] ? transport->host : place->host);
-	}
+	self->place = *place;
+	self->place.host = NULL; /* only borrowed */
+	snprintf(self->host, sizeof(self->host), "%s",
+		 transport->host[0] ? transport->host : place->host);
 	if (open_session(self) != 0 || submit_settings(self) != 0) {
 		h2_free(&self->layer);
 		return NULL;
 	}
 	return &self->layer;
-}
-
-struct cv_layer *cv_h2_client_layer_new(const struct cv_transport *transport,
-					const struct cv_transport_place *place)
-{
-	return h2_layer_new(transport, place, false);
-}
-
-struct cv_layer *cv_h2_server_layer_new(const struct cv_transport *transport, bool is_strict)
-{
-	return h2_layer_new(transport, NULL, is_strict);
 }

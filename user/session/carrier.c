@@ -127,6 +127,7 @@ struct cv_carrier *cv_carrier_free(struct cv_carrier *carrier)
 	cv_carrier_unblock(carrier);
 	while ((stream = cv_list_first(&carrier->members, struct cv_stream, all)))
 		cv_stream_lose(stream, reason_for_streams(carrier));
+	carrier->h2 = cv_carrier_h2_free(carrier->h2);
 	cv_list_remove(&carrier->all);
 	cv_list_remove(&carrier->woken);
 	cv_buffer_done(&carrier->in);
@@ -177,10 +178,10 @@ static int read_and_write(struct cv_carrier *carrier)
 	int result = carrier->failed, error;
 
 	if (!result)
-		result = cv_carrier_read(carrier);
+		result = carrier->h2 ? cv_carrier_h2_read(carrier) : cv_carrier_read(carrier);
 	if (result < 0)
 		return is_upstream(carrier) ? cv_upstream_reason(result) : result;
-	error = cv_carrier_write(carrier);
+	error = carrier->h2 ? cv_carrier_h2_write(carrier) : cv_carrier_write(carrier);
 	return error ? error : result;
 }
 

@@ -22,7 +22,7 @@
 #include <strings.h>
 
 /* The ends of the carrier's own connection: rules, limits and PROXY headers ask for them. */
-static int inherit_ends(struct cv_session *session, const struct cv_session *from)
+int cv_carrier_inherit_ends(struct cv_session *session, const struct cv_session *from)
 {
 	struct cv_sockaddr source;
 	struct cv_destination local;
@@ -48,7 +48,7 @@ static int inherit(struct cv_session *session, struct cv_carrier *carrier)
 
 	cv_session_begin_with(session, from->config);
 	memcpy(session->handshake->request.uuid, carrier->user_id, sizeof(carrier->user_id));
-	reason = inherit_ends(session, from);
+	reason = cv_carrier_inherit_ends(session, from);
 	if (!reason && from->user)
 		reason = cv_limits_admit(session, from->user);
 	return reason;

@@ -7,6 +7,7 @@
 
 #include "base/list.h"
 #include "session/carrier.h"
+#include "session/carrier_h2.h"
 #include "session/session.h"
 #include "session/worker.h"
 
@@ -53,6 +54,7 @@ struct cv_carrier {
 	struct cv_leg *wire; /* NULL: not yet */
 	struct cv_streams *streams;
 	struct cv_carrier_config config;
+	struct cv_carrier_h2 *h2; /* NULL: the frames are Mux.Cool's */
 	struct cv_list all, woken;
 	struct cv_stream *buckets[CV_CARRIER_BUCKETS];
 	struct cv_list members; /* those that are over as well, while they hold memory */
@@ -104,6 +106,11 @@ size_t cv_stream_recount(struct cv_stream *stream);
 void cv_stream_over(struct cv_stream *stream);
 /** cv_stream_lose() - The peer broke it (@reason), or the carrier has gone with it. */
 void cv_stream_lose(struct cv_stream *stream, int reason);
+
+/* carrier_server.c */
+/** cv_carrier_inherit_ends() - @session's client and our end are those of @from. 0 or
+ * CV_INTERNAL_MEMORY. */
+int cv_carrier_inherit_ends(struct cv_session *session, const struct cv_session *from);
 
 /* carrier_read.c */
 /** cv_carrier_read() - All that is there. 0: nothing more just now; CV_LAYER_EOF; or why the

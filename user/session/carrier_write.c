@@ -30,6 +30,10 @@ int cv_carrier_say_end(struct cv_carrier *carrier, uint16_t id, bool is_error)
 	const struct cv_mux_frame frame = {
 		.session = id, .status = CV_MUX_END, .is_error = is_error};
 
+	if (carrier->h2) {
+		cv_carrier_h2_end(carrier, id, is_error);
+		return 0;
+	}
 	cv_carrier_wake(carrier);
 	return cv_mux_frame_append(frame, carrier->config.kind, cv_span_of(NULL, 0),
 				   &carrier->frames);

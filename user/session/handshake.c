@@ -47,10 +47,6 @@ struct cv_handshake *cv_handshake_free(struct cv_handshake *handshake)
 		cv_sniff_done(handshake->sniff);
 	free(handshake->sniff);
 	cv_tls_server_free(handshake->tls_server);
-	if (handshake->h2_layer) {
-		handshake->h2_layer->ops->free(handshake->h2_layer);
-		cv_buffer_done(&handshake->h2_app);
-	}
 	cv_tls_client_free(handshake->tls_client);
 	cv_spider_free(handshake->spider);
 	if (handshake->health && handshake->is_probe)
@@ -96,6 +92,9 @@ void cv_step_deadline(struct cv_session *session)
 	case CV_SESSION_HTTP_EXCHANGE:
 		cv_step_http_exchange_timer(session);
 		break;
+	case CV_SESSION_EXPECT_TRANSPORT:
+		cv_step_transport_timeout(session);
+		break;
 	case CV_SESSION_EXPECT_REQUEST:
 		cv_session_finish(session, session->handshake->refused
 						   ? session->handshake->refused
@@ -107,7 +106,6 @@ void cv_step_deadline(struct cv_session *session)
 	case CV_SESSION_VERIFY:
 	case CV_SESSION_EXPECT_TLS:
 	case CV_SESSION_EXPECT_MUX:
-	case CV_SESSION_EXPECT_TRANSPORT:
 		cv_session_finish(session, CV_PEER_TIMEOUT);
 		break;
 	default:

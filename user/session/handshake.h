@@ -54,9 +54,7 @@ struct cv_handshake {
 	unsigned fallback_failures;
 	struct cv_buffer app; /* decrypted bytes of the request, kept for fallbacks */
 	size_t judged_bytes;  /* of app: nothing came since */
-	struct cv_layer *h2_layer; /* session_transport.c: not on the leg yet */
-	struct cv_buffer h2_app;   /* what it has let through; empty unless it is there */
-	size_t h2_seen_bytes;	   /* of app */
+	size_t h2_seen_bytes; /* of app, by the carrier that it is to become */
 	bool is_carried;      /* by a transport, which is open: web servers are behind us no more */
 	struct cv_buffer answer; /* what a proxy protocol is about to say */
 	/* front door */

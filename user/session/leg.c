@@ -431,17 +431,20 @@ int cv_leg_encode(struct cv_leg *leg, struct cv_span app)
 	return emit_down(&context, app);
 }
 
+/* Layers below one in which the end was said go on for the other direction, until the last time. */
 int cv_leg_encode_eof(struct cv_leg *leg)
 {
 	size_t active = leg->stack ? tx_active(leg->stack, leg->stack->count) : 0;
+	bool goes_on = true;
 	int result = 0;
 
-	while (active > 0 && result == 0) {
+	while (active > 0 && result == 0 && goes_on) {
 		struct cv_layer *layer = leg->stack->layers[active - 1];
 		struct emit_context below = {.leg = leg, .below = active - 1};
 
 		if (layer->ops->encode_eof)
 			result = layer->ops->encode_eof(layer, emit_down, &below);
+		goes_on = layer->ending != CV_ENDS_INSIDE || (leg->facts & CV_LEG_END_SAID);
 		active = tx_active(leg->stack, active - 1);
 	}
 	return result;

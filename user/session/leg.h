@@ -109,7 +109,8 @@ int cv_leg_decode_eof(struct cv_leg *leg, int truncated_reason);
 int cv_leg_encode(struct cv_leg *leg, struct cv_span app);
 /** cv_leg_start() - Let the top layer, just pushed, say what comes before the first byte. */
 int cv_leg_start(struct cv_leg *leg);
-/** cv_leg_encode_eof() - close_notify and the like, where the direction still has it. */
+/** cv_leg_encode_eof() - close_notify and the like, where the direction still has it. With
+ * CV_LEG_END_SAID it is the end of the carrier, too. */
 int cv_leg_encode_eof(struct cv_leg *leg);
 /** cv_leg_flush_header() - Let the top layer emit what it holds back (a VLESS request header). */
 int cv_leg_flush_header(struct cv_leg *leg, int (*flush)(struct cv_layer *, cv_layer_emit, void *));

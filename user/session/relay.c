@@ -88,6 +88,11 @@ static bool is_over(struct cv_session *session)
 	       (cv_leg_is_over(&session->upstream) && direction_ended(session, CV_DOWNLINK));
 }
 
+static bool has_ended(struct cv_session *session)
+{
+	return direction_ended(session, CV_UPLINK) && direction_ended(session, CV_DOWNLINK);
+}
+
 /* ---- deadlines ---------------------------------------------------------------------------- */
 
 static uint64_t idle_limit_ms(struct cv_session *session)
@@ -96,6 +101,8 @@ static uint64_t idle_limit_ms(struct cv_session *session)
 
 	if (session->is_fallback && !session->user)
 		return FALLBACK_CAP_MS; /* observable: the target's own time-outs must come first */
+	if (has_ended(session)) /* but for the upstream's FIN */
+		return HALF_OVER_MS;
 	if (end_is_deferred(session))
 		return level->downlink_only_ms ? level->downlink_only_ms : HALF_OVER_MS;
 	if (direction_ended(session, CV_DOWNLINK) && !level->uplink_only_ms &&
@@ -150,7 +157,7 @@ void cv_step_relay_timer(struct cv_session *session)
 	else if (end_is_deferred(session)) /* the step follows and says so to both */
 		session->upstream.facts |= CV_LEG_APP_ENDED;
 	else
-		cv_session_close(session, CV_POLICY_IDLE);
+		cv_session_close(session, has_ended(session) ? 0 : CV_POLICY_IDLE);
 }
 
 /* ---- end of a direction, end of all ------------------------------------------------------- */
@@ -185,11 +192,12 @@ static int move_batches(struct cv_session *session, enum cv_direction direction)
 
 	while (result == 0 && cv_leg_has_room(sink)) {
 		size_t app_bytes;
-		int error;
+		int error = 0;
 
 		result = cv_leg_decode(source, app);
 		app_bytes = cv_buffer_len(app);
-		error = app_bytes ? cv_leg_encode(sink, cv_buffer_span(app)) : 0;
+		if (app_bytes && !cv_leg_is_over(sink)) /* else nobody would hear it */
+			error = cv_leg_encode(sink, cv_buffer_span(app));
 		cv_buffer_consume(app, app_bytes);
 		session->user_moved_bytes[direction] += app_bytes;
 		if (app_bytes && direction == CV_UPLINK)
@@ -334,6 +342,25 @@ static void end(struct cv_session *session)
 		cv_session_close(session, 0);
 }
 
+/* Its end was said inside: it takes what is still on the way to it, and says what it allows us to
+ * send meanwhile. Read by nobody, that would be answered with a reset, which destroys what is on
+ * the way: so it leaves first. */
+static bool waits_for_upstream(struct cv_session *session)
+{
+	struct cv_leg *upstream = &session->upstream;
+
+	if (cv_leg_ending(upstream) != CV_ENDS_INSIDE || !has_ended(session) ||
+	    (upstream->facts & (CV_LEG_FIN_RECEIVED | CV_LEG_RESET | CV_LEG_SEND_FAILED)))
+		return false;
+	if (!(upstream->facts & CV_LEG_FIN_WANTED))
+		(void)cv_leg_encode_eof(upstream);
+	upstream->facts |= CV_LEG_FIN_WANTED;
+	cv_buffer_consume(&upstream->in, cv_buffer_len(&upstream->in));
+	cv_leg_recv(upstream);
+	arm_relay(session);
+	return true;
+}
+
 void cv_step_relay(struct cv_session *session)
 {
 	bool was_deferred;
@@ -365,8 +392,9 @@ void cv_step_relay(struct cv_session *session)
 		fail_if_upstream_is_lost(session);
 	if (session->state != CV_SESSION_RELAY)
 		return;
-	if ((direction_ended(session, CV_UPLINK) && direction_ended(session, CV_DOWNLINK)) ||
-	    is_over(session)) {
+	if (waits_for_upstream(session))
+		return;
+	if (has_ended(session) || is_over(session)) {
 		end(session);
 		return;
 	}

@@ -365,8 +365,10 @@ void cv_session_finish(struct cv_session *session, int reason)
 	leave_datagrams(session, reason);
 	session->reason = reason;
 	cv_worker_count(session->worker, reason);
-	if (!session->abort_client && !(session->client.facts & CV_LEG_FIN_WANTED))
+	if (!session->abort_client && !(session->client.facts & CV_LEG_FIN_WANTED)) {
+		session->client.facts |= CV_LEG_END_SAID;
 		(void)cv_leg_encode_eof(&session->client); /* close_notify, where there is TLS */
+	}
 	cv_carrier_leave(session);
 	cv_stream_datagrams_leave(session);
 	session->state = CV_SESSION_FINISH;

@@ -8,9 +8,11 @@
  *                                               VLESS (VLESS 7), or what a web server without
  *                                               pages says
  *
- * HTTP/1: the head collects in handshake.app. HTTP/2: the bytes stay there as well, while a layer
- * that is not on the leg yet reads them and says whose they are; what it answers waits until then.
+ * HTTP/1: the head collects in handshake.app. HTTP/2: the bytes stay there as well, while a carrier
+ * that has not begun reads them and says whose they are; each stream is a session then, which
+ * expects a request.
  */
+#include "session/carrier_h2.h"
 #include "session/handshake.h"
 #include "session/preamble.h"
 #include "session/steps.h"
@@ -19,7 +21,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/reason.h"
-#include "protocol/h2_layer.h"
 #include "protocol/upgrade_client.h"
 #include "wire/http_upgrade.h"
 
@@ -251,72 +252,32 @@ static void judge_http1(struct cv_session *session)
 
 /* ---- HTTP/2 ------------------------------------------------------------------------------- */
 
-/* It has read everything in handshake.app, and it is for us. */
-static int accept_h2(struct cv_session *session)
-{
-	struct cv_handshake *handshake = session->handshake;
-	int error = say_answer(session);
-
-	cv_buffer_consume(&handshake->app, cv_buffer_len(&handshake->app));
-	if (!error)
-		error = cv_leg_push_layer(&session->client, handshake->h2_layer);
-	else
-		handshake->h2_layer->ops->free(handshake->h2_layer);
-	handshake->h2_layer = NULL;
-	if (!error && cv_buffer_len(&handshake->h2_app) > 0)
-		error = cv_buffer_append(&handshake->app, cv_buffer_bytes(&handshake->h2_app),
-					 cv_buffer_len(&handshake->h2_app));
-	cv_buffer_done(&handshake->h2_app);
-	return error;
-}
-
 static void judge_h2(struct cv_session *session)
 {
+	const bool has_site = session->inbound->fallback_count > 0;
 	struct cv_handshake *handshake = session->handshake;
 	struct cv_span fresh = cv_buffer_span(&handshake->app);
-	bool has_ended = false;
-	int result = 0;
+	int result = handshake->carrier ? 0 : cv_h2_begin(session, has_site);
 
-	if (!handshake->h2_layer) {
-		handshake->h2_layer = cv_h2_server_layer_new(
-			session->inbound->transport, session->inbound->fallback_count > 0);
-		cv_buffer_init(&handshake->h2_app, CV_LEG_IN_LIMIT);
-	}
-	if (!handshake->h2_layer) {
-		cv_session_close(session, CV_INTERNAL_MEMORY);
-		return;
-	}
 	cv_span_skip(&fresh, handshake->h2_seen_bytes);
-	while (fresh.len_bytes > 0 && result >= 0) {
-		has_ended |= result == CV_LAYER_EOF;
-		result = handshake->h2_layer->ops->decode(handshake->h2_layer, &fresh,
-							  &handshake->h2_app, &handshake->answer);
-	}
-	has_ended |= result == CV_LAYER_EOF;
-	handshake->h2_seen_bytes = cv_buffer_len(&handshake->app) - fresh.len_bytes;
-	if (session->inbound->fallback_count == 0) { /* nobody will want to see them again */
-		cv_buffer_consume(&handshake->app, handshake->h2_seen_bytes);
-		handshake->h2_seen_bytes = 0;
-		handshake->judged_bytes = cv_buffer_len(&handshake->app);
-	}
-	if (result < 0 && result != -EAGAIN && session->inbound->fallback_count > 0) {
-		cv_buffer_consume(&handshake->answer, cv_buffer_len(&handshake->answer));
-		cv_step_fallback(session, CV_PEER_NO_UPGRADE);
+	if (result)
+		cv_session_close(session, result);
+	else
+		result = cv_h2_judge(session, fresh);
+	if (session->state != CV_SESSION_EXPECT_TRANSPORT)
+		return; /* the carrier it is now has all that was said */
+	if (result == 0 && has_site)
+		handshake->h2_seen_bytes = cv_buffer_len(&handshake->app);
+	else if (result == 0) /* nobody will want to see them again */
+		cv_buffer_consume(&handshake->app, cv_buffer_len(&handshake->app));
+	handshake->judged_bytes = cv_buffer_len(&handshake->app);
+	if (result == 0)
 		return;
-	}
-	if (has_ended) /* nobody else will hear it */
-		session->client.facts |= CV_LEG_APP_ENDED;
-	if (result >= 0 && !handshake->h2_layer->is_opening)
-		result = accept_h2(session);
-	else if (session->inbound->fallback_count == 0 && cv_buffer_len(&handshake->answer) > 0 &&
-		 (result == 0 || result == -EAGAIN))
-		result = say_answer(session); /* nobody else will: SETTINGS, 404 */
-	if (result && result != -EAGAIN) {
-		(void)say_answer(session);
-		cv_session_finish(session, result < 0 ? result : CV_PEER_CLOSED);
-	} else if (!handshake->h2_layer) {
-		serve(session);
-	}
+	cv_carrier_give_up(session, result);
+	if (has_site)
+		cv_step_fallback(session, CV_PEER_NO_UPGRADE);
+	else
+		cv_session_finish(session, result);
 }
 
 /* ---- the step ----------------------------------------------------------------------------- */
@@ -330,6 +291,23 @@ static void judge(struct cv_session *session)
 		judge_h2(session);
 	else
 		judge_http1(session);
+}
+
+/* Half a request, and no more of it: what a web server behind us makes of that is its own affair,
+ * and its time to wait is not ours. */
+static bool leave_to_site(struct cv_session *session)
+{
+	if (session->inbound->fallback_count == 0 || cv_buffer_len(&session->handshake->app) == 0)
+		return false;
+	cv_carrier_give_up(session, CV_PEER_NO_UPGRADE);
+	cv_step_fallback(session, CV_PEER_NO_UPGRADE);
+	return true;
+}
+
+void cv_step_transport_timeout(struct cv_session *session)
+{
+	if (!leave_to_site(session))
+		cv_session_finish(session, CV_PEER_TIMEOUT);
 }
 
 void cv_step_transport(struct cv_session *session)
@@ -346,11 +324,13 @@ void cv_step_transport(struct cv_session *session)
 	}
 	if (session->state != CV_SESSION_EXPECT_TRANSPORT)
 		return;
+	if (result == CV_LAYER_EOF)
+		client->facts |= CV_LEG_APP_ENDED;
 	if (result < 0 && result != -EAGAIN)
 		cv_session_finish(session, result);
-	else if (result == CV_LAYER_EOF || (client->facts & CV_LEG_FIN_RECEIVED))
+	else if (!(client->facts & (CV_LEG_APP_ENDED | CV_LEG_FIN_RECEIVED)))
+		cv_leg_recv(client);
+	else if (!leave_to_site(session))
 		cv_session_finish(session, cv_buffer_len(app) > 0 ? CV_PEER_TRUNCATED
 								 : CV_PEER_CLOSED);
-	else
-		cv_leg_recv(client);
 }

@@ -44,6 +44,7 @@ void cv_step_fallback_dial(struct cv_session *session);
 /* session_transport.c: the transport of an inbound, if it has one, then its request */
 void cv_step_transport_begin(struct cv_session *session);
 void cv_step_transport(struct cv_session *session);
+void cv_step_transport_timeout(struct cv_session *session);
 
 /* session_socks4.c */
 void cv_step_socks4_begin(struct cv_session *session);

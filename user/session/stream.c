@@ -303,6 +303,8 @@ static void leave(struct cv_stream *stream)
 	cv_list_remove(&stream->all);
 	carrier->stream_count--;
 	carrier->input_bytes -= stream->counted_bytes;
+	if (carrier->h2)
+		cv_carrier_h2_used(carrier, stream->id, stream->counted_bytes);
 	stream->counted_bytes = 0;
 	stream->carrier = NULL;
 	if (carrier->blocker == stream)
@@ -350,6 +352,8 @@ size_t cv_stream_recount(struct cv_stream *stream)
 
 	if (stream->carrier)
 		stream->carrier->input_bytes -= used_bytes;
+	if (stream->carrier && stream->carrier->h2)
+		cv_carrier_h2_used(stream->carrier, stream->id, used_bytes);
 	stream->counted_bytes -= used_bytes;
 	if (used_bytes > 0)
 		stream->progress_ms = cv_ring_now_ms(stream->streams->worker->ring);
@@ -378,7 +382,8 @@ void cv_stream_flush(struct cv_leg *leg)
 		return;
 	}
 	if (cv_buffer_len(&leg->out) == 0 &&
-	    (!(leg->facts & CV_LEG_FIN_WANTED) || cv_list_is_in(&stream->closing)))
+	    (!(leg->facts & CV_LEG_FIN_WANTED) || (leg->facts & CV_LEG_FIN_SENT) ||
+	     cv_list_is_in(&stream->closing)))
 		return;
 	cv_list_add(&stream->carrier->ready, &stream->ready);
 	cv_carrier_wake(stream->carrier);
