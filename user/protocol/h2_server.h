@@ -26,16 +26,16 @@ struct cv_h2_server_owner {
 	void (*ended)(void *owner, int32_t stream);
 	/* Neither side says anything more; @is_reset: before its time. */
 	void (*closed)(void *owner, int32_t stream, bool is_reset);
-	/* At most @room_bytes to @to; @ret_is_last: nothing follows. Returns how many; 0 and not the
-	 * last: cv_h2_server_resume() will be called. */
+	/* At most @room_bytes to @to; @ret_is_last: nothing follows. Returns how many; 0 and not
+	 * the last: cv_h2_server_resume() will be called. */
 	size_t (*pull)(void *owner, int32_t stream, uint8_t *to, size_t room_bytes,
 		       bool *ret_is_last);
 	void *context;
 };
 
 /** cv_h2_server_new() - @transport must outlive it. @is_strict: a request for another path or host
- * ahead of the first of ours is CV_PEER_NO_UPGRADE, and not 404. @streams_max: at a time. NULL: out
- * of memory. */
+ * ahead of the first of ours is CV_PEER_NO_UPGRADE, and not 404. @streams_max: at a time. NULL:
+ * out of memory. */
 struct cv_h2_server *cv_h2_server_new(const struct cv_transport *transport, bool is_strict,
 				      uint32_t streams_max,
 				      const struct cv_h2_server_owner *owner);
@@ -46,8 +46,8 @@ struct cv_h2_server *cv_h2_server_free(struct cv_h2_server *server);
  * no stream is left; CV_PEER_NO_UPGRADE; CV_PEER_DECODE; CV_INTERNAL_MEMORY; what received() said.
  */
 int cv_h2_server_read(struct cv_h2_server *server, struct cv_span bytes);
-/** cv_h2_server_write() - Emit frames until @most_bytes are out, or there are no more. 0; what @emit
- * said; CV_INTERNAL_MEMORY. */
+/** cv_h2_server_write() - Emit frames until @most_bytes are out, or there are no more. 0; what
+ * @emit said; CV_INTERNAL_MEMORY. */
 int cv_h2_server_write(struct cv_h2_server *server, size_t most_bytes, cv_layer_emit emit,
 		       void *context);
 /** cv_h2_server_resume() - pull() has something for @stream again. */

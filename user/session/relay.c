@@ -35,7 +35,10 @@
 
 #define HEADER_HOLD_MS 500
 #define STREAM_HOLD_MS 100 /* of a stream that is to be opened */
-#define HALF_OVER_MS 30000 /* without half-close: one side has said all, the other is silent */
+/* Without half-close: one side has said all, or has left, which is not to be told from it, and the
+ * other is silent: as long as others give it then. */
+#define HALF_OVER_MS 5000
+#define LEAVING_MS 30000 /* all is said; what a server allows to be sent comes seldom */
 #define FALLBACK_CAP_MS (3600u * 1000u)
 #define NO_EVENT UINT64_MAX
 
@@ -102,7 +105,7 @@ static uint64_t idle_limit_ms(struct cv_session *session)
 	if (session->is_fallback && !session->user)
 		return FALLBACK_CAP_MS; /* observable: the target's own time-outs must come first */
 	if (has_ended(session)) /* but for the upstream's FIN */
-		return HALF_OVER_MS;
+		return LEAVING_MS;
 	if (end_is_deferred(session))
 		return level->downlink_only_ms ? level->downlink_only_ms : HALF_OVER_MS;
 	if (direction_ended(session, CV_DOWNLINK) && !level->uplink_only_ms &&
