@@ -3,7 +3,8 @@
  * fuzz_vless_layer.c - a client's and a server's layer talk; app bytes and cuts come from the
  * input.
  *
- *   input:  mode 1 | operations ..       mode: bit 0 Vision, bit 1 hostile bytes first
+ *   input:  mode 1 | operations ..       mode: bit 0 Vision, bit 1 hostile bytes first; without
+ *                                        Vision bit 2 version 1, bit 3 either version
  *   operation:  direction and cut 1, len 1, bytes
  *
  * What one side's app sent must come out at the other, in order, whatever becomes of the
@@ -11,6 +12,7 @@
  * instead of the other layer's must be refused or passed, never more.
  */
 #include "protocol/vless_layer.h"
+#include "wire/vless_v1.h"
 
 #include <culvert/reason.h>
 
@@ -25,13 +27,15 @@ struct side {
 	struct cv_buffer sent, got; /* app bytes */
 };
 
-static struct cv_vless_request request_of(bool vision)
+static struct cv_vless_request request_of(uint8_t mode)
 {
 	struct cv_vless_request request = {
-		.flow = vision ? CV_FLOW_VISION : CV_FLOW_NONE,
-		.command = CV_VLESS_MUX,
+		.version = !(mode & 1) && (mode & 4),
+		.flow = mode & 1 ? CV_FLOW_VISION : CV_FLOW_NONE,
+		.command = CV_VLESS_TCP,
 	};
 
+	check(cv_destination_set_text(&request.destination, "example.com", 443) == 0);
 	memset(request.uuid, 0x17, sizeof(request.uuid));
 	return request;
 }
@@ -122,7 +126,10 @@ static void drop_request(struct side *client)
 	size_t header_bytes = 0;
 
 	check(cv_vless_client_layer_flush(client->layer, collect, client) == 0);
-	check(cv_vless_request_read(cv_buffer_span(&client->wire), &request, &header_bytes) == 0);
+	const struct cv_span wire = cv_buffer_span(&client->wire);
+
+	check((wire.data[0] ? cv_vless_v1_request_read(wire, &request, &header_bytes)
+			    : cv_vless_request_read(wire, &request, &header_bytes)) == 0);
 	cv_buffer_consume(&client->wire, header_bytes);
 }
 
@@ -167,10 +174,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct cv_span input = cv_span_of(data, size);
 	const uint8_t mode = take_u8(&input);
-	const struct cv_vless_request request = request_of(mode & 1);
+	const struct cv_vless_request request = request_of(mode);
+	struct cv_vless_versions versions = {0};
 	struct side client, server;
 
 	start(&client, cv_vless_client_layer_new(&request, NULL));
+	if (!(mode & 1) && (mode & 8))
+		cv_vless_client_layer_watch(client.layer, &versions);
 	start(&server, cv_vless_server_layer_new(&request, NULL));
 	if (mode & 2)
 		listen_to_anything(&client, &server, input);

@@ -362,6 +362,111 @@ static void requests_that_cannot_be_written_make_no_layer(void **state)
 	assert_null(cv_vless_client_layer_new(&request, NULL));
 }
 
+/* ---- version 1 ---- */
+
+static struct cv_vless_request request_v1(void)
+{
+	struct cv_vless_request request = request_of(CV_FLOW_NONE);
+
+	request.version = 1;
+	return request;
+}
+
+static void version_1_leaves_a_server_nothing_to_do(void **state)
+{
+	struct cv_vless_request request = request_v1();
+	struct side server;
+
+	(void)state;
+	start(&server, cv_vless_server_layer_new(&request, NULL));
+	assert_int_equal(server.layer->rx, CV_CLEAR);
+	assert_int_equal(server.layer->tx, CV_CLEAR);
+	assert_false(server.layer->may_penetrate);
+	assert_false(server.layer->tx_penetrated || server.layer->rx_penetrated);
+	stop(&server);
+}
+
+static void a_client_of_version_1_awaits_no_header(void **state)
+{
+	static const uint8_t expected[] = "\1\xa0\xa1\xa2\xa3\xa4\xa5\xa6\xa7\xa8\xa9\xaa\xab"
+					  "\xac\xad\xae\xaf\0\1\1\xbb\2\013example.comhi";
+	struct cv_vless_request request = request_v1();
+	struct side client;
+
+	(void)state;
+	start(&client, cv_vless_client_layer_new(&request, NULL));
+	assert_int_equal(client.layer->rx, CV_CLEAR);
+	assert_int_equal(client.layer->tx, CV_OPAQUE);
+	assert_int_equal(encode(&client, "hi", 2), 0);
+	assert_int_equal(client.units, 1);
+	assert_int_equal(client.layer->tx, CV_CLEAR);
+	assert_int_equal(cv_buffer_len(&client.sent), sizeof(expected) - 1);
+	assert_memory_equal(cv_buffer_bytes(&client.sent), expected, sizeof(expected) - 1);
+	stop(&client);
+}
+
+/* A client whose server may be of either version: what it learns. */
+static void learn(struct cv_vless_versions *versions, struct cv_vless_request request,
+		  const char *heard, size_t heard_len, bool peer_left)
+{
+	struct side client;
+
+	start(&client, cv_vless_client_layer_new(&request, NULL));
+	cv_vless_client_layer_watch(client.layer, versions);
+	assert_int_equal(client.layer->rx, CV_OPAQUE);
+	assert_int_equal(encode(&client, "hi", 2), 0);
+	if (heard_len > 0) {
+		assert_int_equal(decode(&client, heard, heard_len), 0);
+		assert_int_equal(client.layer->rx, CV_CLEAR);
+	}
+	client.layer->peer_left = peer_left;
+	stop(&client);
+}
+
+static void closings_before_an_answer_are_counted(void **state)
+{
+	static struct cv_vless_versions versions;
+	const struct cv_vless_request request = request_v1(), old = request_of(CV_FLOW_NONE);
+	struct side client;
+	bool is_news;
+
+	(void)state;
+	learn(&versions, request, NULL, 0, true);
+	learn(&versions, request, NULL, 0, false); /* the client left */
+	start(&client, cv_vless_client_layer_new(&request, NULL));
+	cv_vless_client_layer_watch(client.layer, &versions);
+	client.layer->peer_left = true; /* before it was asked */
+	stop(&client);
+	assert_int_equal(atomic_load(&versions.closed), 1);
+	learn(&versions, request, "H", 1, true);
+	assert_int_equal(atomic_load(&versions.closed), 0);
+	for (int i = 0; i < CV_VLESS_CLOSED_MAX; i++)
+		learn(&versions, request, NULL, 0, true);
+	assert_int_equal(cv_vless_versions_pick(&versions, 1, &is_news), 0);
+	learn(&versions, old, "\0\0", 2, true); /* nothing more: an answer all the same */
+	assert_int_equal(cv_vless_versions_pick(&versions, 1, &is_news), 0);
+	assert_true(is_news);
+}
+
+static void a_trial_of_version_0_needs_its_header(void **state)
+{
+	static struct cv_vless_versions versions;
+	const struct cv_vless_request old = request_of(CV_FLOW_NONE);
+	struct side client;
+	bool is_news;
+
+	(void)state;
+	for (int i = 0; i < CV_VLESS_CLOSED_MAX; i++)
+		cv_vless_versions_closed(&versions, 1);
+	start(&client, cv_vless_client_layer_new(&old, NULL));
+	cv_vless_client_layer_watch(client.layer, &versions);
+	assert_int_equal(encode(&client, "hi", 2), 0);
+	assert_int_equal(decode(&client, "HTTP", 4), CV_UPSTREAM_VERSION);
+	stop(&client);
+	assert_int_equal(cv_vless_versions_pick(&versions, 1, &is_news), 1);
+	assert_false(is_news);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -377,6 +482,10 @@ int main(void)
 		cmocka_unit_test(the_end_inside_a_block_is_a_truncation),
 		cmocka_unit_test(unknown_commands_are_refused),
 		cmocka_unit_test(requests_that_cannot_be_written_make_no_layer),
+		cmocka_unit_test(version_1_leaves_a_server_nothing_to_do),
+		cmocka_unit_test(a_client_of_version_1_awaits_no_header),
+		cmocka_unit_test(closings_before_an_answer_are_counted),
+		cmocka_unit_test(a_trial_of_version_0_needs_its_header),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -70,6 +70,7 @@ static void free_outbound(struct cv_outbound *outbound)
 	free(outbound->tag);
 	free_transport(outbound->transport);
 	free(outbound->server_name);
+	free(outbound->versions);
 	for (size_t i = 0; outbound->alpn && outbound->alpn[i]; i++)
 		free(outbound->alpn[i]);
 	free(outbound->alpn);

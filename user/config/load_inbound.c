@@ -215,7 +215,7 @@ void cv_load_fallbacks(const struct cv_node *list, struct cv_inbound *inbound)
 struct raw_vless {
 	const char *decryption, *flow;
 	struct cv_users_file users;
-	struct cv_node clients, fallbacks;
+	struct cv_node clients, fallbacks, version;
 };
 
 static const struct cv_field vless_fields[] = {
@@ -226,6 +226,7 @@ static const struct cv_field vless_fields[] = {
 	{"fallbacks", .type = CV_FIELD_ARRAY, CV_FIELD(struct raw_vless, fallbacks)},
 	{"testseed", .type = CV_FIELD_WARNED, .why = "give it to each user"},
 	/* our own */
+	{"version", .type = CV_FIELD_ANY, CV_FIELD(struct raw_vless, version)},
 	CV_USERS_FILE_FIELDS(struct raw_vless),
 	{.type = CV_FIELD_END},
 };
@@ -244,6 +245,8 @@ static void load_vless(const struct cv_node *node, struct cv_user_list *users,
 		cv_node_error(&decryption,
 			      "VLESS encryption is " CV_NOT_SUPPORTED ", expected \"none\"");
 	(void)cv_value_flow(&flow, raw.flow, &vision);
+	if (raw.version.json)
+		(void)cv_value_vless_version(&raw.version, "-1", &inbound->version);
 	cv_load_clients(users, &raw.clients, vision);
 	if (*raw.users.path)
 		cv_load_users_file(users, &file, &raw.users);
@@ -278,6 +281,8 @@ static void warn_plain_vless(const struct cv_node *node, const struct cv_user_li
 {
 	if (inbound->security != CV_SECURITY_NONE && inbound->transport)
 		warn_vision(node, users, "a \"raw\" transport");
+	else if (inbound->security != CV_SECURITY_NONE && inbound->version == CV_VLESS_1)
+		warn_vision(node, users, "version 0");
 	if (inbound->security != CV_SECURITY_NONE)
 		return;
 	if (is_public(inbound))

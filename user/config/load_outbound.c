@@ -8,6 +8,7 @@
 
 #include "crypto/uuid.h"
 #include "policy/private_address.h"
+#include "protocol/vless_versions.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -213,6 +214,7 @@ struct raw_account {
 	const char *id, *encryption, *flow, *email;
 	int packets;
 	uint32_t level;
+	struct cv_node version;
 };
 
 static const struct cv_word packet_words[] = {
@@ -240,6 +242,7 @@ static const struct cv_word packet_words[] = {
 		{"packetEncoding", "packet_encoding", .type = CV_FIELD_WORD, \
 		 .words = packet_words, .text = "", CV_FIELD(struct raw_account, packets)}, \
 		{"email", .type = CV_FIELD_TEXT, CV_FIELD(struct raw_account, email)}, \
+		{"version", .type = CV_FIELD_ANY, CV_FIELD(struct raw_account, version)}, \
 		{"level", .type = CV_FIELD_U32, .max = CV_LEVELS - 1, \
 		 CV_FIELD(struct raw_account, level)}, \
 		{"reverse", .type = CV_FIELD_REFUSED}, {"testpre", .type = CV_FIELD_WARNED}, \
@@ -305,6 +308,8 @@ static void set_account(const struct cv_node *node, const struct raw_account *ra
 	outbound->packets = (enum cv_packet_encoding)raw->packets;
 	if (outbound->vision && outbound->packets == CV_PACKETS_PLAIN)
 		cv_node_error(&packets, "with flow xtls-rprx-vision datagrams go by xudp");
+	if (raw->version.json)
+		(void)cv_value_vless_version(&raw->version, "auto", &outbound->version);
 	outbound->level = raw->level;
 	free(outbound->user_email);
 	outbound->user_email = cv_load_strdup(cv_node_load(node), raw->email);
@@ -425,12 +430,17 @@ static void load_vless(const struct cv_node *node, const struct raw_outbound *ra
 		       const struct cv_stream *stream, struct cv_outbound *outbound)
 {
 	const struct cv_node vnext = cv_node_member(&raw->settings, "vnext");
+	const struct cv_node version = cv_node_member(&raw->settings, "version");
 	struct cv_load *load = cv_node_load(node);
 
+	if (vnext.json && version.json)
+		(void)cv_value_vless_version(&version, "auto", &outbound->version);
 	if (vnext.json)
 		load_vnext(&vnext, outbound);
 	else
 		load_flat(&raw->settings, outbound);
+	if (outbound->version == CV_VLESS_0_OR_1)
+		outbound->versions = cv_load_calloc(load, 1, sizeof(*outbound->versions));
 	load_carrier(node, raw, stream, outbound);
 	cv_load_default_server_name(load, outbound);
 	refuse_clear_text(node, outbound);
@@ -438,6 +448,8 @@ static void load_vless(const struct cv_node *node, const struct raw_outbound *ra
 		cv_node_error(node, "flow xtls-rprx-vision needs TLS or REALITY");
 	if (outbound->vision && outbound->transport)
 		cv_node_error(node, "flow xtls-rprx-vision needs the network \"raw\"");
+	if (outbound->vision && outbound->version != CV_VLESS_0)
+		cv_node_error(node, "flow xtls-rprx-vision needs version 0");
 }
 
 /* ---- through another one ------------------------------------------------------------------ */

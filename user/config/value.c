@@ -243,3 +243,19 @@ bool cv_value_flow(const struct cv_node *node, const char *text, bool *ret_visio
 	*ret_vision = is_vision;
 	return true;
 }
+
+bool cv_value_vless_version(const struct cv_node *node, const char *both,
+			    enum cv_vless_version *ret_version)
+{
+	const char *const words[] = {[CV_VLESS_0] = "0", [CV_VLESS_1] = "1",
+				     [CV_VLESS_0_OR_1] = both};
+	const char *text = json_object_get_string(node->json);
+
+	for (size_t i = 0; text && i < sizeof(words) / sizeof(words[0]); i++)
+		if (strcmp(text, words[i]) == 0) {
+			*ret_version = (enum cv_vless_version)i;
+			return true;
+		}
+	cv_node_expected(node, "0, 1 or %s", both);
+	return false;
+}

@@ -33,5 +33,8 @@ bool cv_value_short_id(const struct cv_node *node, const char *text, uint8_t ret
 bool cv_value_version(const struct cv_node *node, const char *text, uint32_t *ret_version);
 /** cv_value_flow() - "" and "none" are no flow. */
 bool cv_value_flow(const struct cv_node *node, const char *text, bool *ret_vision);
+/** cv_value_vless_version() - 0, 1, or @both for CV_VLESS_0_OR_1. */
+bool cv_value_vless_version(const struct cv_node *node, const char *both,
+			    enum cv_vless_version *ret_version);
 
 #endif

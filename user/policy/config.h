@@ -61,6 +61,13 @@ enum cv_packet_encoding {
 	CV_PACKETS_XUDP,
 };
 
+/* Of VLESS. */
+enum cv_vless_version {
+	CV_VLESS_0,
+	CV_VLESS_1,
+	CV_VLESS_0_OR_1, /* as the client likes it; of an outbound: as the server does */
+};
+
 struct cv_rate_limit { /* REALITY 10; bytes_per_s 0 = off */
 	uint64_t after_bytes, bytes_per_s, burst_bytes_per_s;
 };
@@ -112,6 +119,7 @@ struct cv_inbound {
 	struct cv_tls_server_context *tls;
 	struct cv_transport *transport; /* NULL = raw */
 	struct cv_edge *edge; /* what names in hellos decide; NULL = nothing */
+	enum cv_vless_version version;
 	struct cv_tunnel *tunnel; /* NULL unless that is the protocol */
 	struct cv_vmess_keys *vmess; /* of the users; NULL unless that is the protocol */
 	struct cv_replay_cache *vmess_replay; /* ids seen */
@@ -160,6 +168,8 @@ struct cv_outbound {
 	uint8_t vmess_cipher; /* enum cv_vmess_cipher */
 	bool udp443; /* with vision, datagrams to port 443 pass */
 	enum cv_packet_encoding packets;
+	enum cv_vless_version version;
+	struct cv_vless_versions *versions; /* NULL unless both will do */
 	enum cv_security security;
 	struct cv_transport *transport; /* NULL = raw */
 	char *server_name;

@@ -72,6 +72,7 @@ struct cv_layer {
 	bool rx_ended; /* the peer said its end in this layer: how those below end is all one */
 	bool may_penetrate; /* some direction may still do so, or has */
 	bool is_opening; /* a handshake of its own is under way: nothing is to be sent yet */
+	bool peer_left; /* set before free: the carrier was ended, or reset, by the peer */
 	bool is_over;	 /* both sides have said goodbye in it: nothing that follows counts */
 	uint8_t ending;	 /* enum cv_ending */
 	size_t held_bytes; /* of what encode was given, not emitted yet */

@@ -9,7 +9,8 @@
  * The header to be sent waits for the first bytes and leaves in one unit with them, so that it
  * shares a TLS record with Vision's first block (Vision 2.2 c; VLESS 1, 3). A direction becomes
  * CLEAR as soon as neither header nor padding is left in it; after DIRECT it is CLEAR and
- * penetrates every layer below as well (Vision 5).
+ * penetrates every layer below as well (Vision 5). In version 1 there is a request header and
+ * nothing else.
  */
 #include "protocol/vless_layer.h"
 
@@ -17,6 +18,7 @@
 #include "crypto/crypto.h"
 #include "protocol/upstream_reason.h"
 #include "wire/vision.h"
+#include "wire/vless_v1.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -29,6 +31,8 @@ struct vless_layer {
 	bool is_server;
 	bool vision_used;
 	bool header_expected;    /* receiving: a response header comes first */
+	uint8_t version;
+	struct cv_vless_versions *versions; /* wants to know of the answer, or NULL */
 	struct cv_buffer header; /* sending: not empty while it still waits for the first bytes */
 	struct cv_vision vision;
 };
@@ -56,7 +60,7 @@ static void settle_penetration(struct vless_layer *self)
 static void settle_rx(struct vless_layer *self)
 {
 	settle_penetration(self);
-	if (self->header_expected)
+	if (self->header_expected || self->versions)
 		return;
 	if (self->vision_used && self->vision.reader == CV_VISION_READ_PADDED)
 		return;
@@ -79,6 +83,13 @@ static void settle_tx(struct vless_layer *self)
 
 /* ---- receiving ---------------------------------------------------------------------------- */
 
+static void answered(struct vless_layer *self)
+{
+	if (self->versions)
+		cv_vless_versions_answered(self->versions, self->version);
+	self->versions = NULL;
+}
+
 static int take_response_header(struct vless_layer *self, struct cv_span *in)
 {
 	size_t header_bytes;
@@ -88,6 +99,7 @@ static int take_response_header(struct vless_layer *self, struct cv_span *in)
 		return result;
 	cv_span_skip(in, header_bytes);
 	self->header_expected = false;
+	answered(self);
 	return 0;
 }
 
@@ -104,6 +116,7 @@ static int vless_decode(struct cv_layer *layer, struct cv_span *in, struct cv_bu
 		settle_rx(self);
 		return result;
 	}
+	answered(self);
 	if (self->vision_used && self->vision.reader == CV_VISION_READ_PADDED)
 		result = blame(self, cv_vision_read(&self->vision, *in, out));
 	else
@@ -209,10 +222,20 @@ int cv_vless_client_layer_flush(struct cv_layer *layer, cv_layer_emit emit, void
 
 /* ---- life --------------------------------------------------------------------------------- */
 
+/* An unanswered request: version 1 was refused if the peer closed on it. Version 0 is on trial, and
+ * needs an answer for more than that. */
+static bool is_verdict(const struct vless_layer *self)
+{
+	return self->version == 0 ||
+	       (self->layer.peer_left && cv_buffer_len(&self->header) == 0);
+}
+
 static void vless_free(struct cv_layer *layer)
 {
 	struct vless_layer *self = vless_layer_of(layer);
 
+	if (self->versions && is_verdict(self))
+		cv_vless_versions_closed(self->versions, self->version);
 	cv_buffer_done(&self->header);
 	cv_cleanse(self, sizeof(*self));
 	free(self);
@@ -236,7 +259,8 @@ static struct vless_layer *vless_layer_new(const struct cv_vless_request *reques
 		return NULL;
 	self->layer = (struct cv_layer){.ops = &vless_ops, .rx = CV_OPAQUE, .tx = CV_OPAQUE};
 	self->is_server = is_server;
-	self->header_expected = !is_server;
+	self->version = request->version;
+	self->header_expected = !is_server && request->version == 0;
 	self->vision_used = request->flow == CV_FLOW_VISION;
 	self->layer.may_penetrate = self->vision_used;
 	cv_buffer_init(&self->header, UNIT_MAX);
@@ -252,12 +276,19 @@ struct cv_layer *cv_vless_server_layer_new(const struct cv_vless_request *reques
 
 	if (!self)
 		return NULL;
-	if (cv_vless_response_write(&self->header) < 0) {
+	if (request->version == 0 && cv_vless_response_write(&self->header) < 0) {
 		vless_free(&self->layer);
 		return NULL;
 	}
 	settle_rx(self);
+	settle_tx(self);
 	return &self->layer;
+}
+
+static int write_request(const struct cv_vless_request *request, struct cv_buffer *out)
+{
+	return request->version == 0 ? cv_vless_request_write(request, out)
+				     : cv_vless_v1_request_write(request, out);
 }
 
 struct cv_layer *cv_vless_client_layer_new(const struct cv_vless_request *request,
@@ -267,9 +298,16 @@ struct cv_layer *cv_vless_client_layer_new(const struct cv_vless_request *reques
 
 	if (!self)
 		return NULL;
-	if (cv_vless_request_write(request, &self->header) < 0) {
+	if (write_request(request, &self->header) < 0) {
 		vless_free(&self->layer);
 		return NULL;
 	}
+	settle_rx(self);
 	return &self->layer;
+}
+
+void cv_vless_client_layer_watch(struct cv_layer *layer, struct cv_vless_versions *versions)
+{
+	vless_layer_of(layer)->versions = versions;
+	layer->rx = CV_OPAQUE;
 }

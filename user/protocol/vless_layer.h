@@ -2,11 +2,13 @@
 /*
  * vless_layer.h - what VLESS leaves on a leg once the request header is known: the response header
  * (glued to the first downlink bytes), the request header (client), and Vision on both directions.
+ * Version 1 has no response header: nothing is left of it on the server's leg.
  */
 #ifndef CV_PROTOCOL_VLESS_LAYER_H
 #define CV_PROTOCOL_VLESS_LAYER_H
 
 #include "protocol/layer.h"
+#include "protocol/vless_versions.h"
 #include "wire/vless.h"
 
 /**
@@ -22,6 +24,9 @@ struct cv_layer *cv_vless_server_layer_new(const struct cv_vless_request *reques
  */
 struct cv_layer *cv_vless_client_layer_new(const struct cv_vless_request *request,
 					   const uint32_t *seed);
+/** cv_vless_client_layer_watch() - Tells @versions, which outlives the layer, what becomes of the
+ * request. Until the first byte comes the layer has to see what is received. */
+void cv_vless_client_layer_watch(struct cv_layer *layer, struct cv_vless_versions *versions);
 /** cv_vless_client_layer_flush() - No app byte came within 500 ms: emit header (+ empty block). */
 int cv_vless_client_layer_flush(struct cv_layer *layer, cv_layer_emit emit, void *context);
 

@@ -46,9 +46,14 @@ static void stack_free(struct cv_leg *leg)
 	if (!leg->stack)
 		return;
 	for (size_t i = 0; i < CV_LEG_LAYERS; i++) {
+		struct cv_layer *layer = leg->stack->layers[i];
+
 		cv_buffer_done(&leg->stack->pending[i]);
-		if (leg->stack->layers[i])
-			leg->stack->layers[i]->ops->free(leg->stack->layers[i]);
+		if (!layer)
+			continue;
+		layer->peer_left = (leg->facts & (CV_LEG_RESET | CV_LEG_FIN_RECEIVED |
+						  CV_LEG_APP_ENDED)) != 0;
+		layer->ops->free(layer);
 	}
 	free(leg->stack);
 	leg->stack = NULL;

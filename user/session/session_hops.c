@@ -233,21 +233,47 @@ static bool is_for_carrier(const struct cv_session *session)
 	       cv_carrier_settings(carrier)->role == CV_CARRIER_CLIENT;
 }
 
+/* Never another one than was configured: nobody on the way may choose it. */
+static uint8_t version_for(const struct cv_session *session, const struct cv_outbound *hop)
+{
+	uint8_t version;
+	bool is_news;
+
+	if (!hop->versions)
+		return hop->version == CV_VLESS_1;
+	version = cv_vless_versions_pick(hop->versions, cv_ring_now_ms(session->worker->ring),
+					 &is_news);
+	if (is_news)
+		cv_log(CV_LOG_WARNING, "outbound=%s: the server closes on VLESS version 1 and "
+				       "answers version 0, which is used for an hour",
+		       hop->tag);
+	return version;
+}
+
 static void ask_vless(struct cv_session *session)
 {
 	struct cv_handshake *handshake = session->handshake;
 	const struct cv_outbound *hop = handshake->hop;
 	struct cv_vless_request request = {
+		.version = version_for(session, hop),
 		.flow = hop->vision ? CV_FLOW_VISION : CV_FLOW_NONE,
 		.command = is_for_carrier(session) ? CV_VLESS_MUX : CV_VLESS_TCP,
 		.destination = *asked_for(session),
 	};
+	struct cv_layer *layer;
 	int error;
 
 	memcpy(request.uuid, hop->uuid, CV_UUID_LEN);
 	if (cv_udp_carrier_is(session) && !next_hop(session))
 		cv_udp_carrier_request(session, &request);
-	error = push_layer(session, cv_vless_client_layer_new(&request, NULL));
+	if (request.version != 0 && request.destination.port == 0) {
+		lost(session, CV_PEER_ADDRESS);
+		return;
+	}
+	layer = cv_vless_client_layer_new(&request, NULL);
+	if (layer && hop->versions)
+		cv_vless_client_layer_watch(layer, hop->versions);
+	error = push_layer(session, layer);
 	if (error)
 		cv_session_close(session, error);
 	else

@@ -10,7 +10,8 @@
  *   EXPECT_MUX  command 3 has no destination: 7 bytes out of all layers, in handshake.app
  *     XUDP -> VLESS_UDP; anything else -> CARRIER
  *
- * Errors after the user is known close; only "version" and "user" lead to a fallback.
+ * Errors after the user is known close; only "version" and "user" lead to a fallback, and in
+ * version 1 whatever cannot be read (VLESS v1 16).
  */
 #include "session/carrier.h"
 #include "session/handshake.h"
@@ -25,6 +26,7 @@
 #include "base/reason.h"
 #include "policy/fallback.h"
 #include "protocol/vless_layer.h"
+#include "wire/vless_v1.h"
 #include "wire/xudp.h"
 
 #include <errno.h>
@@ -257,11 +259,25 @@ static void accept_request(struct cv_session *session, size_t header_bytes)
 	}
 }
 
+static bool serves_version(const struct cv_inbound *inbound, uint8_t version)
+{
+	return inbound->version == CV_VLESS_0_OR_1 ? version <= 1 : version == inbound->version;
+}
+
+static int read_request(struct cv_span bytes, struct cv_vless_request *ret_request,
+			size_t *ret_header_bytes)
+{
+	return bytes.data[0] == 0
+		       ? cv_vless_request_read(bytes, ret_request, ret_header_bytes)
+		       : cv_vless_v1_request_read(bytes, ret_request, ret_header_bytes);
+}
+
 static void judge_request(struct cv_session *session)
 {
 	struct cv_handshake *handshake = session->handshake;
 	struct cv_span bytes = cv_buffer_span(&handshake->app);
-	struct cv_user *user = NULL;
+	const bool is_served = serves_version(session->inbound, bytes.data[0]);
+	struct cv_user *user;
 	size_t header_bytes;
 	int result;
 
@@ -269,19 +285,28 @@ static void judge_request(struct cv_session *session)
 		cv_step_fallback(session, CV_PEER_DECODE);
 		return;
 	}
-	if (bytes.data[0] != 0) {
+	/* observable: where version 0 alone is served the first byte decides, as it does in every
+	 * server of that version. Else it must not tell which versions are served: the version
+	 * counts when the id is there, and a wrong one is met like a wrong id. */
+	if (!is_served && session->inbound->version == CV_VLESS_0) {
 		cv_step_fallback(session, CV_PEER_PROTOCOL_VERSION);
 		return;
 	}
-	if (bytes.len_bytes > CV_UUID_LEN)
-		user = cv_user_find_uuid(session->inbound->users, bytes.data + 1);
-	if (bytes.len_bytes > CV_UUID_LEN && !user) {
-		cv_step_fallback(session, CV_PEER_UNKNOWN_USER);
+	if (bytes.len_bytes <= CV_UUID_LEN)
+		return;
+	user = cv_user_find_uuid(session->inbound->users, bytes.data + 1);
+	if (!is_served || !user) {
+		cv_step_fallback(session,
+				 is_served ? CV_PEER_UNKNOWN_USER : CV_PEER_PROTOCOL_VERSION);
 		return;
 	}
-	result = cv_vless_request_read(bytes, &handshake->request, &header_bytes);
+	result = read_request(bytes, &handshake->request, &header_bytes);
 	if (result == -EAGAIN)
 		return;
+	if (result && bytes.data[0] != 0) { /* VLESS v1 16 */
+		cv_step_fallback(session, result);
+		return;
+	}
 	if (result == 0)
 		result = check_request(session, &handshake->request, user,
 				       cv_span_of(bytes.data + header_bytes,

@@ -338,6 +338,8 @@ int cv_session_route_datagram(struct cv_session *session, const struct cv_destin
 	outbound = users_way(session, &config->outbounds[index]);
 	if (!outbound)
 		return CV_POLICY_NO_PROXY;
+	if (outbound->version != CV_VLESS_0)
+		return CV_POLICY_NO_DATAGRAMS;
 	*ret_outbound = outbound;
 	return 0;
 }
@@ -350,7 +352,7 @@ bool cv_session_carries_datagrams(struct cv_session *session)
 		const struct cv_outbound *way = users_way(session, &config->outbounds[i]);
 
 		if (way && (way->protocol == CV_OUTBOUND_FREEDOM || way->udp_goes_around ||
-			    way->protocol == CV_OUTBOUND_VLESS ||
+			    (way->protocol == CV_OUTBOUND_VLESS && way->version == CV_VLESS_0) ||
 			    way->protocol == CV_OUTBOUND_VMESS ||
 			    way->protocol == CV_OUTBOUND_PORTAL ||
 			    (way->protocol == CV_OUTBOUND_SOCKS && cv_datagram_proxy_carries(way))))

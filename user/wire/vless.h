@@ -17,6 +17,7 @@ enum cv_vless_flow { CV_FLOW_NONE, CV_FLOW_VISION, CV_FLOW_OTHER };
 #define CV_VLESS_REQUEST_MAX (1 + 16 + 1 + 255 + 1 + 2 + 1 + 256)
 
 struct cv_vless_request {
+	uint8_t version;	   /* 0; 1: wire/vless_v1.h */
 	uint8_t uuid[CV_UUID_LEN]; /* as sent */
 	enum cv_vless_flow flow;
 	enum cv_vless_command command;
