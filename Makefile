@@ -148,7 +148,7 @@ help:
 #H make fuzz        each codec's fuzz target, FUZZ_SECONDS=60 each
 #H make interop     against other implementations (Go)
 #H make bench       what a byte, a handshake, an idle session, a reload and each step of a
-#H                  connection cost (BENCH_ONLY=scale,latency,... for some of it); prints
+#H                  connection cost (BENCH_ONLY=scale,latency,datagrams for some of it); prints
 #H make bench-engines  the engines against each other over several links (root); prints
 #H make asan, tsan  the daemons with sanitizers, into build/asan and build/tsan
 #H make install     DESTDIR=, PREFIX=/usr/local, SYSTEMDUNITDIR=, SYSCONFDIR=/etc

@@ -8,7 +8,8 @@ time from /proc/stat (kernel threads and softirq counted) less what the load gen
 used. Ratios are taken round by round; median, min and max are printed.
 
     BENCH_ROUNDS=5 BENCH_SECONDS=4 BENCH_CONNECTIONS=1,64 BENCH_IDLE=1000
-    BENCH_ONLY=handshakes,idle,bulk,scale,latency       scale.py and latency.py say more of theirs
+    BENCH_ONLY=handshakes,idle,bulk,scale,latency,datagrams
+                                        the last three say more of theirs
 """
 import base64
 import contextlib
@@ -23,6 +24,7 @@ import sys
 import tempfile
 import time
 
+import datagrams
 import latency
 import scale
 
@@ -33,6 +35,7 @@ CONNECTIONS = [int(n) for n in os.environ.get("BENCH_CONNECTIONS", "1,64").split
 IDLE_SESSIONS = int(os.environ.get("BENCH_IDLE", "1000"))
 ONLY = [part for part in os.environ.get("BENCH_ONLY", "").split(",") if part]
 LOADGEN = os.path.join(BUILD, "loadgen")
+DATAGRAMS = os.path.join(BUILD, "datagrams")
 ROUTING = os.path.join(BUILD, "routing")
 CULVERT = os.path.join(BUILD, "culvert")
 CULVERTD = os.path.join(BUILD, "culvertd")
@@ -83,6 +86,7 @@ class Bench:
     # for the rows that have files of their own
     culvertd, short_id = CULVERTD, SHORT_ID
     free_port, wait_port = staticmethod(free_port), staticmethod(wait_port)
+    cpu_of, datagrams = staticmethod(cpu_of), DATAGRAMS
 
     def __init__(self):
         self.dir = tempfile.mkdtemp()
@@ -482,7 +486,7 @@ def bench_routing(bench):
 
 
 def main():
-    for needed in (LOADGEN, CULVERT, CULVERTD, ROUTING):
+    for needed in (LOADGEN, DATAGRAMS, CULVERT, CULVERTD, ROUTING):
         if not os.path.exists(needed):
             sys.exit(f"bench: {needed} is missing")
     bench = Bench()
@@ -492,7 +496,8 @@ def main():
         bench.keys()
         for name, part in (("handshakes", bench_handshakes), ("idle", bench_idle),
                            ("routing", bench_routing), ("bulk", bench_bulk),
-                           ("scale", scale.run), ("latency", latency.run)):
+                           ("scale", scale.run), ("latency", latency.run),
+                           ("datagrams", datagrams.run)):
             if not ONLY or name in ONLY:
                 part(bench)
     finally:

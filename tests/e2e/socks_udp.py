@@ -9,6 +9,8 @@ import threading
 
 import rig
 
+SO_RCVBUFFORCE = 33
+
 
 def address(host, port):
     """ATYP, address, port; a name stays one."""
@@ -95,6 +97,8 @@ def udp_socket(namespace, local=("0.0.0.0", 0)):
     family = socket.AF_INET6 if ":" in local[0] else socket.AF_INET
     with namespace:
         made = socket.socket(family, socket.SOCK_DGRAM)
+    with contextlib.suppress(OSError):  # a busy machine leaves us waiting for long
+        made.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
     made.bind(local)
     made.settimeout(5)
     return made

@@ -275,6 +275,42 @@ static void test_early(void **state)
 	play_done(&play);
 }
 
+/* Many in one read: those without address have less room in front than our header takes. */
+static void test_many_answers(void **state)
+{
+	uint8_t frames[4096] = {0}, id[8];
+	struct play play;
+	char data[32];
+	size_t len = 2;
+
+	(void)state;
+	play_init(&play);
+	play_start(&play);
+	ask(&play, 1, 1000, "x");
+	play.server = stage_accept(&play.stage);
+	expect_header(play.server, 3);
+	expect_new(play.server, 1, 1000, "x", id);
+	for (int i = 0; i < 150; i++) {
+		snprintf(data, sizeof(data), "answer %03d", i);
+		if (i % 5 < 3) {
+			len += write_keep(frames + len, (uint8_t)(1 + i % 2), 2000, data);
+			continue;
+		}
+		memcpy(frames + len, "\0\4\0\0\2\1\0\12", 8);
+		memcpy(frames + len + 8, data, 10);
+		len += 18;
+	}
+	stage_send(play.server, frames, len);
+	for (int i = 0; i < 150; i++) {
+		const bool is_named = i % 5 < 3;
+
+		snprintf(data, sizeof(data), "answer %03d", i);
+		expect_answer(&play, is_named ? (uint8_t)(1 + i % 2) : 1, is_named ? 2000 : 1000,
+			      data);
+	}
+	play_done(&play);
+}
+
 static void test_answers_in_single_bytes(void **state)
 {
 	uint8_t frames[128], id[8];
@@ -461,6 +497,7 @@ int main(void)
 		cmocka_unit_test(test_plain),
 		cmocka_unit_test(test_configured_form),
 		cmocka_unit_test(test_early),
+		cmocka_unit_test(test_many_answers),
 		cmocka_unit_test(test_answers_in_single_bytes),
 		cmocka_unit_test(test_redial),
 		cmocka_unit_test(test_resets),

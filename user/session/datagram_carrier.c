@@ -171,14 +171,6 @@ static void give_back(struct cv_datagram_carrier *carrier)
 		carrier->config.lost(carrier->config.near.owner, &name, bytes, len_bytes);
 }
 
-/* It goes by the association's configuration, which a reload may have replaced meanwhile. */
-static void use_config(struct cv_session *stream, struct cv_config *config)
-{
-	atomic_fetch_add(&config->session_count, 1);
-	atomic_fetch_sub(&stream->config->session_count, 1);
-	stream->config = config;
-}
-
 static void dial(struct cv_datagram_carrier *carrier)
 {
 	struct cv_session *session = carrier->config.session;
@@ -189,7 +181,7 @@ static void dial(struct cv_datagram_carrier *carrier)
 		give_back(carrier);
 		return;
 	}
-	use_config(stream, session->config);
+	cv_session_begin_with(stream, session->config); /* a reload may have been meanwhile */
 	carrier->state = DIALLING;
 	carrier->stream = stream;
 	stream->handshake->udp_carrier = carrier;

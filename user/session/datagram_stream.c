@@ -80,6 +80,8 @@ static void received(void *owner, const struct cv_destination *address, uint8_t 
 	near->deliver(near->owner,
 		      address->kind == CV_ADDRESS_NONE ? &stream->target : address, bytes,
 		      len_bytes);
+	if (near->borrows && near->flush) /* the next one takes this one's place */
+		near->flush(near->owner);
 }
 
 static void flush(void *owner)

@@ -99,6 +99,7 @@ static struct cv_datagram_near far_near(struct cv_datagrams *datagrams)
 		.deliver = deliver,
 		.flush = delivered,
 		.owner = datagrams,
+		.borrows = datagrams->near.borrows,
 	};
 }
 

@@ -36,6 +36,7 @@ struct cv_datagram_near {
 	 * nobody wants to know. */
 	void (*opened)(void *owner, struct cv_datagram_socket *direct);
 	void *owner;
+	bool borrows; /* flush() has to come before the bytes delivered change */
 	bool by_name;	 /* sources are called as the client calls them, where it sent to them */
 	bool only_asked; /* only whom the client sent to is heard: it is not told who speaks */
 };

@@ -24,6 +24,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define PORT_CHANGE_MS 30000
 
@@ -36,6 +37,7 @@ struct cv_association {
 	struct cv_sockaddr peer;      /* where answers go; len_bytes 0: nowhere yet */
 	uint64_t heard_ms;
 	uint64_t tick_ms;
+	const uint8_t *queued, *queued_end; /* the last answer that is to go out with others */
 };
 
 /* ---- datagrams ---------------------------------------------------------------------------- */
@@ -90,11 +92,29 @@ static void to_client(void *owner, const struct cv_destination *source, uint8_t 
 		      size_t len_bytes)
 {
 	struct cv_association *association = owner;
-	const size_t header_bytes = cv_socks5_udp_write(source, bytes);
+	uint8_t header[CV_SOCKS5_UDP_HEADER_MAX], *start;
+	const size_t header_bytes = cv_socks5_udp_header(source, header);
 
-	if (header_bytes > 0 && association->peer.len_bytes > 0)
-		(void)cv_datagram_send(association->socket, &association->peer,
-				       bytes - header_bytes, len_bytes + header_bytes);
+	if (header_bytes == 0 || association->peer.len_bytes == 0)
+		return;
+	start = bytes - header_bytes;
+	/* our header may be longer than what is in front: then it is where the one before ends */
+	if (start < association->queued_end && bytes > association->queued)
+		cv_datagram_flush(association->socket);
+	memcpy(start, header, header_bytes);
+	if (cv_datagram_queue(association->socket, &association->peer, start,
+			      len_bytes + header_bytes) != 0)
+		return;
+	association->queued = start;
+	association->queued_end = bytes + len_bytes;
+}
+
+static void flush_to_client(void *owner)
+{
+	struct cv_association *association = owner;
+
+	cv_datagram_flush(association->socket);
+	association->queued = association->queued_end = NULL;
 }
 
 /* ---- the request -------------------------------------------------------------------------- */
@@ -171,7 +191,12 @@ void cv_association_leave(struct cv_session *session)
 static int associate(struct cv_association *association, struct cv_destination *ret_bound)
 {
 	struct cv_session *session = association->session;
-	const struct cv_datagram_near near = {.deliver = to_client, .owner = association};
+	const struct cv_datagram_near near = {
+		.deliver = to_client,
+		.flush = flush_to_client,
+		.borrows = true,
+		.owner = association,
+	};
 	int reason = set_client(association, &session->handshake->destination);
 
 	if (!reason && !cv_session_carries_datagrams(session))

@@ -2,7 +2,9 @@
 /*
  * waiting.c - a queue of datagrams with their names, in one buffer.
  *
- *   length, name, headroom, bytes; length, name, headroom, bytes; ...
+ *   length, name, bytes; length, name, bytes; ...
+ *
+ * Length and name are what becomes headroom once they are told.
  */
 #include "session/waiting.h"
 
@@ -15,8 +17,9 @@
 struct kept {
 	size_t len_bytes;
 	struct cv_destination name;
-	uint8_t headroom[CV_DATAGRAM_HEADROOM];
 };
+
+_Static_assert(sizeof(struct kept) >= CV_DATAGRAM_HEADROOM, "it is the headroom");
 
 int cv_waiting_keep(struct cv_buffer *waiting, const struct cv_destination *name,
 		    const uint8_t *bytes, size_t len_bytes)

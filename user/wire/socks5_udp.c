@@ -31,17 +31,24 @@ int cv_socks5_udp_read(struct cv_span datagram, struct cv_destination *ret_desti
 	return 0;
 }
 
-size_t cv_socks5_udp_write(const struct cv_destination *destination, uint8_t *data)
+size_t cv_socks5_udp_header(const struct cv_destination *destination,
+			    uint8_t ret_header[CV_SOCKS5_UDP_HEADER_MAX])
 {
-	uint8_t header[CV_SOCKS5_UDP_HEADER_MAX];
-	struct cv_writer writer = cv_writer_of(header, sizeof(header));
+	struct cv_writer writer = cv_writer_of(ret_header, CV_SOCKS5_UDP_HEADER_MAX);
 
 	if (!cv_socks5_has_address(destination))
 		return 0;
 	cv_write_zeros(&writer, 3);
 	cv_socks5_write_address(&writer, destination);
-	if (writer.failed)
-		return 0;
-	memcpy(data - cv_writer_len(&writer), header, cv_writer_len(&writer));
-	return cv_writer_len(&writer);
+	return writer.failed ? 0 : cv_writer_len(&writer);
+}
+
+size_t cv_socks5_udp_write(const struct cv_destination *destination, uint8_t *data)
+{
+	uint8_t header[CV_SOCKS5_UDP_HEADER_MAX];
+	const size_t header_bytes = cv_socks5_udp_header(destination, header);
+
+	if (header_bytes)
+		memcpy(data - header_bytes, header, header_bytes);
+	return header_bytes;
 }

@@ -22,6 +22,12 @@
 int cv_socks5_udp_read(struct cv_span datagram, struct cv_destination *ret_destination,
 		       size_t *ret_header_bytes);
 /**
+ * cv_socks5_udp_header() - The header for @destination. Returns its length; 0: @destination has no
+ * form in SOCKS5.
+ */
+size_t cv_socks5_udp_header(const struct cv_destination *destination,
+			    uint8_t ret_header[CV_SOCKS5_UDP_HEADER_MAX]);
+/**
  * cv_socks5_udp_write() - The header for @destination, ending right before @data: that many bytes
  * in front of it must be there, CV_SOCKS5_UDP_HEADER_MAX are enough.
  * Returns its length; 0: @destination has no form in SOCKS5, nothing was written.
