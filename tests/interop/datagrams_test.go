@@ -231,7 +231,7 @@ func TestDatagramsAgainstXray(t *testing.T) {
 	}
 }
 
-func withMux(config object, udp443 string) object {
+func withMuxForDatagrams(config object, udp443 string) object {
 	config["outbounds"].(list)[0].(object)["mux"] = object{
 		"enabled": true, "concurrency": 8, "xudpConcurrency": 0, "xudpProxyUDP443": udp443,
 	}
@@ -245,7 +245,7 @@ func TestDatagramsInMux(t *testing.T) {
 		t.Run(roles, func(t *testing.T) {
 			server, socks := freePort(t), freePort(t)
 			serverSide := serverConfig(serverOptions{port: server, security: "tls"})
-			clientSide := withMux(withUDP(clientConfig(clientOptions{
+			clientSide := withMuxForDatagrams(withUDP(clientConfig(clientOptions{
 				socks: socks, server: server, id: plainID, security: "tls",
 			})), "reject")
 			if roles == "XrayToOurs" || roles == "OursToOurs" {

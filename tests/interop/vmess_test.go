@@ -60,10 +60,12 @@ func TestVmessAgainstXray(t *testing.T) {
 					vmessClient(socks, server, way.cipher, way.security), socks)
 				transferAll(t, socksDialer(socks), site, vmessBytes)
 				manyAtOnce(t, socksDialer(socks), site, 16, 100000)
-				halfClose(t, socksDialer(socks))
 				echoes(t, socks)
 				if roles == "XrayToOurs" {
 					fullCone(t, socks)
+				}
+				if roles == "XrayToOurs" || roles == "OursToOurs" { // Xray says no FIN to the target
+					halfClose(t, socksDialer(socks))
 				}
 			})
 		}
