@@ -221,6 +221,38 @@ def test_row_105_our_client_and_server(net, tmp, server, target, internet):
     server.wait_idle()
 
 
+def test_row_105_by_transports(net, tmp, target, internet):
+    """Frames around it change nothing, and how they end a stream is an end as well."""
+    name = {"serverName": rig.SITE, "certificates": [
+        {"certificateFile": target.ca, "usage": "verify"}]}
+    inbounds, outbounds = [], []
+    for alpn, more in (("http/1.1", {"network": "ws", "wsSettings": {"path": "/p"}}),
+                       ("h2", {"network": "h2", "httpSettings": {"path": "/p",
+                                                                 "host": [rig.SITE]}})):
+        for setting, version in ((1, 1), (0, "auto")):
+            port = PEER_PORT + len(inbounds)
+            inbounds.append(inbound(port, setting, dict(tls_stream(target, (alpn,)), **more)))
+            outbounds.append(outbound("by-%d" % port, port, version, dict(
+                {"security": "tls", "tlsSettings": name}, **more)))
+    server = rig.Culvert(net.server, tmp, {
+        "inbounds": inbounds, "outbounds": [{"protocol": "freedom", "settings": {
+            "finalRules": [{"action": "allow"}]}}]}, "transports-server",
+        wait=[(rig.SERVER_IP, settings["port"]) for settings in inbounds])
+    client = start_client(net, tmp, outbounds)
+    with rig.running(server, client):
+        for number in (0, 2):
+            status, body, error = fetch(net, number, "/medium", scheme="https")
+            assert status == 0, error
+            assert hashlib.sha256(body).hexdigest() == internet.hashes["medium"]
+        for number in (1, 3):
+            works = []
+            for _ in range(4):
+                works.append(fetch(net, number)[0] == 0)
+                client.wait_idle()
+            assert works == [False, False, False, True], number
+        server.wait_idle()
+
+
 @contextlib.contextmanager
 def peers(net, *servers):
     made = [vless_peer.Server(net.server, PEER_PORT + number, rig.PLAIN_USER, *arguments)

@@ -41,6 +41,13 @@ void cv_leg_init(struct cv_leg *leg, struct cv_session *session)
 	cv_buffer_init(&leg->sending, CV_LEG_OUT_LIMIT);
 }
 
+/* A stream of a carrier may be reset without its socket. */
+static bool peer_left(const struct cv_leg *leg)
+{
+	return (leg->facts & (CV_LEG_RESET | CV_LEG_FIN_RECEIVED | CV_LEG_APP_ENDED)) ||
+	       (leg->session && leg->session->reason == CV_UPSTREAM_RESET);
+}
+
 static void stack_free(struct cv_leg *leg)
 {
 	if (!leg->stack)
@@ -51,8 +58,7 @@ static void stack_free(struct cv_leg *leg)
 		cv_buffer_done(&leg->stack->pending[i]);
 		if (!layer)
 			continue;
-		layer->peer_left = (leg->facts & (CV_LEG_RESET | CV_LEG_FIN_RECEIVED |
-						  CV_LEG_APP_ENDED)) != 0;
+		layer->peer_left = peer_left(leg);
 		layer->ops->free(layer);
 	}
 	free(leg->stack);
