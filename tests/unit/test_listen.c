@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
 /*
- * test_listen.c - listeners for steering, in another's place, and asking who listens.
+ * test_listen.c - listeners for steering, in another's place, asking who listens; pairs.
  */
 #include "ring/listen.h"
 
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -149,6 +150,37 @@ static void test_replace(void **state)
 	assert_int_equal(rmdir(folder), 0); /* no file of another name is left */
 }
 
+/* Bytes both ways, an orderly end, and a reset that is one at the other end. */
+static void test_pair(void **state)
+{
+	int fds[2];
+	char byte;
+
+	(void)state;
+	for (int end = 0; end < 2; end++) {
+		struct pollfd wait = {.events = POLLIN};
+
+		assert_int_equal(cv_socket_pair(fds), 0);
+		wait.fd = fds[!end];
+		assert_int_equal(write(fds[end], "a", 1), 1);
+		assert_int_equal(poll(&wait, 1, 10000), 1);
+		assert_int_equal(read(fds[!end], &byte, 1), 1);
+		assert_int_equal(byte, 'a');
+		assert_int_equal(read(fds[!end], &byte, 1), -1); /* nonblocking */
+		assert_int_equal(errno, EAGAIN);
+		cv_socket_abort(fds[end]);
+		assert_int_equal(poll(&wait, 1, 10000), 1);
+		assert_int_equal(read(fds[!end], &byte, 1), -1);
+		assert_int_equal(errno, ECONNRESET);
+		close(fds[!end]);
+	}
+	assert_int_equal(cv_socket_pair(fds), 0);
+	close(fds[0]);
+	assert_int_equal(poll(&(struct pollfd){.fd = fds[1], .events = POLLIN}, 1, 10000), 1);
+	assert_int_equal(read(fds[1], &byte, 1), 0);
+	close(fds[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -156,6 +188,7 @@ int main(void)
 		cmocka_unit_test(test_expect_free),
 		cmocka_unit_test(test_expect_free_dual_stack),
 		cmocka_unit_test(test_replace),
+		cmocka_unit_test(test_pair),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

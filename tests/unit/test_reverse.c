@@ -63,6 +63,25 @@ static void test_more(void **state)
 	assert_true(cv_reverse_wants_more(2, 34));
 }
 
+/* The first worker opens the first tunnel, then each in turn; who lost one may as well. */
+static void test_opens(void **state)
+{
+	struct cv_bridge_view view = {.worker_count = 3};
+
+	(void)state;
+	assert_false(cv_reverse_opens(&view));
+	view.is_first = true;
+	assert_true(cv_reverse_opens(&view));
+	for (uint32_t active = 1; active < 9; active++)
+		for (view.worker = 0; view.worker < 3; view.worker++) {
+			view.active = active;
+			view.streams = 17 * active;
+			assert_int_equal(cv_reverse_opens(&view), active % 3 == view.worker);
+			view.streams--;
+			assert_false(cv_reverse_opens(&view));
+		}
+}
+
 static void test_silence(void **state)
 {
 	(void)state;
@@ -159,8 +178,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_pick),	  cmocka_unit_test(test_balance),
 		cmocka_unit_test(test_drain),	  cmocka_unit_test(test_more),
-		cmocka_unit_test(test_silence),	  cmocka_unit_test(test_retry),
-		cmocka_unit_test(test_portal),	  cmocka_unit_test(test_elsewhere),
+		cmocka_unit_test(test_opens),	  cmocka_unit_test(test_silence),
+		cmocka_unit_test(test_retry),	  cmocka_unit_test(test_portal),
+		cmocka_unit_test(test_elsewhere),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -202,8 +202,14 @@ struct cv_outbound {
 	const struct cv_outbound *via; /* carries what this one says to its server, or NULL */
 };
 
+struct cv_bridge_sums { /* over the workers, each adds its own */
+	_Atomic uint32_t workers;
+	_Atomic uint32_t active, open, streams; /* tunnels that do not drain; their portal was heard */
+};
+
 struct cv_bridge {	       /* opens tunnels to a portal */
 	char *domain;	       /* by which the portal knows them */
+	struct cv_bridge_sums sums;
 	struct cv_inbound inbound; /* what comes out of them comes by it */
 };
 

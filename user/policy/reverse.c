@@ -52,6 +52,14 @@ bool cv_reverse_wants_more(uint32_t active, uint32_t streams)
 	return active == 0 || streams / active > CV_REVERSE_STREAMS_PER_TUNNEL;
 }
 
+bool cv_reverse_opens(const struct cv_bridge_view *view)
+{
+	if (view->active == 0)
+		return view->is_first;
+	return cv_reverse_wants_more(view->active, view->streams) &&
+	       view->active % view->worker_count == view->worker;
+}
+
 bool cv_reverse_is_silent(uint64_t heard_ms, uint64_t now_ms, bool is_drained)
 {
 	return now_ms >= heard_ms + (is_drained ? CV_REVERSE_DRAINED_MS : CV_REVERSE_SILENCE_MS);

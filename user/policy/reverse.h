@@ -16,7 +16,9 @@
 
 #define CV_REVERSE_TICK_MS 2000
 #define CV_REVERSE_BEAT_TICKS 5		 /* a control message every 10 s */
+#define CV_REVERSE_OPEN_MS 10000	 /* without a word from the portal a bridge dials anew */
 #define CV_REVERSE_SILENCE_MS 60000	 /* without one a bridge closes the tunnel */
+#define CV_REVERSE_DEAD_MS 20000	 /* without an acknowledgement a portal closes it */
 #define CV_REVERSE_DRAINED_MS 86400000	 /* a drained one lives so long at most */
 #define CV_REVERSE_DRAIN_AFTER 256	 /* streams, the control's among them */
 #define CV_REVERSE_STREAMS_PER_TUNNEL 16 /* on average: above it a bridge opens one more */
@@ -38,6 +40,14 @@ size_t cv_reverse_pick(const struct cv_tunnel_view *tunnels, size_t count);
 bool cv_reverse_is_worn(uint64_t total);
 /** cv_reverse_wants_more() - Bridge: with @active tunnels that carry @streams. Reverse 3.3. */
 bool cv_reverse_wants_more(uint32_t active, uint32_t streams);
+struct cv_bridge_view { /* a bridge as one of its workers sees it */
+	uint32_t active, streams; /* of all workers: tunnels that do not drain, and what they carry */
+	uint32_t worker, worker_count;
+	bool is_first; /* it opens the first one */
+};
+
+/** cv_reverse_opens() - Bridge: is it for this worker to open one more? Several are spread evenly. */
+bool cv_reverse_opens(const struct cv_bridge_view *view);
 /** cv_reverse_is_silent() - Bridge: the portal of a tunnel was heard @heard_ms, it is @now_ms. */
 bool cv_reverse_is_silent(uint64_t heard_ms, uint64_t now_ms, bool is_drained);
 /** cv_reverse_retry_ms() - Bridge: until the next attempt after @failures in a row, 1 or more.

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -14,6 +15,8 @@
 #define KEEPALIVE_IDLE_S 45
 #define KEEPALIVE_INTERVAL_S 45
 #define USER_TIMEOUT_MS 120000
+#define PAIR_TRIES 4
+#define PAIR_WAIT_MS 20
 
 static const struct in6_addr mapped_loopback = {
 	.s6_addr = {[10] = 0xff, [11] = 0xff, [12] = 127, [15] = 1},
@@ -132,6 +135,72 @@ void cv_socket_tune_upstream(int fd)
 	set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S);
 	set_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S);
 	set_int(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, USER_TIMEOUT_MS);
+}
+
+static bool same_end(int accepted, int connected)
+{
+	struct sockaddr_in peer = {0}, local = {0};
+	socklen_t peer_len = sizeof(peer), local_len = sizeof(local);
+
+	return getpeername(accepted, (struct sockaddr *)&peer, &peer_len) == 0 &&
+	       getsockname(connected, (struct sockaddr *)&local, &local_len) == 0 &&
+	       peer.sin_port == local.sin_port &&
+	       peer.sin_addr.s_addr == local.sin_addr.s_addr;
+}
+
+/* Others of this machine may connect as well: they are sent away. */
+static int accept_own(int listener, int connected)
+{
+	struct pollfd wait = {.fd = listener, .events = POLLIN};
+
+	for (int tries = 0; tries < PAIR_TRIES; tries++) {
+		int fd;
+
+		if (poll(&wait, 1, PAIR_WAIT_MS) <= 0)
+			return -EAGAIN;
+		fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd >= 0 && same_end(fd, connected))
+			return fd;
+		if (fd >= 0)
+			(void)close(fd);
+	}
+	return -EAGAIN;
+}
+
+static int connect_loopback(int listener, int fd)
+{
+	struct sockaddr_in address = {0};
+	socklen_t len = sizeof(address);
+
+	if (getsockname(listener, (struct sockaddr *)&address, &len) < 0)
+		return -errno;
+	if (connect(fd, (struct sockaddr *)&address, len) < 0 && errno != EINPROGRESS)
+		return -errno;
+	return 0;
+}
+
+int cv_socket_pair(int ret_fds[2])
+{
+	const int listener = cv_listen_steered(AF_INET, PAIR_TRIES);
+	const int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int other = -EMFILE;
+
+	if (listener >= 0 && fd >= 0)
+		other = connect_loopback(listener, fd);
+	if (other == 0)
+		other = accept_own(listener, fd);
+	if (listener >= 0)
+		(void)close(listener);
+	if (other < 0) {
+		if (fd >= 0)
+			(void)close(fd);
+		return other;
+	}
+	set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+	set_int(other, IPPROTO_TCP, TCP_NODELAY, 1);
+	ret_fds[0] = fd;
+	ret_fds[1] = other;
+	return 0;
 }
 
 void cv_socket_abort(int fd)

@@ -248,10 +248,20 @@ static uint64_t acked_bytes(const struct cv_stream *stream)
 	return info.tcpi_bytes_acked;
 }
 
+/* Beside the control of a reverse tunnel a stream is alone. */
+static bool others_wait(const struct cv_carrier *carrier)
+{
+	uint32_t count = 0;
+
+	for (struct cv_list *at = carrier->members.next; at != &carrier->members; at = at->next)
+		count += !cv_container_of(at, struct cv_stream, all)->owner.is_patient;
+	return count > 1;
+}
+
 /* An only stream of ours is left to its session's own idle time: we know that it is alone. */
 static uint64_t patience_ms(const struct cv_carrier *carrier)
 {
-	if (carrier->stream_count > 1)
+	if (others_wait(carrier))
 		return STALL_MS;
 	return carrier->config.role == CV_CARRIER_SERVER ? ALONE_MS : UINT64_MAX / 2;
 }

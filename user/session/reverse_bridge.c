@@ -4,12 +4,17 @@
  *
  *   monitor, every 2 s, and soon after a tunnel was lost:
  *        no tunnel that is active, or more than 16 streams on each -> open one
- *        the portal is silent for 60 s                             -> close it
+ *        nothing is heard for 10 s, later for 60 s                 -> close it
  *   open      session without client -> ROUTE (tag, domain) -> dialled -> carrier, we serve
  *   opened    by the portal: the control stream -> heard; DRAIN: it does not count any more
  *                            any other          -> a session with the bridge's tag, routed
  *
- * All bridges run on the first worker: a tunnel belongs to one, and so do the sessions out of it.
+ * Each worker has its own monitor and its own tunnels, and the sessions out of these; what they
+ * know of each other are sums (struct cv_bridge_sums). The first one opens the first tunnel, then
+ * each in turn. Whoever loses one does not wait for the first worker to see that there is none.
+ *
+ * After a reload tunnels stay until one by the new configuration is open; then their control ends,
+ * which tells a portal of ours to use them no more.
  */
 #include "session/reverse_state.h"
 
@@ -21,20 +26,24 @@
 #include "wire/reverse_control.h"
 
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #define STOP_TICK_MS 200
+#define LEAVE_MS 1000
 
 struct bridge {
 	struct cv_list all; /* of the worker */
 	struct cv_reverse *reverse;
-	struct cv_config *config;	  /* NULL: none has it any more */
-	const struct cv_bridge *settings; /* of config */
+	struct cv_config *config;   /* NULL: none has it any more */
+	struct cv_bridge *settings; /* of config */
 	struct cv_list tunnels;
 	struct cv_timer timer;
 	uint32_t failures; /* in a row */
+	uint32_t active, open, streams; /* of ours, in the sums */
+	bool has_lost; /* a tunnel that was open: it is for us to open another one */
 };
 
 struct bridge_tunnel {
@@ -43,8 +52,9 @@ struct bridge_tunnel {
 	struct cv_carrier *carrier;
 	struct cv_stream *control; /* NULL: not yet, or not any more */
 	uint64_t heard_ms;
-	bool is_open;	 /* the portal was heard */
-	bool is_drained; /* by the portal, or by a new configuration */
+	uint64_t left_ms; /* when our End of the control was said */
+	bool is_open;	  /* the portal was heard */
+	bool is_drained;  /* by the portal, or by a new configuration */
 };
 
 static uint64_t now_ms(const struct bridge *bridge)
@@ -75,6 +85,16 @@ struct cv_reverse *cv_reverse_of(struct cv_worker *worker)
 
 /* ---- control ------------------------------------------------------------------------------ */
 
+/* It does not count any more: another one is needed. */
+static void drain(struct bridge_tunnel *tunnel)
+{
+	if (tunnel->is_drained)
+		return;
+	tunnel->is_drained = true;
+	tunnel->bridge->has_lost = true;
+	arm(tunnel->bridge, 0);
+}
+
 static void heard(void *owner, const struct cv_destination *address, uint8_t *bytes,
 		  size_t len_bytes)
 {
@@ -89,15 +109,14 @@ static void heard(void *owner, const struct cv_destination *address, uint8_t *by
 	tunnel->heard_ms = cv_ring_now_ms(cv_carrier_session(tunnel->carrier)->worker->ring);
 	if (!tunnel->is_open && tunnel->bridge->settings) {
 		tunnel->bridge->failures = 0;
-		cv_log(CV_LOG_INFO, "bridge %s: tunnel %" PRIu64 " is open",
+		cv_log(CV_LOG_INFO, "bridge %s: tunnel %u.%" PRIu64 " is open",
 		       tunnel->bridge->settings->inbound.tag,
+		       cv_carrier_session(tunnel->carrier)->worker->index,
 		       cv_carrier_session(tunnel->carrier)->id);
 	}
 	tunnel->is_open = true;
-	if (state == CV_REVERSE_DRAIN && !tunnel->is_drained) {
-		tunnel->is_drained = true;
-		arm(tunnel->bridge, 0);
-	}
+	if (state == CV_REVERSE_DRAIN)
+		drain(tunnel);
 }
 
 /* The portal ends it when the tunnel drains. */
@@ -107,12 +126,13 @@ static void control_ended(void *owner, int reason)
 
 	(void)reason;
 	tunnel->control = cv_stream_close(tunnel->control);
+	drain(tunnel);
 }
 
 static int open_control(struct bridge_tunnel *tunnel, const struct cv_mux_frame *frame)
 {
 	const struct cv_stream_owner owner = {
-		.received = heard, .ended = control_ended, .owner = tunnel};
+		.received = heard, .ended = control_ended, .owner = tunnel, .is_patient = true};
 
 	if (tunnel->control || frame->network != CV_MUX_UDP)
 		return CV_PEER_UNEXPECTED_MESSAGE;
@@ -123,16 +143,39 @@ static int open_control(struct bridge_tunnel *tunnel, const struct cv_mux_frame 
 	return 0;
 }
 
+/* Its session has it: the bridge may be another one's by now. */
+static bool is_own_domain(const struct cv_carrier *carrier,
+			  const struct cv_destination *destination)
+{
+	const struct cv_bridge *settings = cv_container_of(cv_carrier_session(carrier)->inbound,
+							   struct cv_bridge, inbound);
+
+	return destination->kind == CV_ADDRESS_DOMAIN &&
+	       strcasecmp(destination->domain, settings->domain) == 0;
+}
+
 static int opened(struct cv_carrier *carrier, const struct cv_mux_frame *frame)
 {
 	struct bridge_tunnel *tunnel = cv_carrier_settings(carrier)->context;
 
 	if (cv_reverse_is_control(&frame->address))
 		return open_control(tunnel, frame);
+	if (is_own_domain(carrier, &frame->address))
+		return CV_PEER_ADDRESS; /* tunnels do not carry tunnels */
 	return cv_mux_opened(carrier, frame);
 }
 
 /* ---- tunnels ------------------------------------------------------------------------------ */
+
+static void say_lost(const struct bridge_tunnel *tunnel)
+{
+	const struct cv_session *session = cv_carrier_session(tunnel->carrier);
+
+	if (tunnel->is_open && tunnel->bridge->settings)
+		cv_log(CV_LOG_INFO, "bridge %s: tunnel %u.%" PRIu64 " has ended: %s",
+		       tunnel->bridge->settings->inbound.tag, session->worker->index, session->id,
+		       cv_reason_text(session->reason));
+}
 
 /* The carrier is about to be freed, open or not. */
 static void gone(struct cv_carrier *carrier)
@@ -140,12 +183,13 @@ static void gone(struct cv_carrier *carrier)
 	struct bridge_tunnel *tunnel = cv_carrier_settings(carrier)->context;
 	struct bridge *bridge = tunnel->bridge;
 
+	say_lost(tunnel);
 	cv_list_remove(&tunnel->all);
 	if (bridge->config && !tunnel->is_drained) {
 		const uint32_t jitter = cv_random_below(UINT16_MAX);
 
-		if (!tunnel->is_open)
-			bridge->failures++;
+		bridge->has_lost |= tunnel->is_open;
+		bridge->failures += !tunnel->is_open;
 		arm(bridge, cv_reverse_retry_ms(bridge->failures ? bridge->failures : 1, jitter));
 	}
 	cv_stream_close(tunnel->control);
@@ -221,28 +265,66 @@ static bool is_unused(const struct bridge_tunnel *tunnel)
 
 /* ---- monitor ------------------------------------------------------------------------------ */
 
-static void close_dead(struct bridge *bridge)
+/* By another configuration than the bridge has now, or for nothing any more. */
+static bool is_left(const struct bridge_tunnel *tunnel)
 {
-	const bool is_stopping = bridge->reverse->worker->stopping;
+	const struct bridge *bridge = tunnel->bridge;
+
+	return bridge->reverse->worker->stopping || !bridge->config ||
+	       cv_carrier_session(tunnel->carrier)->config != bridge->config;
+}
+
+/* Is nothing lost when those are left? */
+static bool has_others(const struct bridge *bridge)
+{
+	return !bridge->config || bridge->reverse->worker->stopping ||
+	       atomic_load(&bridge->settings->sums.open) > 0;
+}
+
+/* The portal may have opened a stream before it heard that it should not: it gets a moment. */
+static void leave(struct bridge_tunnel *tunnel)
+{
+	const struct bridge *bridge = tunnel->bridge;
+
+	if (tunnel->control && has_others(bridge)) {
+		tunnel->is_drained = true;
+		tunnel->left_ms = now_ms(bridge);
+		tunnel->control = cv_stream_close(tunnel->control);
+	} else if (!tunnel->control && is_unused(tunnel) &&
+		   now_ms(bridge) >= tunnel->left_ms + LEAVE_MS) {
+		close_tunnel(tunnel, bridge->reverse->worker->stopping ? CV_POLICY_STOPPING : 0);
+	}
+}
+
+static bool is_dead(const struct bridge_tunnel *tunnel)
+{
+	const uint64_t now = now_ms(tunnel->bridge);
+
+	if (!tunnel->is_open && cv_carrier_stream_total(tunnel->carrier) == 0)
+		return now >= tunnel->heard_ms + CV_REVERSE_OPEN_MS;
+	return cv_reverse_is_silent(tunnel->heard_ms, now, tunnel->is_drained && !tunnel->control);
+}
+
+static void look_at_tunnels(struct bridge *bridge)
+{
 	struct cv_list *next;
 
 	for (struct cv_list *at = bridge->tunnels.next; at != &bridge->tunnels; at = next) {
 		struct bridge_tunnel *tunnel = cv_container_of(at, struct bridge_tunnel, all);
-		const bool is_left = is_stopping || !bridge->config ||
-				     cv_carrier_session(tunnel->carrier)->config != bridge->config;
 
 		next = at->next;
-		if (cv_reverse_is_silent(tunnel->heard_ms, now_ms(bridge),
-					 tunnel->is_drained && !tunnel->control))
+		if (is_dead(tunnel))
 			close_tunnel(tunnel, CV_UPSTREAM_TIMEOUT);
-		else if (is_left && is_unused(tunnel))
-			close_tunnel(tunnel, is_stopping ? CV_POLICY_STOPPING : 0);
+		else if (is_left(tunnel))
+			leave(tunnel);
 	}
 }
 
-static bool wants_more(const struct bridge *bridge)
+/* What this worker has changes in the sums. */
+static void add_up(struct bridge *bridge)
 {
-	uint32_t active = 0, streams = 0;
+	struct cv_bridge_sums *sums = &bridge->settings->sums;
+	uint32_t active = 0, open = 0, streams = 0;
 
 	for (struct cv_list *at = bridge->tunnels.next; at != &bridge->tunnels; at = at->next) {
 		const struct bridge_tunnel *tunnel =
@@ -251,9 +333,30 @@ static bool wants_more(const struct bridge *bridge)
 		if (tunnel->is_drained)
 			continue;
 		active++;
+		open += tunnel->is_open;
 		streams += cv_carrier_stream_count(tunnel->carrier);
 	}
-	return cv_reverse_wants_more(active, streams);
+	atomic_fetch_add(&sums->active, active - bridge->active);
+	atomic_fetch_add(&sums->open, open - bridge->open);
+	atomic_fetch_add(&sums->streams, streams - bridge->streams);
+	bridge->active = active;
+	bridge->open = open;
+	bridge->streams = streams;
+}
+
+static bool wants_more(struct bridge *bridge)
+{
+	struct cv_bridge_sums *sums = &bridge->settings->sums;
+	struct cv_bridge_view view = {
+		.active = atomic_load(&sums->active),
+		.streams = atomic_load(&sums->streams),
+		.worker = bridge->reverse->worker->index,
+		.worker_count = atomic_load(&sums->workers),
+	};
+
+	bridge->has_lost &= view.active == bridge->active; /* else somebody has one */
+	view.is_first = view.worker == 0 || bridge->has_lost;
+	return cv_reverse_opens(&view);
 }
 
 static void monitor(struct cv_timer *timer)
@@ -261,7 +364,9 @@ static void monitor(struct cv_timer *timer)
 	struct bridge *bridge = cv_container_of(timer, struct bridge, timer);
 	const bool is_over = bridge->reverse->worker->stopping || !bridge->config;
 
-	close_dead(bridge);
+	if (bridge->settings)
+		add_up(bridge);
+	look_at_tunnels(bridge);
 	if (is_over && cv_list_is_empty(&bridge->tunnels)) {
 		if (bridge->reverse->worker->stopping)
 			return; /* freed with all the others */
@@ -270,8 +375,13 @@ static void monitor(struct cv_timer *timer)
 		return;
 	}
 	arm(bridge, is_over ? STOP_TICK_MS : CV_REVERSE_TICK_MS);
-	if (!is_over && wants_more(bridge))
-		open_tunnel(bridge);
+	if (is_over)
+		return;
+	add_up(bridge);
+	if (!wants_more(bridge))
+		return;
+	open_tunnel(bridge);
+	add_up(bridge);
 }
 
 /* ---- configurations ----------------------------------------------------------------------- */
@@ -304,10 +414,12 @@ static struct bridge *add(struct cv_reverse *reverse)
 
 /* Sessions out of old tunnels are routed by the old configuration: another tunnel takes over. */
 static void take_over(struct bridge *bridge, struct cv_config *config,
-		      const struct cv_bridge *settings)
+		      struct cv_bridge *settings)
 {
 	bridge->config = config;
 	bridge->settings = settings;
+	bridge->active = bridge->open = bridge->streams = 0; /* by these there is nothing yet */
+	atomic_fetch_add(&settings->sums.workers, 1);
 	for (struct cv_list *at = bridge->tunnels.next; at != &bridge->tunnels; at = at->next)
 		cv_container_of(at, struct bridge_tunnel, all)->is_drained = true;
 	arm(bridge, 0);
@@ -317,7 +429,7 @@ void cv_reverse_use(struct cv_worker *worker, struct cv_config *config)
 {
 	struct cv_reverse *reverse;
 
-	if (worker->index != 0 || (config->bridge_count == 0 && !worker->reverse))
+	if (config->bridge_count == 0 && !worker->reverse)
 		return;
 	reverse = cv_reverse_of(worker);
 	if (!reverse)

@@ -6,7 +6,8 @@
  *     for its domain    -> carrier on the client leg, we open the streams; the first is the
  *                          control: heartbeat every 10 s; after 256 streams DRAIN, and it ends
  *     for anything else -> the tunnel with the fewest streams -> RELAY, its upstream leg a stream
- *                          none on this worker -> one that has some: a pair of sockets leads there
+ *                          none on this worker -> one that has some: the client's socket goes
+ *                          there, or, if it has layers, a connection leads there
  *                          none at all -> refused
  */
 #include "session/reverse_state.h"
@@ -14,6 +15,7 @@
 #include "base/log.h"
 #include "base/reason.h"
 #include "crypto/crypto.h"
+#include "ring/listen.h"
 #include "session/handshake.h"
 #include "session/preamble.h"
 #include "session/session_front.h"
@@ -21,6 +23,9 @@
 #include "wire/reverse_control.h"
 
 #include <inttypes.h>
+#include <stdatomic.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,6 +78,9 @@ static void say(struct tunnel *tunnel, enum cv_reverse_state state)
 
 static void drain(struct tunnel *tunnel)
 {
+	cv_log(CV_LOG_INFO, "portal %s: tunnel %u.%" PRIu64 " is drained after %" PRIu64 " streams",
+	       cv_portal_domain(tunnel->portal), tunnel->reverse->worker->index,
+	       cv_carrier_session(tunnel->carrier)->id, cv_carrier_stream_total(tunnel->carrier));
 	say(tunnel, CV_REVERSE_DRAIN);
 	tunnel->control = cv_stream_close(tunnel->control);
 	note(tunnel->reverse, tunnel->portal);
@@ -84,11 +92,46 @@ static void drain_if_worn(struct tunnel *tunnel)
 		drain(tunnel);
 }
 
+/* Is nobody there to acknowledge what we said? A bridge's machine may be gone without a word. */
+static bool is_dead(const struct tunnel *tunnel)
+{
+	const int fd = cv_carrier_session(tunnel->carrier)->client.fd;
+	struct tcp_info info = {0};
+	socklen_t len = sizeof(info);
+
+	return fd >= 0 && getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 &&
+	       info.tcpi_unacked > 0 && info.tcpi_last_ack_recv > CV_REVERSE_DEAD_MS;
+}
+
+static void close_dead(struct tunnel *tunnel)
+{
+	struct cv_session *session = cv_carrier_session(tunnel->carrier);
+
+	cv_session_close(session, CV_PEER_TIMEOUT);
+	cv_session_event(session, NULL, 0);
+}
+
+/* A portal of @config, for its tag and its counters. */
+static const struct cv_outbound *outbound_of(const struct cv_config *config,
+					     const struct cv_portal *portal)
+{
+	for (size_t i = 0; i < config->outbound_count; i++)
+		if (config->outbounds[i].portal == portal)
+			return &config->outbounds[i];
+	return NULL;
+}
+
 static void tick(struct cv_timer *timer)
 {
 	struct tunnel *tunnel = cv_container_of(timer, struct tunnel, timer);
 	struct cv_ring *ring = tunnel->reverse->worker->ring;
 
+	if (is_dead(tunnel)) {
+		close_dead(tunnel);
+		return;
+	}
+	if (tunnel->control && !outbound_of(tunnel->reverse->worker->config, tunnel->portal))
+		drain(tunnel); /* a reload took the portal away */
 	drain_if_worn(tunnel);
 	if (tunnel->control && ++tunnel->ticks % CV_REVERSE_BEAT_TICKS == 0)
 		say(tunnel, CV_REVERSE_ACTIVE);
@@ -118,7 +161,7 @@ static void control_ended(void *owner, int reason)
 static int open_control(struct tunnel *tunnel)
 {
 	const struct cv_stream_owner owner = {
-		.received = heard, .ended = control_ended, .owner = tunnel};
+		.received = heard, .ended = control_ended, .owner = tunnel, .is_patient = true};
 	struct cv_mux_frame opening = {
 		.status = CV_MUX_NEW,
 		.network = CV_MUX_UDP,
@@ -301,29 +344,43 @@ struct visitor { /* on its way to the worker that has a tunnel */
 	struct cv_post post;
 	struct cv_worker *worker;
 	struct cv_portal *portal; /* shared */
+	struct cv_config *config; /* it counts in it, so that the inbound stays */
+	const struct cv_inbound *inbound;
 	int fd;
+	uint32_t received_bytes;
+	uint8_t facts;
+	struct cv_buffer in; /* received, and for the tunnel */
 	struct cv_destination destination;
 	struct cv_proxied ends;
 	bool has_ends;
 };
 
-/* A portal of the worker's present configuration, for its tag and its counters. */
-static const struct cv_outbound *outbound_of(const struct cv_config *config,
-					     const struct cv_portal *portal)
+static struct visitor *visitor_free(struct visitor *visitor)
 {
-	for (size_t i = 0; i < config->outbound_count; i++)
-		if (config->outbounds[i].portal == portal)
-			return &config->outbounds[i];
+	if (visitor->fd >= 0)
+		(void)close(visitor->fd);
+	cv_buffer_done(&visitor->in);
+	atomic_fetch_sub(&visitor->config->session_count, 1);
+	cv_portal_free(visitor->portal);
+	free(visitor);
 	return NULL;
 }
 
-static int receive(struct cv_session *session, const struct visitor *visitor)
+static int receive(struct cv_session *session, struct visitor *visitor)
 {
 	struct tunnel *tunnel = pick(session->worker, visitor->portal);
 
+	cv_session_begin_with(session, visitor->config);
 	session->outbound = outbound_of(session->config, visitor->portal);
 	session->handshake->destination = visitor->destination;
 	cv_session_name_destination(session, &visitor->destination, NULL);
+	session->client.fd = visitor->fd;
+	session->client.received_bytes = visitor->received_bytes;
+	session->client.facts = visitor->facts;
+	visitor->fd = -1;
+	if (cv_buffer_append(&session->client.in, cv_buffer_bytes(&visitor->in),
+			     cv_buffer_len(&visitor->in)) < 0)
+		return CV_INTERNAL_MEMORY;
 	if (visitor->has_ends) {
 		session->proxied = malloc(sizeof(*session->proxied));
 		if (!session->proxied)
@@ -341,14 +398,11 @@ static void arrived(struct cv_post *post)
 	struct cv_session *session =
 		visitor->worker->stopping
 			? NULL
-			: cv_session_without_client(visitor->worker, &from_elsewhere);
+			: cv_session_without_client(visitor->worker, visitor->inbound);
 	int reason;
 
-	if (!session) {
-		(void)close(visitor->fd); /* the other end sees that */
-	} else {
+	if (session) { /* else its socket closes, which the client sees */
 		session->state = CV_SESSION_ROUTE;
-		session->client.fd = visitor->fd;
 		session->depth++;
 		reason = receive(session, visitor);
 		if (reason)
@@ -356,8 +410,7 @@ static void arrived(struct cv_post *post)
 		session->depth--;
 		cv_session_event(session, NULL, 0);
 	}
-	cv_portal_free(visitor->portal);
-	free(visitor);
+	visitor_free(visitor);
 }
 
 static bool send_to(void *worker, void *context)
@@ -369,57 +422,102 @@ static bool send_to(void *worker, void *context)
 	return true;
 }
 
-static int new_visitor(const struct cv_session *session, struct visitor **ret_visitor,
-		       int *ret_fd)
+static struct visitor *new_visitor(const struct cv_session *session)
 {
 	struct visitor *visitor = calloc(1, sizeof(*visitor));
 	struct cv_sockaddr source;
-	int fds[2];
 
 	if (!visitor)
-		return CV_INTERNAL_MEMORY;
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) < 0) {
-		free(visitor);
-		return CV_INTERNAL_RESOURCE;
-	}
+		return NULL;
+	visitor->fd = -1;
 	visitor->post.run = arrived;
 	visitor->portal = cv_portal_share(session->outbound->portal);
-	visitor->fd = fds[1];
+	visitor->config = session->config;
+	atomic_fetch_add(&visitor->config->session_count, 1);
+	cv_buffer_init(&visitor->in, CV_LEG_IN_LIMIT);
 	visitor->destination = session->handshake->destination;
 	visitor->has_ends = cv_session_client_address(session, &source);
 	visitor->ends = (struct cv_proxied){.source = source, .destination = source};
 	if (session->proxied)
 		visitor->ends = *session->proxied;
-	*ret_fd = fds[0];
-	*ret_visitor = visitor;
+	return visitor;
+}
+
+/* Its socket is all there is of it: nobody who can be limited, no layers, nothing to be said. */
+static bool is_movable(const struct cv_session *session)
+{
+	const struct cv_leg *client = &session->client;
+
+	return client->fd >= 0 && !client->stack && !client->ktls && !session->user &&
+	       !cv_leg_busy(client) && cv_leg_queued(client) == 0 &&
+	       session->handshake->front == CV_FRONT_NONE &&
+	       cv_buffer_len(&session->handshake->app) == 0;
+}
+
+/* Here it is over, there it begins. */
+static int move(struct cv_session *session)
+{
+	struct visitor *visitor = new_visitor(session);
+	struct cv_leg *client = &session->client;
+
+	if (!visitor)
+		return CV_INTERNAL_MEMORY;
+	visitor->inbound = session->inbound;
+	visitor->has_ends = session->proxied; /* else its socket tells */
+	visitor->fd = client->fd;
+	visitor->received_bytes = client->received_bytes;
+	visitor->facts = client->facts;
+	if (cv_buffer_append(&visitor->in, cv_buffer_bytes(&client->in),
+			     cv_buffer_len(&client->in)) < 0 ||
+	    !cv_portal_elsewhere(visitor->portal, session->worker->index, send_to, visitor)) {
+		visitor->fd = -1;
+		visitor_free(visitor);
+		return CV_UPSTREAM_NO_TUNNEL;
+	}
+	client->fd = -1;
+	cv_session_close(session, 0);
 	return 0;
 }
 
-/* 0: it relays, to a socket whose other end a worker with a tunnel has. */
-static int lead_elsewhere(struct cv_session *session)
+/* It stays here, and relays to a socket whose other end a worker with a tunnel has. A reset of the
+ * one end must be one at the other: so it is TCP. */
+static int lead(struct cv_session *session)
 {
-	struct cv_portal *portal = session->outbound->portal;
-	struct visitor *visitor = NULL;
-	int fd = -1, error = new_visitor(session, &visitor, &fd);
+	struct visitor *visitor = new_visitor(session);
+	int fds[2], error;
 
-	if (error)
-		return error;
-	if (!cv_portal_elsewhere(portal, session->worker->index, send_to, visitor)) {
-		(void)close(fd);
-		(void)close(visitor->fd);
-		cv_portal_free(visitor->portal);
-		free(visitor);
+	if (!visitor)
+		return CV_INTERNAL_MEMORY;
+	if (cv_socket_pair(fds) < 0) {
+		visitor_free(visitor);
+		return CV_INTERNAL_RESOURCE;
+	}
+	visitor->inbound = &from_elsewhere;
+	visitor->fd = fds[1];
+	if (!cv_portal_elsewhere(visitor->portal, session->worker->index, send_to, visitor)) {
+		(void)close(fds[0]);
+		visitor_free(visitor);
 		return CV_UPSTREAM_NO_TUNNEL;
 	}
 	session->state = CV_SESSION_CONNECT_UPSTREAM;
 	cv_timer_disarm(session->worker->ring, &session->timer);
-	session->upstream.fd = fd;
+	session->upstream.fd = fds[0];
 	error = cv_front_accepted(session);
 	if (error)
 		cv_session_close(session, error);
 	else
 		cv_session_relay(session);
 	return 0;
+}
+
+static int lead_elsewhere(struct cv_session *session)
+{
+	uint32_t active, draining;
+
+	cv_portal_count(session->outbound->portal, &active, &draining);
+	if (active + draining == 0)
+		return CV_UPSTREAM_NO_TUNNEL;
+	return is_movable(session) ? move(session) : lead(session);
 }
 
 /* ---- for others --------------------------------------------------------------------------- */

@@ -207,7 +207,8 @@ static void log_end(struct cv_session *session)
 {
 	uint64_t age_ms = cv_ring_now_ms(session->worker->ring) - session->started_ms;
 	/* who connects and leaves without a word checks our health */
-	const enum cv_log_level level = session->client.received_bytes == 0 && !session->user
+	const enum cv_log_level level = session->client.received_bytes == 0 && !session->user &&
+							!session->client.stream
 						? CV_LOG_DEBUG
 						: CV_LOG_INFO;
 

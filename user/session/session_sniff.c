@@ -14,6 +14,7 @@
  * observable: to a client whose server speaks first, SNIFF costs SILENCE_MS and two round trips.
  */
 #include "session/handshake.h"
+#include "session/reverse.h"
 #include "session/session_front.h"
 #include "session/session_http.h"
 #include "session/steps.h"
@@ -173,8 +174,8 @@ void cv_step_target(struct cv_session *session)
 {
 	int result;
 
-	if (!session->inbound->sniffing) {
-		cv_step_route(session);
+	if (!session->inbound->sniffing || cv_reverse_is_domain(session)) {
+		cv_step_route(session); /* a bridge waits for us to speak */
 		return;
 	}
 	if (cv_http_is_forward(session)) { /* whose name it is was said in the request */

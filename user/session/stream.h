@@ -34,6 +34,7 @@ struct cv_stream_owner { /* of a datagram stream */
 	void (*flush)(void *owner);
 	void (*ended)(void *owner, int reason);
 	void *owner;
+	bool is_patient; /* nobody is to be hurried for its sake */
 };
 
 /* ---- for legs ---- */

@@ -434,8 +434,8 @@ static int set_up(struct cv_worker *worker)
 		worker->checks =
 			cv_backend_checks_new(worker->ring, worker->resolver, worker->config);
 		worker->observatory = cv_observatory_new(worker);
-		cv_reverse_use(worker, worker->config);
 	}
+	cv_reverse_use(worker, worker->config);
 	return 0;
 }
 
