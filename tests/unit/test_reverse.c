@@ -129,10 +129,19 @@ static void test_portal(void **state)
 	assert_null(cv_portal_free(NULL));
 }
 
-static bool remember(void *worker, void *context)
+static void remember(void *worker, void *context)
 {
 	*(void **)context = worker;
-	return true;
+}
+
+/* The worker, and that its place is told. */
+static bool elsewhere(struct cv_portal *portal, size_t place, void **ret_worker)
+{
+	const size_t found = cv_portal_elsewhere(portal, place, remember, ret_worker);
+
+	assert_int_equal(cv_portal_has_tunnel(portal, found), found < CV_PORTAL_PLACES);
+	assert_int_not_equal(found, place);
+	return found < CV_PORTAL_PLACES;
 }
 
 static void test_elsewhere(void **state)
@@ -143,21 +152,21 @@ static void test_elsewhere(void **state)
 	uint32_t active, draining;
 
 	(void)state;
-	assert_false(cv_portal_elsewhere(portal, 0, remember, &found));
+	assert_false(elsewhere(portal, 0, &found));
 	cv_portal_note(portal, 0, &workers[0], 1, 0);
-	assert_false(cv_portal_elsewhere(portal, 0, remember, &found)); /* not here */
-	assert_true(cv_portal_elsewhere(portal, 1, remember, &found));
+	assert_false(elsewhere(portal, 0, &found)); /* not here */
+	assert_true(elsewhere(portal, 1, &found));
 	assert_ptr_equal(found, &workers[0]);
 	cv_portal_note(portal, 2, &workers[2], 0, 3);
 	for (int i = 0; i < 3; i++) { /* those that drain only in need */
-		assert_true(cv_portal_elsewhere(portal, 1, remember, &found));
+		assert_true(elsewhere(portal, 1, &found));
 		assert_ptr_equal(found, &workers[0]);
 	}
-	assert_true(cv_portal_elsewhere(portal, 0, remember, &found));
+	assert_true(elsewhere(portal, 0, &found));
 	assert_ptr_equal(found, &workers[2]);
 	cv_portal_note(portal, 3, &workers[3], 2, 0);
 	for (int i = 0, first = 0, third = 0; i < 10; i++) { /* in turn */
-		assert_true(cv_portal_elsewhere(portal, 1, remember, &found));
+		assert_true(elsewhere(portal, 1, &found));
 		first += found == &workers[0];
 		third += found == &workers[3];
 		assert_in_range(first - third + 1, 0, 2);
@@ -168,7 +177,7 @@ static void test_elsewhere(void **state)
 	cv_portal_note(portal, 0, &workers[0], 0, 0);
 	cv_portal_note(portal, 3, &workers[3], 0, 0);
 	cv_portal_note(portal, CV_PORTAL_PLACES, &workers[1], 1, 1); /* nobody's place */
-	assert_true(cv_portal_elsewhere(portal, 1, remember, &found));
+	assert_true(elsewhere(portal, 1, &found));
 	assert_ptr_equal(found, &workers[2]);
 	cv_portal_free(portal);
 }

@@ -169,18 +169,29 @@ static struct place *find(struct cv_portal *portal, size_t but_place, bool drain
 	return NULL;
 }
 
-bool cv_portal_elsewhere(struct cv_portal *portal, size_t place,
-			 bool (*post)(void *worker, void *context), void *context)
+size_t cv_portal_elsewhere(struct cv_portal *portal, size_t place,
+			   void (*post)(void *worker, void *context), void *context)
 {
 	struct place *found;
-	bool result = false;
 
 	pthread_mutex_lock(&portal->lock);
 	found = find(portal, place, false);
 	if (!found)
 		found = find(portal, place, true);
 	if (found)
-		result = post(found->worker, context);
+		post(found->worker, context);
+	pthread_mutex_unlock(&portal->lock);
+	return found ? (size_t)(found - portal->places) : CV_PORTAL_PLACES;
+}
+
+bool cv_portal_has_tunnel(struct cv_portal *portal, size_t place)
+{
+	bool result;
+
+	if (place >= CV_PORTAL_PLACES)
+		return false;
+	pthread_mutex_lock(&portal->lock);
+	result = portal->places[place].worker;
 	pthread_mutex_unlock(&portal->lock);
 	return result;
 }

@@ -79,10 +79,12 @@ void cv_portal_note(struct cv_portal *portal, size_t place, void *worker, uint32
 /**
  * cv_portal_elsewhere() - Call @post with another worker than the one at @place that has tunnels,
  * one after the other, those with draining ones only if there is no other. It does not go away
- * meanwhile. Returns false if there is none, else what @post does.
+ * meanwhile. Returns its place; CV_PORTAL_PLACES: there is none.
  */
-bool cv_portal_elsewhere(struct cv_portal *portal, size_t place,
-			 bool (*post)(void *worker, void *context), void *context);
+size_t cv_portal_elsewhere(struct cv_portal *portal, size_t place,
+			   void (*post)(void *worker, void *context), void *context);
+/** cv_portal_has_tunnel() - Does the worker at @place have any? */
+bool cv_portal_has_tunnel(struct cv_portal *portal, size_t place);
 /** cv_portal_count() - Tunnels of all workers. */
 void cv_portal_count(struct cv_portal *portal, uint32_t *ret_active, uint32_t *ret_draining);
 

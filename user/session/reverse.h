@@ -35,8 +35,8 @@ struct cv_reverse *cv_reverse_free(struct cv_reverse *reverse);
 /** cv_portal_dial() - session->outbound is a portal: what @session is, a tunnel or somebody for
  * one, its destination says. */
 void cv_portal_dial(struct cv_session *session);
-/** cv_portal_open_datagrams() - A stream for datagrams in a tunnel of @outbound, a portal, on this
- * worker. Returns 0; CV_UPSTREAM_NO_TUNNEL; CV_INTERNAL_MEMORY. */
+/** cv_portal_open_datagrams() - A stream for datagrams in a tunnel of @outbound, a portal.
+ * Returns 0; CV_UPSTREAM_NO_TUNNEL; CV_INTERNAL_MEMORY. */
 int cv_portal_open_datagrams(struct cv_session *session, const struct cv_outbound *outbound,
 			     const struct cv_destination *target,
 			     const struct cv_stream_owner *owner, struct cv_stream **ret_stream);

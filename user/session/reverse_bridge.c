@@ -79,6 +79,7 @@ struct cv_reverse *cv_reverse_of(struct cv_worker *worker)
 	reverse->worker = worker;
 	cv_list_init(&reverse->bridges);
 	cv_list_init(&reverse->tunnels);
+	cv_list_init(&reverse->links);
 	worker->reverse = reverse;
 	return reverse;
 }

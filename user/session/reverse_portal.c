@@ -78,9 +78,11 @@ static void say(struct tunnel *tunnel, enum cv_reverse_state state)
 
 static void drain(struct tunnel *tunnel)
 {
+	const struct cv_session *session = cv_carrier_session(tunnel->carrier);
+
 	cv_log(CV_LOG_INFO, "portal %s: tunnel %u.%" PRIu64 " is drained after %" PRIu64 " streams",
-	       cv_portal_domain(tunnel->portal), tunnel->reverse->worker->index,
-	       cv_carrier_session(tunnel->carrier)->id, cv_carrier_stream_total(tunnel->carrier));
+	       session->outbound->tag, session->worker->index, session->id,
+	       cv_carrier_stream_total(tunnel->carrier));
 	say(tunnel, CV_REVERSE_DRAIN);
 	tunnel->control = cv_stream_close(tunnel->control);
 	note(tunnel->reverse, tunnel->portal);
@@ -299,15 +301,15 @@ static struct tunnel *pick(struct cv_worker *worker, const struct cv_portal *por
 	return picked == CV_REVERSE_NO_TUNNEL ? NULL : tunnels[picked];
 }
 
-static int open_stream(struct tunnel *tunnel, struct cv_mux_frame *opening,
+static int open_stream(struct cv_carrier *carrier, struct cv_mux_frame *opening,
 		       struct cv_stream **ret_stream)
 {
 	struct cv_stream *stream;
 
-	opening->session = cv_carrier_next_id(tunnel->carrier);
+	opening->session = cv_carrier_next_id(carrier);
 	if (opening->session == 0)
 		return CV_UPSTREAM_NO_TUNNEL;
-	stream = cv_stream_new(tunnel->carrier, opening->session);
+	stream = cv_stream_new(carrier, opening->session);
 	if (!stream)
 		return CV_INTERNAL_MEMORY;
 	if (cv_stream_opening(stream, opening) != 0) {
@@ -318,7 +320,19 @@ static int open_stream(struct tunnel *tunnel, struct cv_mux_frame *opening,
 	return 0;
 }
 
-static int carry(struct cv_session *session, struct tunnel *tunnel)
+int cv_portal_open_stream(struct cv_worker *worker, const struct cv_portal *portal,
+			  struct cv_mux_frame *opening, struct cv_stream **ret_stream)
+{
+	struct tunnel *tunnel = pick(worker, portal);
+	const int reason = tunnel ? open_stream(tunnel->carrier, opening, ret_stream)
+				  : CV_UPSTREAM_NO_TUNNEL;
+
+	if (!reason)
+		drain_if_worn(tunnel);
+	return reason;
+}
+
+static int carry(struct cv_session *session)
 {
 	struct cv_mux_frame opening = {
 		.status = CV_MUX_NEW,
@@ -326,14 +340,14 @@ static int carry(struct cv_session *session, struct tunnel *tunnel)
 		.address = session->handshake->destination,
 	};
 	struct cv_stream *stream = NULL;
-	const int reason = open_stream(tunnel, &opening, &stream);
+	const int reason = cv_portal_open_stream(session->worker, session->outbound->portal,
+						 &opening, &stream);
 
 	if (reason)
 		return reason;
 	session->state = CV_SESSION_CONNECT_UPSTREAM;
 	cv_timer_disarm(session->worker->ring, &session->timer);
 	cv_stream_attach(stream, &session->upstream);
-	drain_if_worn(tunnel);
 	cv_mux_ready(session, 0);
 	return 0;
 }
@@ -368,8 +382,6 @@ static struct visitor *visitor_free(struct visitor *visitor)
 
 static int receive(struct cv_session *session, struct visitor *visitor)
 {
-	struct tunnel *tunnel = pick(session->worker, visitor->portal);
-
 	cv_session_begin_with(session, visitor->config);
 	session->outbound = outbound_of(session->config, visitor->portal);
 	session->handshake->destination = visitor->destination;
@@ -387,9 +399,7 @@ static int receive(struct cv_session *session, struct visitor *visitor)
 			return CV_INTERNAL_MEMORY;
 		*session->proxied = visitor->ends;
 	}
-	if (!tunnel || !session->outbound)
-		return CV_UPSTREAM_NO_TUNNEL;
-	return carry(session, tunnel);
+	return session->outbound ? carry(session) : CV_UPSTREAM_NO_TUNNEL;
 }
 
 static void arrived(struct cv_post *post)
@@ -413,13 +423,18 @@ static void arrived(struct cv_post *post)
 	visitor_free(visitor);
 }
 
-static bool send_to(void *worker, void *context)
+static void send_to(void *worker, void *context)
 {
 	struct visitor *visitor = context;
 
 	visitor->worker = worker;
 	cv_ring_post(visitor->worker->ring, &visitor->post);
-	return true;
+}
+
+static bool leads_elsewhere(struct visitor *visitor, const struct cv_session *session)
+{
+	return cv_portal_elsewhere(visitor->portal, session->worker->index, send_to, visitor) <
+	       CV_PORTAL_PLACES;
 }
 
 static struct visitor *new_visitor(const struct cv_session *session)
@@ -469,7 +484,7 @@ static int move(struct cv_session *session)
 	visitor->facts = client->facts;
 	if (cv_buffer_append(&visitor->in, cv_buffer_bytes(&client->in),
 			     cv_buffer_len(&client->in)) < 0 ||
-	    !cv_portal_elsewhere(visitor->portal, session->worker->index, send_to, visitor)) {
+	    !leads_elsewhere(visitor, session)) {
 		visitor->fd = -1;
 		visitor_free(visitor);
 		return CV_UPSTREAM_NO_TUNNEL;
@@ -494,7 +509,7 @@ static int lead(struct cv_session *session)
 	}
 	visitor->inbound = &from_elsewhere;
 	visitor->fd = fds[1];
-	if (!cv_portal_elsewhere(visitor->portal, session->worker->index, send_to, visitor)) {
+	if (!leads_elsewhere(visitor, session)) {
 		(void)close(fds[0]);
 		visitor_free(visitor);
 		return CV_UPSTREAM_NO_TUNNEL;
@@ -525,7 +540,6 @@ static int lead_elsewhere(struct cv_session *session)
 void cv_portal_dial(struct cv_session *session)
 {
 	const struct cv_portal *portal = session->outbound->portal;
-	struct tunnel *tunnel;
 	int reason;
 
 	if (cv_portal_is_tunnel(portal, &session->handshake->destination)) {
@@ -536,8 +550,9 @@ void cv_portal_dial(struct cv_session *session)
 			accept_tunnel(session);
 		return;
 	}
-	tunnel = pick(session->worker, portal);
-	reason = tunnel ? carry(session, tunnel) : lead_elsewhere(session);
+	reason = carry(session);
+	if (reason == CV_UPSTREAM_NO_TUNNEL)
+		reason = lead_elsewhere(session);
 	if (reason)
 		cv_session_refuse(session, reason);
 }
@@ -546,19 +561,18 @@ int cv_portal_open_datagrams(struct cv_session *session, const struct cv_outboun
 			     const struct cv_destination *target,
 			     const struct cv_stream_owner *owner, struct cv_stream **ret_stream)
 {
-	struct tunnel *tunnel = pick(session->worker, outbound->portal);
 	struct cv_mux_frame opening = {
 		.status = CV_MUX_NEW, .network = CV_MUX_UDP, .address = *target};
-	int reason;
+	struct cv_carrier *link;
+	int reason = cv_portal_open_stream(session->worker, outbound->portal, &opening, ret_stream);
 
-	if (!tunnel)
-		return CV_UPSTREAM_NO_TUNNEL;
-	reason = open_stream(tunnel, &opening, ret_stream);
-	if (reason)
-		return reason;
-	cv_stream_own(*ret_stream, owner);
-	drain_if_worn(tunnel);
-	return 0;
+	if (reason == CV_UPSTREAM_NO_TUNNEL) {
+		link = cv_reverse_link(session->worker, outbound->portal);
+		reason = link ? open_stream(link, &opening, ret_stream) : reason;
+	}
+	if (!reason)
+		cv_stream_own(*ret_stream, owner);
+	return reason;
 }
 
 bool cv_reverse_is_domain(const struct cv_session *session)
