@@ -3,13 +3,16 @@
 asks for what is behind the bridge. Against v2ray 4.34 in either place, and both our own."""
 
 import concurrent.futures
+import contextlib
 import hashlib
 import os
 import re
+import subprocess
 import time
 
 import pytest
 import rig
+from downloads import Downloads
 from peers import V2ray, needs_v2ray, socks_in, vmess_in, vmess_out
 from socks_udp import Echo, udp_socket
 
@@ -83,14 +86,21 @@ def tunnels(daemon):
     return [s for s in daemon.sessions() if s["state"] == "carrier"]
 
 
+def carriers(daemon):
+    return daemon.ask("carriers")["carriers"]
+
+
 # ---- against others -----------------------------------------------------------------------------
 
 
 @needs_v2ray
-def test_row_082_bridge(net, tmp, internet):
+@pytest.mark.parametrize("carrier", ["vmess", "vless"])
+def test_row_082_bridge(net, tmp, internet, carrier):
     """Our bridge, v2ray's portal."""
-    portal = V2ray(net.server, tmp, portal_config(), (rig.SERVER_IP, PUBLIC))
-    bridge = our_bridge(net, tmp)
+    interconn_in, interconn_out = interconns(carrier)
+    portal = V2ray(net.server, tmp, portal_config(interconn=interconn_in),
+                   (rig.SERVER_IP, PUBLIC))
+    bridge = our_bridge(net, tmp, bridge_config(interconn=interconn_out))
     with rig.running(portal, bridge):
         wait_served(net, 10, "v2ray's portal serves through our bridge")
         check(net, internet)
@@ -98,11 +108,13 @@ def test_row_082_bridge(net, tmp, internet):
 
 
 @needs_v2ray
-def test_row_083_portal(net, tmp, internet):
+@pytest.mark.parametrize("carrier", ["vmess", "vless"])
+def test_row_083_portal(net, tmp, internet, carrier):
     """Our portal, v2ray's bridge."""
-    config = bridge_config()
+    interconn_in, interconn_out = interconns(carrier)
+    config = bridge_config(interconn=interconn_out)
     config["inbounds"] = [socks_in(DUMMY)]  # to see that it is there
-    portal = our_portal(net, tmp, portal_config(control=V2RAY_CONTROL))
+    portal = our_portal(net, tmp, portal_config(control=V2RAY_CONTROL, interconn=interconn_in))
     bridge = V2ray(net.internet, tmp, config, ("127.0.0.1", DUMMY))
     with rig.running(portal, bridge):
         wait_served(net, 10, "our portal serves through v2ray's bridge")
@@ -110,16 +122,22 @@ def test_row_083_portal(net, tmp, internet):
         assert len(tunnels(portal)) >= 1
 
 
+def interconns(carrier):
+    """What carries the tunnels: (at the portal, at the bridge)."""
+    if carrier == "vmess":
+        return (vmess_in(INTERCONN, rig.SERVER_INNER_IP, tag="interconn"),
+                vmess_out(INTERCONN, rig.SERVER_INNER_IP, tag="interconn"))
+    return ({"tag": "interconn", "listen": rig.SERVER_INNER_IP, "port": INTERCONN,
+             "protocol": "vless", "settings": {
+                 "decryption": "none", "clients": [{"id": rig.PLAIN_USER}]}},
+            {"tag": "interconn", "protocol": "vless", "settings": {"vnext": [{
+                "address": rig.SERVER_INNER_IP, "port": INTERCONN, "users": [{
+                    "id": rig.PLAIN_USER, "encryption": "none"}]}]}})
+
+
 @pytest.mark.parametrize("carrier", ["vmess", "vless"])
 def test_row_082_083_ours(net, tmp, internet, carrier):
-    interconn_in = interconn_out = None
-    if carrier == "vless":
-        interconn_in = {"tag": "interconn", "listen": rig.SERVER_INNER_IP, "port": INTERCONN,
-                        "protocol": "vless", "settings": {
-                            "decryption": "none", "clients": [{"id": rig.PLAIN_USER}]}}
-        interconn_out = {"tag": "interconn", "protocol": "vless", "settings": {
-            "address": rig.SERVER_INNER_IP, "port": INTERCONN, "id": rig.PLAIN_USER,
-            "encryption": "none"}}
+    interconn_in, interconn_out = interconns(carrier)
     with rig.running(our_portal(net, tmp, portal_config(interconn=interconn_in)),
                      our_bridge(net, tmp, bridge_config(interconn=interconn_out))) as daemons:
         wait_served(net, 10, "the portal serves")
@@ -197,46 +215,79 @@ def test_row_090_examples_with_comments(net, tmp, internet):
 def many(net, internet, count, name="small"):
     """Answers that are whole."""
     def one(_):
-        status, body, _ = fetch(net, "/" + name, timeout=60)
-        return status == 0 and hashlib.sha256(body).hexdigest() == internet.hashes[name]
+        connection = rig.tcp(net.client, rig.SERVER_IP, PUBLIC, timeout=60)
+        with contextlib.closing(connection):
+            connection.sendall(b"GET /%s HTTP/1.0\r\n\r\n" % name.encode())
+            data, end = rig.read_all(connection, 60)
+            body = data.partition(b"\r\n\r\n")[2]
+            return end == "fin" and hashlib.sha256(body).hexdigest() == internet.hashes[name]
 
-    with concurrent.futures.ThreadPoolExecutor(50) as pool:
+    with concurrent.futures.ThreadPoolExecutor(30) as pool:
         return sum(pool.map(one, range(count)))
 
 
-def test_row_085_balance_and_drain(net, tmp, internet):
-    """Above 16 streams on each tunnel there is one more; after 256 a tunnel gets no new ones."""
-    with rig.running(our_portal(net, tmp), our_bridge(net, tmp)) as daemons:
+def connections(net):
+    """Of bridges, at the portal."""
+    text = subprocess.run(["ss", "-Htn", "state", "established", "sport", "=", ":%d" % INTERCONN],
+                          check=True, capture_output=True, text=True,
+                          preexec_fn=net.server.enter).stdout
+    return len(text.splitlines())
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_row_085_balance_and_drain(net, tmp, internet, workers):
+    """Above 16 streams on each tunnel there is one more; after 256 a tunnel gets no new ones; each
+    control message is one that the other end reads."""
+    with rig.running(our_portal(net, tmp), our_bridge(net, tmp, workers=workers)) as daemons:
         portal, bridge = daemons
         wait_served(net, 10, "the portal serves")
-        held = []
-        for _ in range(40):  # these stay
-            connection = rig.tcp(net.client, rig.SERVER_IP, PUBLIC)
-            connection.sendall(b"GET /paced/big HTTP/1.0\r\n\r\n")
-            held.append(connection)
-        rig.wait_for(lambda: len(tunnels(bridge)) >= 2, 10, "a second tunnel")
+        assert connections(net) == 1
+        held = [rig.tcp(net.client, rig.SERVER_IP, PUBLIC) for _ in range(40)]
+        rig.wait_for(lambda: connections(net) >= 3, 20, "40 streams have three tunnels")
+        assert len(tunnels(bridge)) == len(tunnels(portal)) == 3
+        if workers > 1:  # which share them
+            assert {s["worker"] for s in tunnels(bridge)} == {0, 1, 2}
         for connection in held:
             connection.close()
-        assert many(net, internet, 300) == 300
-        rig.wait_for(lambda: "drain" in portal.log() or len(tunnels(portal)) > 1, 5, "tunnels")
+        if workers > 1:
+            return
+        assert many(net, internet, 800) == 800
+        rig.wait_for(lambda: "is drained after 257 streams" in portal.log(), 10,
+                     "a tunnel is drained")
         check(net, internet, "medium")
+        heard = {c["id"]: c["received_bytes"] for c in carriers(bridge)}
+        rig.wait_for(lambda: any(c["received_bytes"] > heard.get(c["id"], float("inf"))
+                                 for c in carriers(bridge)), 30,
+                     "the portal says that it is there", pause=0.2)
 
 
 def test_row_085_no_bridge_no_service(net, tmp, internet):
     with rig.running(our_portal(net, tmp)) as daemons:
         connection = rig.tcp(net.client, rig.SERVER_IP, PUBLIC)
         connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
-        data, end = rig.read_all(connection, 5)
+        data, end = rig.read_all(connection, 10)
         assert data == b"" and end in ("fin", "rst")
         daemons[0].wait_reason("notunnel")
 
 
 def test_several_workers(net, tmp, internet):
-    """A session is led to the worker that has the tunnel."""
-    with rig.running(our_portal(net, tmp, workers=4), our_bridge(net, tmp, workers=2)):
+    """A session goes to the worker that has the tunnel; one with layers is led there."""
+    config = portal_config()
+    config["inbounds"].append({"tag": "inside", "listen": rig.SERVER_IP, "port": PUBLIC + 1,
+                               "protocol": "socks", "settings": {"auth": "noauth"}})
+    config["routing"]["rules"].append({"inboundTag": ["inside"], "outboundTag": "portal"})
+    with rig.running(our_portal(net, tmp, config, workers=4),
+                     our_bridge(net, tmp, workers=2)) as daemons:
         wait_served(net, 10, "the portal serves")
         assert many(net, internet, 60) == 60
+        for _ in range(12):
+            status, body, error = rig.curl(
+                net.client, "-x", "socks5h://%s:%d" % (rig.SERVER_IP, PUBLIC + 1),
+                "http://anything.invalid/small")
+            assert status == 0, error
+            assert hashlib.sha256(body).hexdigest() == internet.hashes["small"]
         check(net, internet, "medium")
+        assert len(tunnels(daemons[0])) == 1
 
 
 # ---- any order, and again -----------------------------------------------------------------------
@@ -244,71 +295,86 @@ def test_several_workers(net, tmp, internet):
 
 def test_row_086_portal_comes_late(net, tmp, internet):
     bridge = our_bridge(net, tmp)
-    time.sleep(3)
+    rig.wait_for(lambda: bridge.reason_count("refused") > 3, 20, "the bridge tries")
     with rig.running(our_portal(net, tmp), bridge):
-        wait_served(net, 4, "the bridge finds the portal that came late")
+        wait_served(net, 10, "the bridge finds the portal that came late")
 
 
-@pytest.mark.parametrize("who", ["bridge", "portal"])
-def test_row_086_killed_under_load(net, tmp, internet, who):
-    """300 downloads while one side is killed and comes back: within 3 s, and nothing is wrong."""
-    start = {"portal": lambda: our_portal(net, tmp), "bridge": lambda: our_bridge(net, tmp)}
+SLOW = 8090  # a web server that takes its time: downloads last some seconds
+
+
+@pytest.mark.parametrize("carrier", ["vmess", "vless"])
+def test_row_086_killed_under_load(net, tmp, internet, carrier):
+    """300 downloads while each side is killed and comes back: within 3 s, and nothing is wrong."""
+    interconn_in, interconn_out = interconns(carrier)
+    config = {"portal": portal_config(interconn=interconn_in),
+              "bridge": bridge_config(web="%s:%d" % (rig.INTERNET_IP, SLOW),
+                                      interconn=interconn_out)}
+    start = {"portal": lambda: our_portal(net, tmp, config["portal"], workers=2),
+             "bridge": lambda: our_bridge(net, tmp, config["bridge"], workers=2)}
+    with open(os.path.join(internet.root, "small"), "rb") as file:
+        content = file.read()
+    slow = rig.Nginx(net.internet, os.path.join(tmp, "slow-" + carrier), """
+        server { listen %s:%d backlog=4096; root %s; limit_rate 64k; }""" % (
+        rig.INTERNET_IP, SLOW, internet.root), wait=((rig.INTERNET_IP, SLOW),))
     daemons = {name: start[name]() for name in ("portal", "bridge")}
     try:
-        wait_served(net, 10, "the portal serves")
-        wrong, good, broken = [], [], []
-
-        def one(_):
-            status, body, _ = fetch(net, "/small", timeout=30)
-            if status:
-                broken.append(status)
-            elif hashlib.sha256(body).hexdigest() != internet.hashes["small"]:
-                wrong.append(len(body))
-            else:
-                good.append(1)
-
-        with concurrent.futures.ThreadPoolExecutor(30) as pool:
-            loads = [pool.submit(one, i) for i in range(300)]
-            for _ in range(2):
-                time.sleep(0.5)
+        with Downloads(net.client, (rig.SERVER_IP, PUBLIC), "/small", content, 300) as downloads:
+            for who in ("bridge", "portal", "bridge", "portal"):
+                downloads.wait(lambda: downloads.under_way > 280, "300 are under way")
+                cut = downloads.cut
                 daemons[who].child.kill()
                 daemons[who].child.wait()
                 daemons[who] = start[who]()
-                wait_served(net, 3, "back after the " + who + " was killed")
-            concurrent.futures.wait(loads)
-        assert not wrong, wrong
-        assert good, broken
+                downloads.come_back(time.monotonic(), "back after the %s was killed" % who)
+                assert downloads.cut > cut
+            whole = downloads.whole
+            downloads.wait(lambda: downloads.whole >= whole + 300, "300 more")
+        assert not downloads.wrong, downloads.wrong
     finally:
         for daemon in daemons.values():
             daemon.stop()
+        slow.stop()
 
 
 def test_reload_keeps_service(net, tmp, internet):
-    with rig.running(our_portal(net, tmp), our_bridge(net, tmp)) as daemons:
+    """Nothing of what goes on all the time breaks when either end reads its configuration again."""
+    with open(os.path.join(internet.root, "small"), "rb") as file:
+        content = file.read()
+    with rig.running(our_portal(net, tmp, workers=2), our_bridge(net, tmp, workers=2)) as daemons:
         wait_served(net, 10, "the portal serves")
-        for daemon in daemons:
-            daemon.ask("reload")
-            assert is_served(net)
-        time.sleep(3)
-        check(net, internet, "medium")
+        with Downloads(net.client, (rig.SERVER_IP, PUBLIC), "/small", content, 4) as downloads:
+            for daemon in daemons[1], daemons[0], daemons[1]:
+                opened = daemons[1].log().count("is open")
+                daemon.ask("reload")
+                if daemon is daemons[1]:
+                    rig.wait_for(lambda: daemons[1].log().count("is open") > opened and
+                                 len(tunnels(daemons[1])) == 1, 20, "the tunnel is another one")
+                whole = downloads.whole
+                downloads.wait(lambda: downloads.whole > whole + 20, "downloads go on")
+        assert downloads.cut == 0
 
 
 def test_datagrams_through_a_tunnel(net, tmp, internet):
-    """A UDP port at the portal, an answer from behind the bridge."""
+    """A UDP port at the portal, an answer from behind the bridge; the clients' worker need not be
+    the tunnel's."""
     config = portal_config()
     config["inbounds"].append({
         "tag": "external-udp", "listen": rig.SERVER_IP, "port": PUBLIC + 2, "protocol": "tunnel",
         "settings": {"address": rig.INTERNET_IP, "port": 9141, "network": "udp"}})
     config["routing"]["rules"].append({"inboundTag": ["external-udp"], "outboundTag": "portal"})
     behind = bridge_config()
-    behind["outbounds"][0]["settings"] = {}
+    behind["outbounds"][0]["settings"] = {"finalRules": [{"action": "allow"}]}
     echo = Echo(net.internet, rig.INTERNET_IP, 9141)
-    with rig.running(our_portal(net, tmp, config), our_bridge(net, tmp, behind)) as daemons:
+    with rig.running(our_portal(net, tmp, config, workers=4),
+                     our_bridge(net, tmp, behind)) as daemons:
         rig.wait_for(lambda: tunnels(daemons[0]), 10, "a tunnel")
-        udp = udp_socket(net.client)
-        for i in range(5):
-            udp.sendto(b"datagram %d" % i, (rig.SERVER_IP, PUBLIC + 2))
-            data, source = udp.recvfrom(2048)
-            assert data.endswith(b"datagram %d" % i) and source == (rig.SERVER_IP, PUBLIC + 2)
-        udp.close()
+        for _ in range(12):
+            udp = udp_socket(net.client)
+            for i in range(3):
+                udp.sendto(b"datagram %d" % i, (rig.SERVER_IP, PUBLIC + 2))
+                data, source = udp.recvfrom(2048)
+                assert data.endswith(b"datagram %d" % i)
+                assert source == (rig.SERVER_IP, PUBLIC + 2)
+            udp.close()
     echo.stop()

@@ -437,7 +437,8 @@ bool cv_carrier_report(const struct cv_session *session, struct cv_carrier_repor
 		return false;
 	*ret_report = (struct cv_carrier_report){
 		.role = carrier->config.role,
-		.is_reverse = carrier->config.kind == CV_MUX_REVERSE,
+		.is_reverse = (carrier->config.role == CV_CARRIER_CLIENT) ==
+			      (carrier->wire == &session->client),
 		.streams = carrier->stream_count,
 		.streams_max = carrier->config.max_streams,
 		.streams_total = carrier->total,
