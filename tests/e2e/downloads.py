@@ -8,22 +8,22 @@ import time
 
 import rig
 
-PAUSE = 0.1  # after a refusal
-
 
 class Downloads:
-    """`count` at a time, each again when it has ended. `content` is what they ask for.
+    """`count` at a time, each again `pause` seconds after it has ended. `content` is what they
+    ask for.
 
     whole: came to their end; cut: ended before that, with nothing wrong in what came; wrong: others.
     """
 
-    def __init__(self, namespace, address, path, content, count):
+    def __init__(self, namespace, address, path, content, count, pause=0):
         self.namespace, self.address, self.path = namespace, address, path
         self.content, self.count = content, count
         self.whole = self.cut = self.under_way = 0
         self.wrong = []
         self.last_begun = self.last_byte = 0.0  # the latest that has got a byte, and when
         self.lag = 0.0  # how late the machine was for an appointment, at worst
+        self.pause = pause
         self.stopping = False
         self.thread = threading.Thread(target=lambda: asyncio.run(self._all()))
 
@@ -72,7 +72,7 @@ class Downloads:
                 self.whole += 1
             else:
                 self.cut += 1
-                await asyncio.sleep(PAUSE)
+            await asyncio.sleep(self.pause if ended else 0.1)
 
     async def _open(self):
         with self.namespace:
