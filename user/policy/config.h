@@ -204,7 +204,7 @@ struct cv_outbound {
 
 struct cv_bridge_sums { /* over the workers, each adds its own */
 	_Atomic uint32_t workers;
-	_Atomic uint32_t active, open, streams; /* tunnels that do not drain; their portal was heard */
+	_Atomic uint32_t active, open, streams; /* not draining; of them, portal was heard */
 };
 
 struct cv_bridge {	       /* opens tunnels to a portal */

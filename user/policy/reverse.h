@@ -41,12 +41,13 @@ bool cv_reverse_is_worn(uint64_t total);
 /** cv_reverse_wants_more() - Bridge: with @active tunnels that carry @streams. Reverse 3.3. */
 bool cv_reverse_wants_more(uint32_t active, uint32_t streams);
 struct cv_bridge_view { /* a bridge as one of its workers sees it */
-	uint32_t active, streams; /* of all workers: tunnels that do not drain, and what they carry */
+	uint32_t active, streams; /* of all workers: tunnels not draining, what they carry */
 	uint32_t worker, worker_count;
 	bool is_first; /* it opens the first one */
 };
 
-/** cv_reverse_opens() - Bridge: is it for this worker to open one more? Several are spread evenly. */
+/** cv_reverse_opens() - Bridge: is it for this worker to open one more? They are spread
+ * evenly. */
 bool cv_reverse_opens(const struct cv_bridge_view *view);
 /** cv_reverse_is_silent() - Bridge: the portal of a tunnel was heard @heard_ms, it is @now_ms. */
 bool cv_reverse_is_silent(uint64_t heard_ms, uint64_t now_ms, bool is_drained);

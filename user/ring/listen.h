@@ -21,8 +21,8 @@ int cv_listen_replace(const struct cv_sockaddr *address, int backlog, unsigned u
  * outside reaches it by itself. @family AF_INET, or AF_INET6 for both. Returns fd or -errno. */
 int cv_listen_steered(int family, int backlog);
 
-/** cv_socket_pair() - As socketpair(), nonblocking, but of TCP: what one end's reset is at the other
- * is a reset. Returns 0 or -errno; it may take milliseconds on a machine that is very busy. */
+/** cv_socket_pair() - As socketpair(), nonblocking, but of TCP: a reset of one end is one at the
+ * other. Returns 0 or -errno; it may take milliseconds on a machine that is very busy. */
 int cv_socket_pair(int ret_fds[2]);
 
 /** cv_socket_tune_client/upstream() - TCP_NODELAY on both; keepalive and TCP_USER_TIMEOUT on the

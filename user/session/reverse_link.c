@@ -65,6 +65,7 @@ static int opened(struct cv_carrier *carrier, const struct cv_mux_frame *frame)
 	struct cv_worker *worker = cv_carrier_session(carrier)->worker;
 	struct cv_mux_frame opening = {
 		.status = CV_MUX_NEW, .network = CV_MUX_UDP, .address = frame->address};
+	struct cv_stream_owner owner;
 	struct passage *passage;
 	int reason;
 
@@ -84,10 +85,10 @@ static int opened(struct cv_carrier *carrier, const struct cv_mux_frame *frame)
 		free(passage);
 		return reason;
 	}
-	cv_stream_own(passage->near, &(struct cv_stream_owner){
-					     .received = from_near, .ended = ended, .owner = passage});
-	cv_stream_own(passage->far, &(struct cv_stream_owner){
-					    .received = from_far, .ended = ended, .owner = passage});
+	owner = (struct cv_stream_owner){.received = from_near, .ended = ended, .owner = passage};
+	cv_stream_own(passage->near, &owner);
+	owner.received = from_far;
+	cv_stream_own(passage->far, &owner);
 	return 0;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * reverse_state.h - what reverse_bridge.c, reverse_portal.c and reverse_link.c share; for these only.
+ * reverse_state.h - what reverse_bridge.c, _portal.c and _link.c share; for these only.
  */
 #ifndef CV_SESSION_REVERSE_STATE_H
 #define CV_SESSION_REVERSE_STATE_H
