@@ -24,6 +24,13 @@ struct play {
 	struct talk talk;
 };
 
+static void pause_ms(long ms)
+{
+	const struct timespec pause = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+
+	(void)nanosleep(&pause, NULL);
+}
+
 static void play_init(struct play *play, uint32_t concurrency)
 {
 	struct cv_outbound *outbound = &play->stage.outbound;
@@ -258,29 +265,159 @@ static void test_no_carrier(void **state)
 	play_done(&play);
 }
 
-/* A server opens nothing. */
-static void test_hostile_server(void **state)
+/* One client with "x" on stream 1 of a carrier that was just accepted. */
+static int open_first(struct play *play)
+{
+	const int client = dial(play, 1000);
+
+	expect_granted(client);
+	stage_send(client, "x", 1);
+	accept_carrier(play, &play->talk);
+	expect_new(&play->talk, 1, 1000, "x");
+	return client;
+}
+
+/* A server opens nothing, and ends only what there is. */
+static void test_what_a_server_may_not_say(void **state)
 {
 	struct play play;
 	int client;
 
 	(void)state;
 	play_init(&play, 8);
-	client = dial(&play, 1000);
-	expect_granted(client);
-	stage_send(client, "x", 1);
-	accept_carrier(&play, &play.talk);
-	expect_new(&play.talk, 1, 1000, "x");
+	client = open_first(&play);
 	talk_open(&play.talk, 2, CV_MUX_TCP, 80, "ignored");
+	talk_end(&play.talk, 3, true);
+	talk_keep(&play.talk, 4, "nobody's", 8);
+	talk_expect_end(&play.talk, 4, false);
+	talk_open(&play.talk, 1, CV_MUX_UDP, 80, "ignored");
 	talk_keep(&play.talk, 1, "good", 4);
 	stage_expect(client, "good", 4);
-	stage_send(play.talk.fd, "\000\004\000\001\011\000", 6);
+	(void)close(client);
+	(void)talk_frame(&play.talk, NULL);
+	(void)close(play.talk.fd);
+	play_done(&play);
+}
+
+static void play_nonsense(const char *bytes, size_t len_bytes, int reason)
+{
+	struct play play;
+	int client;
+
+	play_init(&play, 8);
+	client = open_first(&play);
+	stage_send(play.talk.fd, bytes, len_bytes);
 	stage_expect_reset(client);
 	(void)close(client);
 	stage_wait_sessions(&play.stage, 0);
-	assert_int_equal(stage_reason(&play.stage, CV_UPSTREAM_DECODE), 1);
+	assert_int_equal(stage_reason(&play.stage, reason), 1);
 	(void)close(play.talk.fd);
 	play_done(&play);
+}
+
+static void test_nonsense(void **state)
+{
+	(void)state;
+	play_nonsense("\000\003", 2, CV_UPSTREAM_DECODE);
+	play_nonsense("\002\001", 2, CV_UPSTREAM_DECODE);
+	play_nonsense("\000\004\000\001\000\000", 6, CV_UPSTREAM_DECODE);
+	play_nonsense("\000\004\000\001\011\000", 6, CV_UPSTREAM_DECODE);
+}
+
+/* Frames of an answer, cut in two at each place. */
+static void test_split_at_each_byte(void **state)
+{
+	static const uint8_t frames[] = {0, 4, 0, 1, 2, 1, 0, 2, 'a', 'b', 0, 4, 0, 9, 4, 1,
+					 0, 2, 9, 9, 0, 6, 0, 1, 2, 1, 0, 9, 0, 1, 'c', 0,
+					 4, 0, 1, 3, 0};
+
+	(void)state;
+	for (size_t i = 1; i < sizeof(frames); i++) {
+		struct play play;
+		int client;
+
+		play_init(&play, 8);
+		client = open_first(&play);
+		stage_send(play.talk.fd, frames, i);
+		pause_ms(3);
+		stage_send(play.talk.fd, frames + i, sizeof(frames) - i);
+		stage_expect(client, "abc", 3);
+		stage_expect_fin(client);
+		(void)close(client);
+		stage_wait_sessions(&play.stage, 1);
+		(void)close(play.talk.fd);
+		stage_wait_sessions(&play.stage, 0);
+		play_done(&play);
+	}
+}
+
+/* Before its answer, inside it, inside a header, inside data. */
+static void test_reset_in_between(void **state)
+{
+	static const uint8_t bytes[] = {0, 0, 0, 4, 0, 1, 2, 1, 0, 3, 'a', 'b'};
+	static const size_t lengths[] = {0, 1, 2, 5, 12};
+
+	(void)state;
+	for (size_t i = 0; i < 2 * sizeof(lengths) / sizeof(lengths[0]); i++) {
+		struct play play;
+		uint8_t asked[19 + 17]; /* request, New with "x" */
+		int client, server;
+
+		play_init(&play, 8);
+		client = dial(&play, 1000);
+		expect_granted(client);
+		stage_send(client, "x", 1);
+		server = stage_accept(&play.stage);
+		assert_int_equal(recv(server, asked, sizeof(asked), MSG_WAITALL), sizeof(asked));
+		stage_send(server, bytes, lengths[i / 2]);
+		if (lengths[i / 2] == sizeof(bytes))
+			stage_expect(client, "ab", 2);
+		if (i % 2)
+			stage_reset(server);
+		else
+			(void)close(server);
+		stage_expect_reset(client);
+		(void)close(client);
+		stage_wait_sessions(&play.stage, 0);
+		play_done(&play);
+	}
+}
+
+/* A client that goes: at once, with something said, with an answer half read, after its FIN. */
+static void test_clients_reset(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 4; i++) {
+		struct play play;
+		struct cv_mux_frame frame;
+		int client;
+
+		play_init(&play, 8);
+		if (i == 0) {
+			client = dial(&play, 1000);
+			expect_granted(client);
+			stage_reset(client);
+			stage_wait_sessions(&play.stage, 1);
+			play_done(&play);
+			continue;
+		}
+		client = open_first(&play);
+		if (i == 2)
+			stage_send(play.talk.fd, "\000\004\000\001\002\001\000\005ab", 10);
+		if (i == 2)
+			stage_expect(client, "ab", 2);
+		if (i == 3)
+			(void)shutdown(client, SHUT_WR);
+		stage_reset(client);
+		frame = talk_frame(&play.talk, NULL);
+		assert_int_equal(frame.status, CV_MUX_END);
+		assert_int_equal(frame.session, 1);
+		if (i < 3) /* its reset may come with its FIN, or be seen by nobody */
+			assert_true(frame.is_error);
+		stage_wait_sessions(&play.stage, 1);
+		(void)close(play.talk.fd);
+		play_done(&play);
+	}
 }
 
 static void test_pattern_both_ways(void **state)
@@ -324,7 +461,11 @@ int main(void)
 		cmocka_unit_test(test_full_carriers),
 		cmocka_unit_test(test_lost_carrier),
 		cmocka_unit_test(test_no_carrier),
-		cmocka_unit_test(test_hostile_server),
+		cmocka_unit_test(test_what_a_server_may_not_say),
+		cmocka_unit_test(test_nonsense),
+		cmocka_unit_test(test_split_at_each_byte),
+		cmocka_unit_test(test_reset_in_between),
+		cmocka_unit_test(test_clients_reset),
 		cmocka_unit_test(test_pattern_both_ways),
 	};
 

@@ -67,7 +67,7 @@ void cv_load_mux(const struct cv_node *node, struct cv_outbound *outbound)
 	if (!mux->enabled)
 		return;
 	if (outbound->protocol != CV_OUTBOUND_VLESS && outbound->protocol != CV_OUTBOUND_VMESS)
-		cv_node_error(node, "only sessions of a vless outbound share carriers");
+		cv_node_error(node, "only sessions of vless and vmess outbounds share carriers");
 	else if (outbound->version != CV_VLESS_0)
 		cv_node_error(node, "needs version 0: what version 1 has in its place is "
 				    CV_NOT_SUPPORTED);

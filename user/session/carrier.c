@@ -32,7 +32,7 @@
 #define CLIENT_TICK_MS 16000
 #define SERVER_TICK_MS 60000
 #define STALL_MS 1000
-#define ALONE_MS 30000 /* SERVER, one stream: others may be behind its data, unread */
+#define ALONE_MS 10000 /* SERVER, one stream: others may be behind its data, unread */
 #define IN_LIMIT (512 * 1024)
 #define WIRE_UNSENT_BYTES (128 * 1024)
 #define LEG_UNSENT_BYTES (64 * 1024)
@@ -165,6 +165,15 @@ static void finish(struct cv_carrier *carrier, int reason)
 	cv_session_finish(session, reason);
 }
 
+/* Who says what makes no sense, and reads nothing, will not hear what we have to say. */
+static void fail(struct cv_carrier *carrier, int reason)
+{
+	if (cv_leg_queued(carrier->wire) >= CV_LEG_OUT_HIGH)
+		cv_session_close(carrier->session, reason);
+	else
+		finish(carrier, reason);
+}
+
 /* ---- events ------------------------------------------------------------------------------- */
 
 static bool is_upstream(const struct cv_carrier *carrier)
@@ -202,7 +211,8 @@ static void peer_closed(struct cv_carrier *carrier)
 
 static bool is_done(const struct cv_carrier *carrier)
 {
-	return carrier->stream_count == 0 && carrier->streams->worker->stopping;
+	return carrier->stream_count == 0 && carrier->streams->worker->stopping &&
+	       cv_buffer_len(&carrier->frames) == 0;
 }
 
 void cv_step_carrier(struct cv_session *session)
@@ -218,7 +228,7 @@ void cv_step_carrier(struct cv_session *session)
 	}
 	result = read_and_write(carrier);
 	if (result < 0)
-		finish(carrier, result);
+		fail(carrier, result);
 	else if (result == CV_LAYER_EOF ||
 		 ((wire->facts & CV_LEG_FIN_RECEIVED) && !carrier->blocker))
 		peer_closed(carrier);
@@ -336,7 +346,7 @@ void cv_step_carrier_timer(struct cv_session *session)
 	check_blocker(carrier);
 	error = cv_carrier_check_closing(carrier);
 	if (error)
-		finish(carrier, error);
+		fail(carrier, error);
 	else if (is_idle(carrier))
 		finish(carrier, 0);
 	else

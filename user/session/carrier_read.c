@@ -24,6 +24,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#define ROOM_TO_GO_ON (256 * 1024)
+
 /* ---- blocking ----------------------------------------------------------------------------- */
 
 void cv_carrier_unblock(struct cv_carrier *carrier)
@@ -43,22 +45,42 @@ static void block(struct cv_carrier *carrier, struct cv_stream *stream)
 	cv_stream_wake(stream);
 }
 
+static size_t most_of(const struct cv_carrier *carrier, const struct cv_stream *stream)
+{
+	const size_t held = carrier->input_bytes - stream->counted_bytes;
+
+	return held < CV_CARRIER_INPUT_MAX ? (CV_CARRIER_INPUT_MAX - held) / 2 : 0;
+}
+
 static size_t room_of(struct cv_carrier *carrier, struct cv_stream *stream)
 {
-	size_t held, most, len;
+	size_t most;
 
 	(void)cv_stream_recount(stream);
-	len = stream->counted_bytes;
-	if (len == 0)
+	if (stream->counted_bytes == 0)
 		return CV_CARRIER_PIECE;
-	held = carrier->input_bytes - len;
-	most = held < CV_CARRIER_INPUT_MAX ? (CV_CARRIER_INPUT_MAX - held) / 2 : 0;
-	return most > len ? most - len : 0;
+	most = most_of(carrier, stream);
+	return most > stream->counted_bytes ? most - stream->counted_bytes : 0;
+}
+
+/* A full buffer moves all it holds whenever a little was taken out of it and more comes: so much
+ * more is to be taken first. Nobody else waits for the only one. */
+static size_t room_to_go_on(const struct cv_carrier *carrier, const struct cv_stream *stream)
+{
+	const size_t most = most_of(carrier, stream);
+
+	if (stream->counted_bytes == 0)
+		return 1;
+	if (carrier->stream_count == 1)
+		return most / 2;
+	return most / 4 < ROOM_TO_GO_ON ? most / 4 + 1 : ROOM_TO_GO_ON;
 }
 
 void cv_carrier_look_at_blocker(struct cv_carrier *carrier)
 {
-	if (carrier->blocker && room_of(carrier, carrier->blocker) > 0)
+	struct cv_stream *blocker = carrier->blocker;
+
+	if (blocker && room_of(carrier, blocker) >= room_to_go_on(carrier, blocker))
 		cv_carrier_unblock(carrier);
 }
 

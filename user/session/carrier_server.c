@@ -126,6 +126,7 @@ void cv_mux_serve(struct cv_session *session, const uint8_t *user_id, bool only_
 		cv_session_close(session, CV_INTERNAL_MEMORY);
 		return;
 	}
+	carrier->received_bytes = early.len_bytes;
 	strcpy(name.domain, CV_MUX_DOMAIN);
 	cv_session_name_destination(session, &name, NULL);
 	memcpy(carrier->user_id, user_id, sizeof(carrier->user_id));

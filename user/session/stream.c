@@ -29,26 +29,26 @@
 
 static void run_due(struct cv_timer *timer);
 
-static void arm(struct cv_streams *streams, uint64_t delay_ms)
+static void arm(struct cv_streams *streams)
 {
 	struct cv_ring *ring = streams->worker->ring;
 
 	if (streams->timer.heap_index == 0)
-		cv_timer_arm(ring, &streams->timer, cv_ring_now_ms(ring) + delay_ms);
+		cv_timer_arm(ring, &streams->timer, cv_ring_now_ms(ring));
 }
 
 void cv_stream_wake(struct cv_stream *stream)
 {
 	cv_list_add(&stream->streams->woken_streams, &stream->woken);
 	if (!stream->streams->is_running)
-		arm(stream->streams, 0);
+		arm(stream->streams);
 }
 
 void cv_carrier_wake(struct cv_carrier *carrier)
 {
 	cv_list_add(&carrier->streams->woken_carriers, &carrier->woken);
 	if (!carrier->streams->is_running)
-		arm(carrier->streams, 0);
+		arm(carrier->streams);
 }
 
 static void begin_session(struct cv_stream *stream)
@@ -140,7 +140,7 @@ static void run_due(struct cv_timer *timer)
 	}
 	streams->is_running = false;
 	if (anybody_is_woken(streams))
-		arm(streams, 1);
+		arm(streams);
 }
 
 /* ---- the worker's table ------------------------------------------------------------------- */
@@ -290,6 +290,8 @@ void cv_stream_over(struct cv_stream *stream)
 	cv_list_remove(&stream->closing);
 	if (carrier->reader == stream)
 		carrier->reader = NULL;
+	if (carrier->blocker == stream) /* what still comes for it is thrown away */
+		cv_carrier_unblock(carrier);
 }
 
 /* The carrier has nothing to do with it any more. */
@@ -307,8 +309,6 @@ static void leave(struct cv_stream *stream)
 		cv_carrier_h2_used(carrier, stream->id, stream->counted_bytes);
 	stream->counted_bytes = 0;
 	stream->carrier = NULL;
-	if (carrier->blocker == stream)
-		cv_carrier_unblock(carrier);
 	if (carrier->stream_count == 0)
 		cv_carrier_wake(carrier); /* which may have waited for that */
 }
@@ -366,19 +366,33 @@ void cv_stream_recv(struct cv_leg *leg)
 
 	if (!stream || !stream->carrier)
 		return;
-	if (cv_stream_recount(stream) > 0 && stream->carrier->blocker)
-		cv_carrier_unblock(stream->carrier); /* there is room for whoever lacked it */
+	if (cv_stream_recount(stream) > 0)
+		cv_carrier_look_at_blocker(stream->carrier); /* there may be room for it now */
+}
+
+/* Its session may have waited for that. */
+static void flush_to_nobody(struct cv_stream *stream)
+{
+	struct cv_leg *leg = stream->leg;
+	const size_t count = cv_buffer_len(&leg->out);
+	const bool is_fin = (leg->facts & CV_LEG_FIN_WANTED) && !(leg->facts & CV_LEG_FIN_SENT);
+
+	cv_buffer_consume(&leg->out, count);
+	cv_buffer_release_if_empty(&leg->out);
+	if (is_fin)
+		leg->facts |= CV_LEG_FIN_SENT;
+	if (is_fin || count > 0)
+		cv_stream_wake(stream);
 }
 
 void cv_stream_flush(struct cv_leg *leg)
 {
 	struct cv_stream *stream = cv_stream_of(leg);
 
-	if (!stream || !stream->carrier || stream->is_over) { /* nobody is there to hear it */
-		cv_buffer_consume(&leg->out, cv_buffer_len(&leg->out));
-		cv_buffer_release_if_empty(&leg->out);
-		if (leg->facts & CV_LEG_FIN_WANTED)
-			leg->facts |= CV_LEG_FIN_SENT;
+	if (!stream)
+		return;
+	if (!stream->carrier || stream->is_over) {
+		flush_to_nobody(stream);
 		return;
 	}
 	if (cv_buffer_len(&leg->out) == 0 &&
