@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import select
 import socket
 import threading
 import types
@@ -275,28 +276,33 @@ class Chopper:
                 client, _ = self.listener.accept()
             except OSError:
                 return
-            server = rig.tcp(self.namespace, rig.SERVER_IP, self.server_port)
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            for one, other in ((client, server), (server, client)):
-                threading.Thread(target=self._pass, args=(one, other), daemon=True).start()
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
-    def _pass(self, one, other):
-        passed = 0
-        try:
-            one.settimeout(20)
-            while True:
-                if self.cut is not None and passed >= self.cut:
-                    rig.reset(one)
-                    rig.reset(other)
-                    return
-                data = one.recv(self.piece if passed < 4000 or self.cut else 65536)
-                if not data:
-                    other.shutdown(socket.SHUT_WR)
-                    return
-                other.sendall(data)
-                passed += len(data)
-        except OSError:
-            pass
+    def _serve(self, client):
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client.settimeout(20)
+        with self.namespace:
+            server = socket.create_connection((rig.SERVER_IP, self.server_port), 20)
+        with client, server:
+            try:
+                self._pass({client: server, server: client})
+            except OSError:  # of one side, or made by us: the other one's, too
+                rig.reset(client)
+                rig.reset(server)
+
+    def _pass(self, other):
+        passed = dict.fromkeys(other, 0)
+        while passed:
+            for one in select.select(list(passed), [], [], 20)[0]:
+                if self.cut is not None and passed[one] >= self.cut:
+                    raise ConnectionResetError
+                data = one.recv(self.piece if passed[one] < 4000 or self.cut else 65536)
+                if data:
+                    other[one].sendall(data)
+                    passed[one] += len(data)
+                else:
+                    other[one].shutdown(socket.SHUT_WR)
+                    del passed[one]
 
     def stop(self):
         self.listener.shutdown(socket.SHUT_RDWR)
@@ -928,7 +934,7 @@ def test_row_079_h2_of_nginx_and_curl(net, tmp, target, internet):
     directory = os.path.join(tmp, "h2-nginx")
     nginx = rig.Nginx(net.server, directory, """
         server { listen %s:4520 ssl http2; server_name %s; ssl_certificate %s;
-                 ssl_certificate_key %s; location / { return 404; } }""" % (
+                 ssl_certificate_key %s; ssl_protocols TLSv1.3; location / { return 404; } }""" % (
         rig.SERVER_IP, rig.SITE, target.certificate, target.key), wait=((rig.SERVER_IP, 4520),))
     client = start_client(net, tmp, 1161, 4520, carried("h2", "tls", **client_tls(target)))
     server = start_server(net, tmp, 4521, carried("h2", "tls", **server_tls(target)))
