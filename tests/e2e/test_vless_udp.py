@@ -21,7 +21,7 @@ from test_vless import V2ray, tls_stream, v2
 
 SECOND_IP = "10.77.2.3"  # of the internet
 ECHO, IPERF = 9201, 5201
-SOCKS, SERVER, BARE = 1390, 460, 461
+SOCKS, SERVER, BARE, REALITY = 1390, 460, 461, 462
 GLOBAL_ID = bytes.fromhex("1122334455667788")
 NAME_SETTINGS = {"serverName": rig.SITE, "fingerprint": "chrome"}
 
@@ -48,6 +48,16 @@ def bare(net, tmp, internet):
         yield made
 
 
+@pytest.fixture(scope="module")
+def reality(net, tmp, keys, target, internet):
+    """A server that has learned its target, which takes seconds."""
+    made = rig.Culvert(net.server, tmp, rig.server_config(
+        REALITY, rig.reality_stream(keys.private, target.address)), "vless-udp-reality",
+                       wait=((rig.SERVER_IP, REALITY),))
+    with rig.running(made):
+        yield made
+
+
 def client_side(port, stream, server_port=SERVER, user=rig.PLAIN_USER, flow="", packets=None, **more):
     config = rig.client_config(port, server_port, stream, user=user, flow=flow,
                                socks={"auth": "noauth", "udp": True}, **more)
@@ -63,19 +73,29 @@ def tls_client(target):
 
 
 @contextlib.contextmanager
-def pair(net, tmp, keys, target, security="none", port=SOCKS, **more):
+def pair(net, tmp, target, is_tls=False, **more):
     """(server, client): ours on both sides."""
-    streams = {
-        "none": ({"network": "raw"}, {"network": "raw"}),
-        "tls": (tls_stream(target), tls_client(target)),
-        "reality": (rig.reality_stream(keys.private, target.address),
-                    rig.reality_client_stream(keys.public))}[security]
+    streams = ({"network": "raw"}, {"network": "raw"})
+    if is_tls:
+        streams = (tls_stream(target), tls_client(target))
     server = rig.Culvert(net.server, tmp, rig.server_config(SERVER, streams[0]), "server",
                          wait=((rig.SERVER_IP, SERVER),))
-    client = rig.Culvert(net.client, tmp, client_side(port, streams[1], **more), "client",
-                         wait=(("127.0.0.1", port),))
-    with rig.running(server, client):
+    with rig.running(server), client_of(net, tmp, streams[1], **more) as client:
         yield server, client
+
+
+@contextlib.contextmanager
+def with_reality(net, tmp, keys, reality, **more):
+    with client_of(net, tmp, rig.reality_client_stream(keys.public), REALITY, **more) as client:
+        yield reality, client
+
+
+@contextlib.contextmanager
+def client_of(net, tmp, stream, server_port=SERVER, **more):
+    client = rig.Culvert(net.client, tmp, client_side(SOCKS, stream, server_port, **more), "client",
+                         wait=(("127.0.0.1", SOCKS),))
+    with rig.running(client):
+        yield client
 
 
 def associate(net, port=SOCKS):
@@ -248,26 +268,22 @@ def test_xudp_refused(net, bare):
     bare.wait_idle()
 
 
-def test_vision_account_without_flow(net, tmp, keys, target):
+def test_vision_account_without_flow(net, keys, reality):
     """VLESS 6 step 8: XUDP and command 2, nothing else."""
-    server = rig.Culvert(net.server, tmp, rig.server_config(
-        SERVER, rig.reality_stream(keys.private, target.address)), wait=((rig.SERVER_IP, SERVER),))
-    refused = 0
-    with rig.running(server):
-        for command, more, served in (
-                (2, length(b"x"), True), (3, frame(1, rig.INTERNET_IP, ECHO, b"x"), True),
-                (3, frame(1, rig.INTERNET_IP, ECHO, b"x", session=1), False), (1, b"x", False)):
-            tls = reality_client.connect(rig.tcp(net.client, rig.SERVER_IP, SERVER), keys.public)
-            tls.send(reality_client.vless_header(rig.USER, rig.INTERNET_IP, ECHO, command=command) +
-                     more)
-            if served:
-                assert echoed(b"x") in tls.recv()
-            else:
-                assert tls.recv_all() == b""
-                refused += 1
-                server.wait_reason("flow", refused - 1)
-            tls.connection.close()
-        server.wait_idle()
+    for command, more, served in (
+            (2, length(b"x"), True), (3, frame(1, rig.INTERNET_IP, ECHO, b"x"), True),
+            (3, frame(1, rig.INTERNET_IP, ECHO, b"x", session=1), False), (1, b"x", False)):
+        before = reality.reason_count("flow")
+        tls = reality_client.connect(rig.tcp(net.client, rig.SERVER_IP, REALITY), keys.public)
+        tls.send(reality_client.vless_header(rig.USER, rig.INTERNET_IP, ECHO, command=command) +
+                 more)
+        if served:
+            assert echoed(b"x") in tls.recv()
+        else:
+            assert tls.recv_all() == b""
+            reality.wait_reason("flow", before)
+        tls.connection.close()
+    reality.wait_idle()
 
 
 # ---- both sides ours -----------------------------------------------------------------------------
@@ -280,10 +296,14 @@ WAYS = [("none", rig.PLAIN_USER, "", None), ("none", rig.PLAIN_USER, "", "none")
 
 
 @pytest.mark.parametrize("security, user, flow, packets", WAYS)
-def test_pair(net, tmp, keys, target, internet, security, user, flow, packets):
+def test_pair(net, tmp, keys, target, internet, reality, security, user, flow, packets):
     """dig, sizes, names, and (XUDP) the full cone with two outside hosts."""
-    with pair(net, tmp, keys, target, security, user=user, flow=flow, packets=packets) as daemons, \
-            dnsmasq(net, tmp), associate(net) as association:
+    account = {"user": user, "flow": flow, "packets": packets}
+    if security == "reality":
+        made = with_reality(net, tmp, keys, reality, **account)
+    else:
+        made = pair(net, tmp, target, security == "tls", **account)
+    with made as daemons, dnsmasq(net, tmp), associate(net) as association:
         with socks_udp.Wrapper(association, WRAPPED, rig.INTERNET_IP, DNS):
             assert dig(net, "answer.test") == "192.0.2.77\n"
             assert dig(net, "+bufsize=4000", "long.test", "TXT").count("x") == 1000
@@ -315,11 +335,11 @@ def full_cone(net, association):
         assert other.recvfrom(100) == (b"to the other", mapped)
 
 
-def test_names_come_back(net, tmp, keys, target):
+def test_names_come_back(net, tmp, target):
     """A name goes to the server; what it answers comes back under that name."""
     echo = Echo(net.server, "127.0.0.1", 9210)
     try:
-        with pair(net, tmp, keys, target) as daemons, associate(net) as association:
+        with pair(net, tmp, target) as daemons, associate(net) as association:
             for _ in range(5):
                 association.send("localhost", 9210, b"who")
                 association.udp.settimeout(2)
@@ -335,11 +355,11 @@ def test_names_come_back(net, tmp, keys, target):
 
 
 @pytest.mark.parametrize("flow", [rig.VISION, rig.VISION + "-udp443"])
-def test_port_443(net, tmp, keys, target, flow):
+def test_port_443(net, tmp, keys, reality, flow):
     """QUIC does not go into a Vision stream, unless the flow says so."""
     echo = Echo(net.internet, SECOND_IP, 443)
     try:
-        with pair(net, tmp, keys, target, "reality", user=rig.USER, flow=flow) as daemons, \
+        with with_reality(net, tmp, keys, reality, user=rig.USER, flow=flow) as daemons, \
                 associate(net) as association:
             if flow == rig.VISION:
                 association.send(SECOND_IP, 443, b"quic")
@@ -351,7 +371,7 @@ def test_port_443(net, tmp, keys, target, flow):
         echo.stop()
 
 
-def test_server_restarts(net, tmp, keys, target):
+def test_server_restarts(net, tmp):
     """The association lives on; datagrams pass again once the server is back."""
     client = rig.Culvert(net.client, tmp, client_side(SOCKS, {"network": "raw"}), "client",
                          wait=(("127.0.0.1", SOCKS),))
@@ -369,10 +389,10 @@ def test_server_restarts(net, tmp, keys, target):
         client.wait_idle()
 
 
-def test_stream_is_kicked(net, tmp, keys, target):
+def test_stream_is_kicked(net, tmp, target):
     """The server ends it: the client opens another one, which gets the same port."""
     host = socks_udp.udp_socket(net.internet, (rig.INTERNET_IP, 9211))
-    with host, pair(net, tmp, keys, target) as daemons, associate(net) as association:
+    with host, pair(net, tmp, target) as daemons, associate(net) as association:
         association.send(rig.INTERNET_IP, 9211, b"a")
         _, mapped = host.recvfrom(100)
         time.sleep(1.1)  # a stream that ends at once is not dialled again at once
@@ -384,9 +404,9 @@ def test_stream_is_kicked(net, tmp, keys, target):
         assert association.recv() == (rig.INTERNET_IP, 9211, b"c")
 
 
-def test_reload_meanwhile(net, tmp, keys, target):
+def test_reload_meanwhile(net, tmp, target):
     """An association goes on by the configuration it began with."""
-    with pair(net, tmp, keys, target) as daemons, associate(net) as association:
+    with pair(net, tmp, target) as daemons, associate(net) as association:
         assert association.ask(SECOND_IP, ECHO, b"x")[2] == echoed(b"x")
         with open(daemons[1].config_path) as file:
             config = json.load(file)
@@ -440,13 +460,13 @@ class Forward:
 
 @pytest.mark.skipif(not shutil.which("iperf3"), reason="iperf3 is not installed")
 @pytest.mark.parametrize("reverse", [False, True])
-def test_iperf3(net, tmp, keys, target, reverse):
+def test_iperf3(net, tmp, target, reverse):
     """UDP at 2 Mbit/s in 1000 bytes each, by a program that counts what is lost: with its small
     buffers something is on a busy machine."""
     process = rig.Process(net.internet, ["iperf3", "-s", "--forceflush", "-B", SECOND_IP, "-p",
                                          str(IPERF)], os.path.join(tmp, "iperf3.log"))
     rig.wait_for(lambda: "listening" in process.log() or not process.alive(), 5, "iperf3 listens")
-    with pair(net, tmp, keys, target, "tls", user=rig.PLAIN_USER), associate(net) as association, \
+    with pair(net, tmp, target, is_tls=True), associate(net) as association, \
             socks_udp.Wrapper(association, IPERF, SECOND_IP, IPERF):
         forward = Forward(net, IPERF, SECOND_IP, IPERF)
         try:
@@ -496,11 +516,11 @@ def test_row_017_response_in_single_bytes(net, tmp):
         client.wait_idle()
 
 
-def test_many(net, tmp, keys, target):
+def test_many(net, tmp, target):
     """Small ones as fast as Python sends them, never more under way than any queue has room for:
     then none is lost."""
     host = socks_udp.udp_socket(net.internet, (rig.INTERNET_IP, 9212))
-    with host, pair(net, tmp, keys, target, "tls") as daemons, associate(net) as association:
+    with host, pair(net, tmp, target, is_tls=True) as daemons, associate(net) as association:
         assert association.ask(SECOND_IP, ECHO, b"x")
         count, got = 20000, set()
         host.settimeout(10)

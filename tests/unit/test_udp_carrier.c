@@ -402,6 +402,32 @@ static void test_resets(void **state)
 	}
 }
 
+/* RST before a byte was read: dialled again, but not for each datagram. */
+static void test_reset_at_once(void **state)
+{
+	uint8_t id[8];
+	struct play play;
+	struct pollfd wait;
+	bool came = false;
+
+	(void)state;
+	play_init(&play);
+	play_start(&play);
+	ask(&play, 1, 1000, "x");
+	stage_reset(stage_accept(&play.stage));
+	stage_wait_sessions(&play.stage, 1);
+	wait = (struct pollfd){.fd = play.stage.upstream_listener, .events = POLLIN};
+	for (int i = 0; i < STAGE_WAIT_MS / 50 && !came; i++) {
+		ask(&play, 1, 1000, "y");
+		came = poll(&wait, 1, 50) > 0;
+	}
+	assert_true(stage_reason(&play.stage, CV_UPSTREAM_FAILED) > 0);
+	play.server = stage_accept(&play.stage);
+	expect_header(play.server, 3);
+	expect_new(play.server, 1, 1000, "y", id);
+	play_done(&play);
+}
+
 static void play_bad_answer(const char *bytes, size_t len, int reason)
 {
 	uint8_t id[8];
@@ -501,6 +527,7 @@ int main(void)
 		cmocka_unit_test(test_answers_in_single_bytes),
 		cmocka_unit_test(test_redial),
 		cmocka_unit_test(test_resets),
+		cmocka_unit_test(test_reset_at_once),
 		cmocka_unit_test(test_bad_answers),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_port_443_with_vision),
