@@ -389,6 +389,18 @@ static void test_resets(void **state)
 		play.client = -1;
 		end_round(&play);
 	}
+	for (size_t command = CV_VMESS_UDP; command <= CV_VMESS_MUX; command++) {
+		for (size_t more = 0; more < 2; more++) { /* before its first frame, within it */
+			play.client = stage_dial(&play.stage);
+			ask_for(&play, 1, (enum cv_vmess_command)command,
+				&play.stage.upstream_address, now_s());
+			say(&play, "\0\4abcd", 6);
+			send_out(&play, more ? cv_buffer_len(&play.out) - 1 : play.header_bytes);
+			stage_reset(play.client);
+			play.client = -1;
+			end_round(&play);
+		}
+	}
 	open_session(&play);
 	stage_reset(play.client);
 	play.client = -1;
