@@ -100,6 +100,17 @@ func TestVmessMuxAgainstXray(t *testing.T) {
 	}
 }
 
+// TestVmessZeroOfXray: nothing but headers is VMess's own then, not even chunks.
+func TestVmessZeroOfXray(t *testing.T) {
+	site := startWeb(t)
+	server, socks := freePort(t), freePort(t)
+	startCulvert(t, vmessServer(server, "tls"), server, "")
+	startXray(t, vmessClient(socks, server, "zero", "tls"), socks)
+	transferAll(t, socksDialer(socks), site, vmessBytes)
+	manyAtOnce(t, socksDialer(socks), site, 16, 100000)
+	echoes(t, socks)
+}
+
 func dialCarrier(port int) (net.Conn, error) {
 	return net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", port), 5*time.Second)
 }
@@ -109,7 +120,7 @@ func TestVmessOfSing(t *testing.T) {
 	site := startWeb(t)
 	server := freePort(t)
 	startCulvert(t, vmessServer(server, "none"), server, "")
-	for _, cipher := range []string{"aes-128-gcm", "chacha20-poly1305"} {
+	for _, cipher := range []string{"aes-128-gcm", "chacha20-poly1305", "none"} {
 		for _, options := range [][]vmess.ClientOption{nil, {vmess.ClientWithGlobalPadding()}} {
 			t.Run(fmt.Sprintf("%s/%d", cipher, len(options)), func(t *testing.T) {
 				client := must(vmess.NewClient(plainID, cipher, 0, options...))
@@ -171,7 +182,7 @@ func TestVmessToSing(t *testing.T) {
 			}()
 		}
 	}()
-	for _, cipher := range []string{"aes-128-gcm", "chacha20-poly1305"} {
+	for _, cipher := range []string{"aes-128-gcm", "chacha20-poly1305", "none"} {
 		t.Run(cipher, func(t *testing.T) {
 			socks := freePort(t)
 			startCulvert(t, vmessClient(socks, portOf(listener.Addr().String()), cipher, "none"),

@@ -139,6 +139,24 @@ static void test_refused(void **state)
 	assert_int_equal(read_input(&request), CV_PEER_DECODE);
 }
 
+/* Bytes as they are, without chunks: connections only. */
+static void test_bare(void **state)
+{
+	struct cv_vmess_request request;
+
+	(void)state;
+	bytes_set_hex(&input, VMESS_INSTRUCTION);
+	input.data[34] = 0;
+	input.data[35] = 0x30 | CV_VMESS_NONE;
+	sum_again();
+	assert_int_equal(read_input(&request), 0);
+	assert_int_equal(request.cipher, CV_VMESS_NONE);
+	assert_int_equal(request.options, 0);
+	input.data[37] = CV_VMESS_UDP;
+	sum_again();
+	assert_int_equal(read_input(&request), CV_PEER_DECODE);
+}
+
 static void test_cannot_be_written(void **state)
 {
 	struct cv_vmess_request request = {.command = CV_VMESS_TCP};
@@ -178,6 +196,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_tcp),	cmocka_unit_test(test_mux_and_udp),
 		cmocka_unit_test(test_cuts),	cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_bare),
 		cmocka_unit_test(test_cannot_be_written), cmocka_unit_test(test_response),
 	};
 

@@ -141,6 +141,7 @@ static void test_round_trip(void **state)
 		round_trip(ciphers[i], ALL, CV_VMESS_TCP);
 		round_trip(ciphers[i], ALL, CV_VMESS_UDP);
 	}
+	round_trip(CV_VMESS_NONE, 0, CV_VMESS_TCP);
 }
 
 static void test_changed(void **state)

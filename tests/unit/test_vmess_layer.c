@@ -93,12 +93,11 @@ static void take(struct side *side, const void *wanted, size_t len)
 }
 
 /* Both layers; the server has read the request header, the rest of the first unit is on its way. */
-static void meet(enum cv_vmess_cipher cipher, enum cv_vmess_command command, const void *first,
-		 size_t first_len)
+static void meet_with(uint8_t options, enum cv_vmess_cipher cipher, enum cv_vmess_command command,
+		      const void *first, size_t first_len)
 {
 	struct cv_vmess_request request = {
-		.options = CV_VMESS_CHUNKS | CV_VMESS_MASKING | CV_VMESS_PADDING,
-		.cipher = cipher, .command = command}, opened;
+		.options = options, .cipher = cipher, .command = command}, opened;
 	size_t header_bytes;
 
 	assert_int_equal(hex_decode(VMESS_COMMAND_KEY, command_key, 16), 16);
@@ -114,6 +113,13 @@ static void meet(enum cv_vmess_cipher cipher, enum cv_vmess_command command, con
 					       &header_bytes), 0);
 	cv_buffer_consume(&client.sent, header_bytes);
 	start(&server, cv_vmess_server_layer_new(&opened));
+}
+
+static void meet(enum cv_vmess_cipher cipher, enum cv_vmess_command command, const void *first,
+		 size_t first_len)
+{
+	meet_with(CV_VMESS_CHUNKS | CV_VMESS_MASKING | CV_VMESS_PADDING, cipher, command, first,
+		  first_len);
 }
 
 static void part(void)
@@ -200,6 +206,23 @@ static void test_silent_server(void **state)
 	part();
 }
 
+/* Only headers are VMess's; ends are the carrier's. */
+static void test_bare(void **state)
+{
+	(void)state;
+	meet_with(0, CV_VMESS_NONE, CV_VMESS_TCP, "question", 8);
+	assert_int_equal(cv_buffer_len(&client.sent), 8);
+	assert_int_equal(pass(&client, &server, 3), -EAGAIN);
+	take(&server, "question", 8);
+	assert_int_equal(end(&client), 0);
+	assert_int_equal(cv_buffer_len(&client.sent), 0);
+	assert_int_equal(server.layer->ops->decode_eof(server.layer), 0);
+	assert_int_equal(encode(&server, "answer", 6), 0);
+	assert_int_equal(pass(&server, &client, 5), -EAGAIN);
+	take(&client, "answer", 6);
+	part();
+}
+
 static void test_datagrams(void **state)
 {
 	static const uint8_t three[] = "\0\3abc\0\1d\0\0\0\2ef";
@@ -279,6 +302,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_talk),	     cmocka_unit_test(test_flush),
 		cmocka_unit_test(test_ends),	     cmocka_unit_test(test_silent_server),
+		cmocka_unit_test(test_bare),
 		cmocka_unit_test(test_datagrams),    cmocka_unit_test(test_datagrams_in_pieces),
 		cmocka_unit_test(test_strange_server), cmocka_unit_test(test_broken_chunk),
 	};

@@ -49,8 +49,9 @@ int cv_vmess_body_init(struct cv_vmess_body *body, const struct cv_vmess_request
 	/* a stream without seal has none, whatever the options say */
 	body->pads = (request->options & CV_VMESS_PADDING) &&
 		     (request->cipher != CV_VMESS_NONE || is_packets);
+	body->is_bare = request->cipher == CV_VMESS_NONE && !(request->options & CV_VMESS_CHUNKS);
 	error = new_aead(body, request->cipher, keys->key);
-	if (!error && (request->options & CV_VMESS_MASKING)) {
+	if (!error && !body->is_bare && (request->options & CV_VMESS_MASKING)) {
 		body->mask = cv_shake_new(keys->iv, sizeof(keys->iv));
 		error = body->mask ? 0 : CV_INTERNAL_CRYPTO;
 	}
@@ -117,6 +118,10 @@ int cv_vmess_body_write(struct cv_vmess_body *body, struct cv_span payload, stru
 
 	if (payload.len_bytes > UINT16_MAX - CV_VMESS_CHUNK_OVERHEAD)
 		return CV_INTERNAL_STATE;
+	if (body->is_bare)
+		return payload.len_bytes
+			       ? cv_buffer_append(out, payload.data, payload.len_bytes)
+			       : 0;
 	error = cv_buffer_reserve(out, LENGTH_BYTES + sealed_bytes + PADDING_SIZES, &space);
 	if (!error)
 		error = next_padding(body, &padding_bytes);
@@ -176,6 +181,15 @@ static int open_chunk(struct cv_vmess_body *body, const uint8_t *sealed, size_t 
 	return error;
 }
 
+static int read_bare(struct cv_span *in, struct cv_buffer *out)
+{
+	const int error = in->len_bytes ? cv_buffer_append(out, in->data, in->len_bytes) : -EAGAIN;
+
+	if (!error)
+		cv_span_skip(in, in->len_bytes);
+	return error;
+}
+
 int cv_vmess_body_read(struct cv_vmess_body *body, struct cv_span *in, struct cv_buffer *out)
 {
 	size_t sealed_bytes;
@@ -183,6 +197,8 @@ int cv_vmess_body_read(struct cv_vmess_body *body, struct cv_span *in, struct cv
 
 	if (body->ended)
 		return CV_VMESS_BODY_END;
+	if (body->is_bare)
+		return read_bare(in, out);
 	if (!body->has_length)
 		error = read_length(body, *in);
 	if (error)

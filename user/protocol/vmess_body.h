@@ -6,7 +6,8 @@
  *
  * Masks and the padding's sizes come out of SHAKE128 of the IV, the padding's first. The nonce of
  * chunk n is n, in 16 bits, and ten bytes of the IV: that it starts over after 65536 chunks is the
- * protocol's. An empty chunk is the end.
+ * protocol's. An empty chunk is the end. Without seal there may be no chunks either, but bytes as
+ * they are, until the carrier ends.
  */
 #ifndef CV_PROTOCOL_VMESS_BODY_H
 #define CV_PROTOCOL_VMESS_BODY_H
@@ -21,7 +22,7 @@
 struct cv_vmess_body {
 	struct cv_aead *aead;  /* NULL: only framed */
 	struct cv_shake *mask; /* NULL: lengths as they are */
-	bool pads, seals;
+	bool pads, seals, is_bare;
 	bool ended;
 	uint16_t chunk_count;
 	uint8_t iv[16];

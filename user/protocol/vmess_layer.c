@@ -110,7 +110,7 @@ static int emit_chunk(struct vmess_layer *self, struct cv_span payload, cv_layer
 {
 	int result = cv_vmess_body_write(&self->tx, payload, &self->unit);
 
-	if (result == 0)
+	if (result == 0 && cv_buffer_len(&self->unit) > 0)
 		result = emit(context, cv_buffer_span(&self->unit));
 	cv_buffer_consume(&self->unit, cv_buffer_len(&self->unit));
 	return result;

@@ -41,11 +41,13 @@ static bool options_are_known(uint8_t options)
 	return !(options & CV_VMESS_PADDING) || (options & CV_VMESS_MASKING);
 }
 
-static bool cipher_is_known(uint8_t cipher, uint8_t options)
+/* Sealed is always in chunks; of what is neither, datagrams would have no borders. */
+static bool cipher_is_known(uint8_t cipher, uint8_t options, enum cv_vmess_command command)
 {
 	if (cipher == CV_VMESS_AES_128_GCM || cipher == CV_VMESS_CHACHA20_POLY1305)
-		return true; /* always in chunks */
-	return cipher == CV_VMESS_NONE && (options & CV_VMESS_CHUNKS);
+		return true;
+	return cipher == CV_VMESS_NONE &&
+	       ((options & CV_VMESS_CHUNKS) || command != CV_VMESS_UDP);
 }
 
 static int read_target(struct cv_reader *reader, struct cv_vmess_request *request)
@@ -93,7 +95,8 @@ int cv_vmess_request_read(struct cv_span bytes, struct cv_vmess_request *ret_req
 
 	if (!cv_reader_ended(&reader) || sum != checksum(bytes.data, checked_bytes))
 		return CV_PEER_DECODE;
-	if (!options_are_known(request.options) || !cipher_is_known(shared & 15, request.options))
+	if (!options_are_known(request.options) ||
+	    !cipher_is_known(shared & 15, request.options, request.command))
 		return CV_PEER_DECODE;
 	request.cipher = (enum cv_vmess_cipher)(shared & 15);
 	*ret_request = request;
