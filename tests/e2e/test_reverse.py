@@ -16,7 +16,7 @@ from downloads import Downloads
 from peers import V2ray, needs_v2ray, socks_in, vmess_in, vmess_out
 from socks_udp import Echo, udp_socket
 
-PUBLIC, INTERCONN, DUMMY = 8088, 1024, 1340
+PUBLIC, INTERCONN, DUMMY, DATAGRAMS, ECHO = 8088, 1024, 1340, 8089, 9141
 DOMAIN = "test.xray.com"
 V2RAY_CONTROL = "reverse.internal.v2ray.com"
 WEB = "%s:80" % rig.INTERNET_IP
@@ -93,51 +93,95 @@ def carriers(daemon):
 # ---- against others -----------------------------------------------------------------------------
 
 
+def with_datagrams(portal, bridge):
+    """A UDP port as well; what comes out goes where it was meant to go."""
+    portal["inbounds"].append({
+        "tag": "external-udp", "listen": rig.SERVER_IP, "port": DATAGRAMS, "protocol": "dokodemo-door",
+        "settings": {"address": rig.INTERNET_IP, "port": ECHO, "network": "udp"}})
+    portal["routing"]["rules"].append({"type": "field", "inboundTag": ["external-udp"],
+                                       "outboundTag": "portal"})
+    bridge["outbounds"].append({"tag": "out-udp", "protocol": "freedom", "settings": {
+        "finalRules": [{"action": "allow"}]}})
+    bridge["routing"]["rules"].insert(1, {
+        "type": "field", "inboundTag": ["bridge"], "network": "udp", "outboundTag": "out-udp"})
+
+
+def check_datagrams(net, clients=1):
+    echo = Echo(net.internet, rig.INTERNET_IP, ECHO)
+    for _ in range(clients):
+        with contextlib.closing(udp_socket(net.client)) as udp:
+            for i in range(3):
+                udp.sendto(b"datagram %d" % i, (rig.SERVER_IP, DATAGRAMS))
+                data, source = udp.recvfrom(2048)
+                assert data.endswith(b"datagram %d" % i)
+                assert source == (rig.SERVER_IP, DATAGRAMS)
+    echo.stop()
+
+
 @needs_v2ray
 @pytest.mark.parametrize("carrier", ["vmess", "vless"])
 def test_row_082_bridge(net, tmp, internet, carrier):
-    """Our bridge, v2ray's portal."""
+    """Our bridge, v2ray's portal, which is killed and comes back."""
     interconn_in, interconn_out = interconns(carrier)
-    portal = V2ray(net.server, tmp, portal_config(interconn=interconn_in),
-                   (rig.SERVER_IP, PUBLIC))
-    bridge = our_bridge(net, tmp, bridge_config(interconn=interconn_out))
-    with rig.running(portal, bridge):
+    there, here = portal_config(interconn=interconn_in), bridge_config(interconn=interconn_out)
+    with_datagrams(there, here)
+    portal = V2ray(net.server, tmp, there, (rig.SERVER_IP, PUBLIC))
+    bridge = our_bridge(net, tmp, here)
+    with rig.running(bridge):
         wait_served(net, 10, "v2ray's portal serves through our bridge")
         check(net, internet)
+        check_datagrams(net)
         assert len(tunnels(bridge)) >= 1
+        portal.stop()
+        portal = V2ray(net.server, tmp, there, (rig.SERVER_IP, PUBLIC))
+        wait_served(net, 10, "another one serves")
+        portal.stop()
 
 
 @needs_v2ray
 @pytest.mark.parametrize("carrier", ["vmess", "vless"])
 def test_row_083_portal(net, tmp, internet, carrier):
-    """Our portal, v2ray's bridge."""
+    """Our portal, v2ray's bridge, which is killed and comes back."""
     interconn_in, interconn_out = interconns(carrier)
-    config = bridge_config(interconn=interconn_out)
-    config["inbounds"] = [socks_in(DUMMY)]  # to see that it is there
-    portal = our_portal(net, tmp, portal_config(control=V2RAY_CONTROL, interconn=interconn_in))
-    bridge = V2ray(net.internet, tmp, config, ("127.0.0.1", DUMMY))
-    with rig.running(portal, bridge):
+    here = portal_config(control=V2RAY_CONTROL, interconn=interconn_in)
+    there = bridge_config(interconn=interconn_out)
+    there["inbounds"] = [socks_in(DUMMY)]  # to see that it is there
+    with_datagrams(here, there)
+    portal = our_portal(net, tmp, here)
+    bridge = V2ray(net.internet, tmp, there, ("127.0.0.1", DUMMY))
+    with rig.running(portal):
         wait_served(net, 10, "our portal serves through v2ray's bridge")
         check(net, internet)
+        check_datagrams(net)
         assert len(tunnels(portal)) >= 1
+        bridge.stop()
+        rig.wait_for(lambda: not tunnels(portal), 10, "its tunnels are gone")
+        bridge = V2ray(net.internet, tmp, there, ("127.0.0.1", DUMMY))
+        wait_served(net, 10, "another one serves")
+        bridge.stop()
 
 
-def interconns(carrier):
+def interconns(carrier, streams=({}, {}), flow=""):
     """What carries the tunnels: (at the portal, at the bridge)."""
     if carrier == "vmess":
         return (vmess_in(INTERCONN, rig.SERVER_INNER_IP, tag="interconn"),
                 vmess_out(INTERCONN, rig.SERVER_INNER_IP, tag="interconn"))
     return ({"tag": "interconn", "listen": rig.SERVER_INNER_IP, "port": INTERCONN,
-             "protocol": "vless", "settings": {
-                 "decryption": "none", "clients": [{"id": rig.PLAIN_USER}]}},
-            {"tag": "interconn", "protocol": "vless", "settings": {"vnext": [{
-                "address": rig.SERVER_INNER_IP, "port": INTERCONN, "users": [{
-                    "id": rig.PLAIN_USER, "encryption": "none"}]}]}})
+             "protocol": "vless", "streamSettings": streams[0], "settings": {
+                 "decryption": "none", "clients": [{"id": rig.USER, "flow": flow}]}},
+            {"tag": "interconn", "protocol": "vless", "streamSettings": streams[1], "settings": {
+                "vnext": [{"address": rig.SERVER_INNER_IP, "port": INTERCONN, "users": [{
+                    "id": rig.USER, "encryption": "none", "flow": flow}]}]}})
 
 
-@pytest.mark.parametrize("carrier", ["vmess", "vless"])
-def test_row_082_083_ours(net, tmp, internet, carrier):
-    interconn_in, interconn_out = interconns(carrier)
+@pytest.mark.parametrize("carrier", ["vmess", "vless", "reality"])
+def test_row_082_083_ours(net, tmp, internet, target, keys, carrier):
+    if carrier == "reality":
+        interconn_in, interconn_out = interconns(carrier, (
+            rig.reality_stream(keys.private, target.address),
+            rig.reality_client_stream(keys.public)), rig.VISION)
+    else:
+        interconn_in, interconn_out = interconns(carrier)
     with rig.running(our_portal(net, tmp, portal_config(interconn=interconn_in)),
                      our_bridge(net, tmp, bridge_config(interconn=interconn_out))) as daemons:
         wait_served(net, 10, "the portal serves")
@@ -196,7 +240,7 @@ def test_row_090_examples_with_comments(net, tmp, internet):
             text = text.replace(old, new)
         path = os.path.join(tmp, name)
         with open(path, "w") as file:
-            file.write(re.sub(r"\{", '{ "culvert": {"controlSocket": ""},', text, count=1))
+            file.write(re.sub(r"\{", '{ "culvert": {"controlSocket": "", "drainSeconds": 1},', text, count=1))
         return path
 
     portal = rig.Process(net.server, [os.path.join(rig.build_dir(), "culvertd"), "-c", example(
@@ -359,23 +403,9 @@ def test_reload_keeps_service(net, tmp, internet):
 def test_datagrams_through_a_tunnel(net, tmp, internet):
     """A UDP port at the portal, an answer from behind the bridge; the clients' worker need not be
     the tunnel's."""
-    config = portal_config()
-    config["inbounds"].append({
-        "tag": "external-udp", "listen": rig.SERVER_IP, "port": PUBLIC + 2, "protocol": "tunnel",
-        "settings": {"address": rig.INTERNET_IP, "port": 9141, "network": "udp"}})
-    config["routing"]["rules"].append({"inboundTag": ["external-udp"], "outboundTag": "portal"})
-    behind = bridge_config()
-    behind["outbounds"][0]["settings"] = {"finalRules": [{"action": "allow"}]}
-    echo = Echo(net.internet, rig.INTERNET_IP, 9141)
+    config, behind = portal_config(), bridge_config()
+    with_datagrams(config, behind)
     with rig.running(our_portal(net, tmp, config, workers=4),
                      our_bridge(net, tmp, behind)) as daemons:
         rig.wait_for(lambda: tunnels(daemons[0]), 10, "a tunnel")
-        for _ in range(12):
-            udp = udp_socket(net.client)
-            for i in range(3):
-                udp.sendto(b"datagram %d" % i, (rig.SERVER_IP, PUBLIC + 2))
-                data, source = udp.recvfrom(2048)
-                assert data.endswith(b"datagram %d" % i)
-                assert source == (rig.SERVER_IP, PUBLIC + 2)
-            udp.close()
-    echo.stop()
+        check_datagrams(net, 12)
