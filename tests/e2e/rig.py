@@ -545,8 +545,9 @@ def running(*processes):
             with contextlib.suppress(AssertionError):
                 process.stop(5)
         raise
-    for process in processes:
-        if not isinstance(process, Culvert):
-            process.stop()
-        elif not process.stopped:
-            process.stop_clean()
+    with contextlib.ExitStack() as stack:  # each, whatever becomes of the others
+        for process in reversed(processes):
+            if not isinstance(process, Culvert):
+                stack.callback(process.stop)
+            elif not process.stopped:
+                stack.callback(process.stop_clean)

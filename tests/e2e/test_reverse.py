@@ -6,7 +6,6 @@ import concurrent.futures
 import contextlib
 import hashlib
 import os
-import re
 import subprocess
 import time
 
@@ -96,7 +95,8 @@ def carriers(daemon):
 def with_datagrams(portal, bridge):
     """A UDP port as well; what comes out goes where it was meant to go."""
     portal["inbounds"].append({
-        "tag": "external-udp", "listen": rig.SERVER_IP, "port": DATAGRAMS, "protocol": "dokodemo-door",
+        "tag": "external-udp", "listen": rig.SERVER_IP, "port": DATAGRAMS,
+        "protocol": "dokodemo-door",
         "settings": {"address": rig.INTERNET_IP, "port": ECHO, "network": "udp"}})
     portal["routing"]["rules"].append({"type": "field", "inboundTag": ["external-udp"],
                                        "outboundTag": "portal"})
@@ -225,6 +225,7 @@ def test_row_084_pairs_in_one_process(net, tmp, internet):
         assert len(tunnels(daemons[0])) == 4  # either end of each
 
 
+OWN = '{ "culvert": {"controlSocket": "", "drainSeconds": 1},'
 EXAMPLES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "conf")
 
 
@@ -240,7 +241,7 @@ def test_row_090_examples_with_comments(net, tmp, internet):
             text = text.replace(old, new)
         path = os.path.join(tmp, name)
         with open(path, "w") as file:
-            file.write(re.sub(r"\{", '{ "culvert": {"controlSocket": "", "drainSeconds": 1},', text, count=1))
+            file.write(text.replace("{", OWN, 1))
         return path
 
     portal = rig.Process(net.server, [os.path.join(rig.build_dir(), "culvertd"), "-c", example(
@@ -315,13 +316,14 @@ def test_row_085_no_bridge_no_service(net, tmp, internet):
 
 
 def test_several_workers(net, tmp, internet):
-    """A session goes to the worker that has the tunnel; one with layers is led there."""
+    """A session goes to the worker that has the tunnel; one with layers is led there. When they
+    stop, tunnels that nobody uses are no reason to wait."""
     config = portal_config()
     config["inbounds"].append({"tag": "inside", "listen": rig.SERVER_IP, "port": PUBLIC + 1,
                                "protocol": "socks", "settings": {"auth": "noauth"}})
     config["routing"]["rules"].append({"inboundTag": ["inside"], "outboundTag": "portal"})
-    with rig.running(our_portal(net, tmp, config, workers=4),
-                     our_bridge(net, tmp, workers=2)) as daemons:
+    with rig.running(our_portal(net, tmp, config, workers=4, drain=60),
+                     our_bridge(net, tmp, workers=2, drain=60)) as daemons:
         wait_served(net, 10, "the portal serves")
         assert many(net, internet, 60) == 60
         for _ in range(12):

@@ -249,6 +249,10 @@ static void accept_tunnel(struct cv_session *session)
 	struct cv_ring *ring = session->worker->ring;
 	int error;
 
+	if (session->worker->stopping) { /* the bridge finds our successor */
+		cv_session_refuse(session, CV_POLICY_STOPPING);
+		return;
+	}
 	if (tunnel_count(session->worker->reverse) >= TUNNELS_MAX) {
 		cv_session_refuse(session, CV_POLICY_SESSION_LIMIT);
 		return;
