@@ -42,7 +42,7 @@ def echoes(net, addresses):
 @pytest.fixture(scope="module")
 def bare(net, tmp, internet):
     """VLESS on nothing: the tests speak it by hand."""
-    made = rig.Culvert(net.server, tmp, rig.server_config(BARE, {"network": "raw"}), "vless-udp",
+    made = rig.Culvert(net.server, tmp, rig.server_config(BARE, {"network": "raw"}), "vless-udp", workers=2,
                        wait=((rig.SERVER_IP, BARE),))
     with rig.running(made):
         yield made
