@@ -77,12 +77,15 @@ def test_between_ourselves(net, tmp, internet, cipher):
         check_transfers(net, internet)
 
 
-@pytest.mark.parametrize("network,security", [("tcp", "tls"), ("ws", "tls"), ("ws", "none"),
-                                              ("h2", "tls"), ("httpupgrade", "none")])
-def test_row_089_carried(net, tmp, internet, target, network, security):
-    """In TLS, in transports, in both."""
+@pytest.mark.parametrize("network,security,early", [
+    ("tcp", "tls", ""), ("ws", "tls", ""), ("ws", "none", "?ed=2048"), ("h2", "tls", ""),
+    ("httpupgrade", "none", "")])
+def test_row_089_carried(net, tmp, internet, target, network, security, early):
+    """In TLS, in transports, in both; the request in the head of the transport's."""
     server, client = carried(target, OURS, network, security, "none" if security == "tls" else
                              "auto")
+    if early:
+        client["outbounds"][0]["streamSettings"]["wsSettings"]["path"] += early
     with rig.running(*start(net, tmp, server, client, OURS)):
         check_transfers(net, internet)
 

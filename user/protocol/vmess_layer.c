@@ -36,7 +36,6 @@ struct vmess_layer {
 	struct cv_vmess_body rx, tx;
 	struct cv_buffer unit; /* sending: the header that waits, or nothing */
 	struct cv_buffer begun; /* sending: the beginning of a datagram */
-	struct cv_buffer datagram; /* receiving: scratch */
 };
 
 static struct vmess_layer *vmess_layer_of(struct cv_layer *layer)
@@ -65,18 +64,24 @@ static int take_response(struct vmess_layer *self, struct cv_span *in)
 	return 0;
 }
 
+/* Behind its length, which is known afterwards. */
 static int take_datagram(struct vmess_layer *self, struct cv_span *in, struct cv_buffer *out)
 {
-	struct cv_buffer *datagram = &self->datagram;
-	int result = cv_vmess_body_read(&self->rx, in, datagram);
-	const size_t len_bytes = cv_buffer_len(datagram);
-	const uint8_t frame[FRAME_BYTES] = {(uint8_t)(len_bytes >> 8), (uint8_t)len_bytes};
+	static const uint8_t no_length[FRAME_BYTES];
+	const size_t before = cv_buffer_len(out);
+	int result = cv_buffer_append(out, no_length, FRAME_BYTES);
 
 	if (result == 0)
-		result = cv_buffer_append(out, frame, sizeof(frame));
-	if (result == 0)
-		result = cv_buffer_append(out, cv_buffer_bytes(datagram), len_bytes);
-	cv_buffer_consume(datagram, len_bytes);
+		result = cv_vmess_body_read(&self->rx, in, out);
+	if (result == 0) {
+		const size_t len_bytes = cv_buffer_len(out) - before - FRAME_BYTES;
+		uint8_t *frame = cv_buffer_bytes(out) + before;
+
+		frame[0] = (uint8_t)(len_bytes >> 8);
+		frame[1] = (uint8_t)len_bytes;
+	} else {
+		out->tail = out->head + before;
+	}
 	return result;
 }
 
@@ -179,9 +184,11 @@ static int vmess_encode(struct cv_layer *layer, struct cv_span bytes, cv_layer_e
 			void *context)
 {
 	struct vmess_layer *self = vmess_layer_of(layer);
+	const int result = self->is_packets ? encode_datagrams(self, bytes, emit, context)
+					    : encode_stream(self, bytes, emit, context);
 
-	return self->is_packets ? encode_datagrams(self, bytes, emit, context)
-				: encode_stream(self, bytes, emit, context);
+	cv_buffer_release_if_empty(&self->unit); /* it may be idle from now on */
+	return result;
 }
 
 static int vmess_encode_eof(struct cv_layer *layer, cv_layer_emit emit, void *context)
@@ -210,7 +217,6 @@ static void vmess_free(struct cv_layer *layer)
 	cv_vmess_body_done(&self->tx);
 	cv_buffer_done(&self->unit);
 	cv_buffer_done(&self->begun);
-	cv_buffer_done(&self->datagram);
 	cv_cleanse(self, sizeof(*self));
 	free(self);
 }
@@ -240,7 +246,6 @@ static struct vmess_layer *vmess_layer_new(const struct cv_vmess_request *reques
 	self->mark = request->response_mark;
 	cv_buffer_init(&self->unit, UINT16_MAX + HEADER_MAX + CV_VMESS_CHUNK_OVERHEAD);
 	cv_buffer_init(&self->begun, FRAME_BYTES + UINT16_MAX + ENCODE_MAX);
-	cv_buffer_init(&self->datagram, UINT16_MAX + 1);
 	memcpy(request_keys.key, request->body_key, sizeof(request_keys.key));
 	memcpy(request_keys.iv, request->body_iv, sizeof(request_keys.iv));
 	error = cv_vmess_response_keys(request, &self->response_keys);
