@@ -352,6 +352,21 @@ def test_row_087_five_hundred_streams_and_a_stalled_reader(net, tmp, target, int
                      "all streams end")
 
 
+@pytest.mark.parametrize("ours", ["both", pytest.param("client", marks=needs_v2ray)])
+def test_stalled_download_does_not_hold_up_others(net, tmp, target, internet, ours):
+    """A carrier that is really full: the next one gets through nevertheless."""
+    with pair(net, tmp, target, ours) as (_, client):
+        stuck, silent = tunnel(net), tunnel(net)
+        stuck.sendall(b"GET /big HTTP/1.0\r\n\r\n")
+        silent.sendall(b"GET")
+        rig.wait_for(lambda: any(c["blocked_ms"] > 300 for c in carriers(client)), 60,
+                     "the carrier is full")
+        assert Download(net, tmp, "http://%s/medium" % rig.INTERNET_IP).hash() == \
+            internet.hashes["medium"]
+        client.wait_reason("policy_stalled", seconds=20)
+        check_memory(client, "client", 8)
+
+
 @pytest.mark.parametrize("ours", ["both", pytest.param("server", marks=needs_v2ray)])
 def test_stalled_upload_does_not_hold_up_others(net, tmp, target, internet, ours):
     """The same in the other direction: the far end of one stream takes nothing."""
