@@ -11,6 +11,7 @@
 #include "culvert.h"
 
 #include "config/client_json.h"
+#include "config/config_load.h"
 #include "config/haproxy.h"
 #include "config/node_import.h"
 #include "crypto/crypto.h"
@@ -136,6 +137,30 @@ static int import_links(const char *path, char *text, struct json_object **ret_c
 	return 0;
 }
 
+/* ---- the result --------------------------------------------------------------------------- */
+
+static int puts_config(struct json_object *config)
+{
+	puts(json_object_to_json_string_ext(config, JSON_C_TO_STRING_PRETTY |
+							    JSON_C_TO_STRING_SPACED |
+							    JSON_C_TO_STRING_NOSLASHESCAPE));
+	json_object_put(config);
+	return EXIT_SUCCESS;
+}
+
+/* What the daemon would say about it is said now. */
+static int check_client(struct json_object *config)
+{
+	const struct cv_config_report report = {.line = print_finding,
+						.context = (char[]){"culvert import"}};
+	const char *text = json_object_to_json_string_ext(config, JSON_C_TO_STRING_PRETTY);
+	struct cv_config *loaded = NULL;
+	const int error = cv_config_load_text("result", text, strlen(text), &report, &loaded);
+
+	cv_config_free(loaded);
+	return error;
+}
+
 /* ---- files -------------------------------------------------------------------------------- */
 
 static int import_text(const char *path, char *text, size_t len, struct json_object **ret_config)
@@ -145,14 +170,17 @@ static int import_text(const char *path, char *text, size_t len, struct json_obj
 	bool has_udp = false;
 	int error;
 
-	if (is_link(skip_blank(text)))
-		return import_links(path, text, ret_config);
+	if (is_link(skip_blank(text))) {
+		error = import_links(path, text, ret_config);
+		return error ? error : check_client(*ret_config);
+	}
 	if (!looks_like_nodes(path, skip_blank(text)))
 		return cv_haproxy_import(text, len, &report, ret_config);
 	error = cv_node_import(text, len, &report, &outbounds, &has_udp);
-	if (!error)
-		*ret_config = cv_client_config(outbounds, has_udp);
-	return error;
+	if (error)
+		return error;
+	*ret_config = cv_client_config(outbounds, has_udp);
+	return check_client(*ret_config);
 }
 
 static int usage(void)
@@ -177,11 +205,8 @@ int cv_cmd_import(int argc, char **argv)
 	error = import_text(argv[1], text, len, &config);
 	cv_cleanse(text, len);
 	free(text);
-	if (error)
-		return CV_EXIT_USAGE;
-	puts(json_object_to_json_string_ext(config, JSON_C_TO_STRING_PRETTY |
-							    JSON_C_TO_STRING_SPACED |
-							    JSON_C_TO_STRING_NOSLASHESCAPE));
+	if (!error)
+		return puts_config(config);
 	json_object_put(config);
-	return EXIT_SUCCESS;
+	return CV_EXIT_USAGE;
 }

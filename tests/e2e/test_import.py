@@ -105,5 +105,8 @@ def test_row_078_what_is_wrong_has_a_line(build, tmp):
     assert "wrong.yaml: error: 5: port: expected a number" in done.stderr, done.stderr
     assert "grpc-opts: not supported" in done.stderr
     assert imported("vless://x@").returncode == 2
+    public = imported("vless://%s@1.1.1.1:443?security=none" % rig.PLAIN_USER)
+    assert (public.returncode, public.stdout) == (2, "")
+    assert "anybody on the way could read it" in public.stderr, public.stderr
     assert imported("/none.yaml").returncode == 1
     assert imported().returncode == 2

@@ -138,6 +138,22 @@ static void test_udp(void **state)
 	json_object_put(outbounds);
 }
 
+static void test_fingerprint(void **state)
+{
+	struct json_object *outbounds = NULL;
+	bool udp;
+
+	(void)state;
+	assert_int_equal(import(NODE "tls: true\nclient-fingerprint: android\n", &outbounds, &udp),
+			 0);
+	assert_non_null(strstr(found, "warning 7: client-fingerprint: not known"));
+	assert_null(strstr(json_object_to_json_string(outbounds), "fingerprint"));
+	json_object_put(outbounds);
+	assert_int_equal(import(NODE "tls: true\nclient-fingerprint: ios\n", &outbounds, &udp), 0);
+	assert_string_equal(found, "");
+	json_object_put(outbounds);
+}
+
 static void test_refused(void **state)
 {
 	(void)state;
@@ -179,6 +195,7 @@ int main(void)
 		cmocka_unit_test(test_tcp),	cmocka_unit_test(test_websocket),
 		cmocka_unit_test(test_http2),	cmocka_unit_test(test_vmess),
 		cmocka_unit_test(test_proxies), cmocka_unit_test(test_udp),
+		cmocka_unit_test(test_fingerprint),
 		cmocka_unit_test(test_refused), cmocka_unit_test(test_secret),
 	};
 

@@ -16,6 +16,7 @@
 
 #include "base/reason.h"
 #include "crypto/uuid.h"
+#include "protocol/fingerprint.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -313,12 +314,18 @@ static void take_security(struct import *import, const yaml_node_t *node,
 {
 	const yaml_node_t *reality = take_mapping(import, node, "reality-opts");
 	const bool is_tls = take_bool(import, node, "tls");
+	enum cv_fingerprint unused;
 
 	strcpy(link->security, reality ? "reality" : is_tls ? "tls" : "none");
 	(void)take_text(import, node, "servername serverName sni", link->server_name,
 			sizeof(link->server_name));
 	(void)take_text(import, node, "client-fingerprint", link->fingerprint,
 			sizeof(link->fingerprint));
+	if (link->fingerprint[0] && cv_fingerprint_parse(link->fingerprint, &unused) != 0) {
+		tell(import, false, member(import, node, "client-fingerprint"),
+		     "client-fingerprint: not known to this version of culvert, chrome's is used");
+		link->fingerprint[0] = '\0';
+	}
 	take_list(import, node, "alpn", link->alpn, sizeof(link->alpn));
 	link->allow_insecure = take_bool(import, node, "skip-cert-verify") && !reality;
 	(void)take_text(import, reality, "public-key", link->public_key,
