@@ -4,6 +4,7 @@ implementations."""
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import json
 import os
@@ -17,6 +18,7 @@ import pytest
 import reality_client
 import rig
 import websocket_peer as peer
+from socks_udp import Association, Echo
 from test_vless import V2ray, v2
 
 PATH = "/a7f3/stream"
@@ -113,18 +115,51 @@ def test_pair(net, tmp, target, internet, network, query, security):
                 daemon.reasons()
 
 
-@pytest.mark.parametrize("network, query", [
-    ("ws", ""), ("ws", "?ed=2048"), ("httpupgrade", "?ed=2048"), ("h2", "")])
-def test_row_089_vmess_by_a_transport(net, tmp, internet, network, query):
-    """The header as early data, behind a pipelined request, in a stream: it is found everywhere."""
-    server = start_server(net, tmp, 4530, carried(network, "none"), protocol="vmess")
-    client = start_client(net, tmp, 1167, 4530, carried(network, "none", PATH + query),
+def test_row_089_vmess_behind_a_pipelined_request(net, tmp, internet):
+    server = start_server(net, tmp, 4530, carried("httpupgrade", "none"), protocol="vmess")
+    client = start_client(net, tmp, 1167, 4530, carried("httpupgrade", "none", PATH + "?ed=2048"),
                           protocol="vmess")
     with rig.running(server, client):
         fetch(net, internet, 1167)
         upload(net, internet, 1167)
         client.wait_idle()
         server.wait_idle()
+
+
+def at_once(net, tmp, internet, socks_port, count=8):
+    """`count` downloads that begin together; each is read all the time."""
+    paths = [os.path.join(tmp, "at-once-%d" % index) for index in range(count)]
+    running = [rig.curl(net.client, "-x", "socks5h://127.0.0.1:%d" % socks_port, "-o", path,
+                        "http://%s/medium" % rig.INTERNET_IP, background=True) for path in paths]
+    for child, path in zip(running, paths):
+        _, error = child.communicate(timeout=60)
+        assert child.returncode == 0, error
+        with open(path, "rb") as body:
+            assert hashlib.sha256(body.read()).hexdigest() == internet.hashes["medium"]
+        os.unlink(path)
+
+
+@pytest.mark.parametrize("network", ["ws", "httpupgrade", "h2"])
+def test_streams_and_datagrams_by_a_transport(net, tmp, internet, network):
+    """What VLESS carries beside a session's bytes: Mux.Cool, and datagrams."""
+    server = start_server(net, tmp, 4531, carried(network, "none"))
+    config = client_of(1168, 4531, carried(network, "none"))
+    config["outbounds"][0]["mux"] = {"enabled": True, "concurrency": 4, "xudpConcurrency": -1}
+    config["inbounds"][0]["settings"].update(udp=True, ip="127.0.0.1")
+    client = rig.Culvert(net.client, tmp, config, "client", wait=(("127.0.0.1", 1168),))
+    with rig.running(server, client), contextlib.ExitStack() as stack:
+        echo = Echo(net.internet, rig.INTERNET_IP, 9141)
+        stack.callback(echo.stop)
+        at_once(net, tmp, internet, 1168)
+        with Association(net.client, ("127.0.0.1", 1168)) as association:
+            for turn in range(3):
+                text = b"%d " % turn + b"x" * 1000
+                _, port, data = association.ask(rig.INTERNET_IP, 9141, text)
+                assert port == 9141 and data.endswith(text)
+        upload(net, internet, 1168)
+        for daemon in (server, client):
+            assert not daemon.reason_count("decode") + daemon.reason_count("truncated"), \
+                daemon.reasons()
 
 
 def test_httpupgrade_leaves_the_leg_to_the_kernel(net, tmp, target, internet):
@@ -914,30 +949,23 @@ def test_row_081_who_has_no_known_authority(net, tmp, target, internet):
 
 @HAS_V2RAY
 @pytest.mark.parametrize("ours", ["server", "client"])
-@pytest.mark.parametrize("network, security, protocol", [
-    ("ws", "tls", "vless"), ("ws", "none", "vless"), ("h2", "tls", "vless"),
-    ("ws", "tls", "vmess"), ("h2", "tls", "vmess")])
-def test_row_073_074_079_089_v2ray(net, tmp, target, internet, network, security, protocol, ours):
+@pytest.mark.parametrize("network, security", [("ws", "tls"), ("ws", "none"), ("h2", "tls")])
+def test_row_073_074_079_v2ray(net, tmp, target, internet, network, security, ours):
     alpn = ["h2"] if network == "h2" else ["http/1.1"]
     tls = security == "tls"
     stream = carried(network, security, **(server_tls(target, alpn=alpn) if tls else {}))
     outgoing = carried(network, security, **(client_tls(target, alpn=alpn) if tls else {}))
     if ours == "server":
-        server = start_server(net, tmp, 4519, stream, protocol=protocol)
-        client = V2ray(net.client, tmp, v2(client_of(1160, 4519, v2ws(outgoing, False), protocol)),
+        server = start_server(net, tmp, 4519, stream)
+        client = V2ray(net.client, tmp, v2(client_of(1160, 4519, v2ws(outgoing, False))),
                        ("127.0.0.1", 1160))
     else:
-        server = V2ray(net.server, tmp, v2(server_of(4519, v2ws(stream, True), protocol=protocol)),
+        server = V2ray(net.server, tmp, v2(server_of(4519, v2ws(stream, True))),
                        (rig.SERVER_IP, 4519))
-        client = start_client(net, tmp, 1160, 4519, outgoing, protocol=protocol)
+        client = start_client(net, tmp, 1160, 4519, outgoing)
     with rig.running(server, client):
         # at once, while there is no connection yet that could be shared
-        running = [rig.curl(net.client, "-x", "socks5h://127.0.0.1:1160", "http://%s/medium" %
-                            rig.INTERNET_IP, background=True) for _ in range(8)]
-        for child in running:
-            body, error = child.communicate(timeout=60)
-            assert child.returncode == 0, error
-            assert hashlib.sha256(body).hexdigest() == internet.hashes["medium"]
+        at_once(net, tmp, internet, 1160)
         fetch(net, internet, 1160)
         upload(net, internet, 1160)
 
