@@ -42,8 +42,8 @@ def echoes(net, addresses):
 @pytest.fixture(scope="module")
 def bare(net, tmp, internet):
     """VLESS on nothing: the tests speak it by hand."""
-    made = rig.Culvert(net.server, tmp, rig.server_config(BARE, {"network": "raw"}), "vless-udp", workers=2,
-                       wait=((rig.SERVER_IP, BARE),))
+    made = rig.Culvert(net.server, tmp, rig.server_config(BARE, {"network": "raw"}), "vless-udp",
+                       workers=2, wait=((rig.SERVER_IP, BARE),))
     with rig.running(made):
         yield made
 
@@ -284,6 +284,40 @@ def test_vision_account_without_flow(net, keys, reality):
             reality.wait_reason("flow", before)
         tls.connection.close()
     reality.wait_idle()
+
+
+def test_limits(net, tmp, internet):
+    """Rate and quota hold for datagrams, as does the number of associations; idleness ends them."""
+    clients = [{"id": rig.PLAIN_USER, "email": "slow@test", "uplinkBytesPerSecond": 20000},
+               {"id": rig.USER, "email": "little@test", "quotaBytes": 5000}]
+    made = rig.Culvert(net.server, tmp, rig.server_config(
+        SERVER, {"network": "raw"}, clients=clients, policy={"levels": {"0": {"connIdle": 5}}}),
+        "limits", maxUserAssociations=2, stateDirectory="", wait=((rig.SERVER_IP, SERVER),))
+
+    def new(user, frames):
+        connection = rig.tcp(net.client, rig.SERVER_IP, SERVER)
+        connection.sendall(reality_client.vless_header(user, rig.INTERNET_IP, ECHO, command=3) +
+                           frames)
+        return connection
+
+    with rig.running(made):
+        first = new(rig.PLAIN_USER, frame(1, rig.INTERNET_IP, ECHO, b"x"))
+        assert rig.exactly(first, 2) == b"\0\0" and read_frame(first)[3] == echoed(b"x")
+        first.sendall(frame(2, rig.INTERNET_IP, ECHO, bytes(1000)) * 100)
+        made.wait_reason("policy_rate")
+        second = new(rig.PLAIN_USER, frame(1, rig.INTERNET_IP, ECHO, b"x"))
+        assert rig.exactly(second, 2) == b"\0\0" and read_frame(second)[3] == echoed(b"x")
+        first.sendall(frame(2, rig.INTERNET_IP, ECHO, b"still there"))
+        third = new(rig.PLAIN_USER, frame(1, rig.INTERNET_IP, ECHO, b"x"))
+        assert rig.read_all(third) == (b"", "fin")
+        made.wait_reason("policy_user_sessions")
+        spent = new(rig.USER, frame(1, rig.INTERNET_IP, ECHO, bytes(500)) +
+                    frame(2, rig.INTERNET_IP, ECHO, bytes(500)) * 9)
+        assert rig.read_all(spent)[1] == "rst"
+        made.wait_reason("policy_quota")
+        assert rig.read_all(second, 30)[1] == "fin"
+        made.wait_reason("policy_idle")
+        made.wait_idle()
 
 
 # ---- both sides ours -----------------------------------------------------------------------------
