@@ -6,6 +6,7 @@ import concurrent.futures
 import contextlib
 import hashlib
 import os
+import signal
 import subprocess
 import time
 
@@ -14,6 +15,7 @@ import rig
 from downloads import Downloads
 from peers import V2ray, needs_v2ray, socks_in, vmess_in, vmess_out
 from socks_udp import Echo, udp_socket
+from test_restart import end, restart
 
 PUBLIC, INTERCONN, DUMMY, DATAGRAMS, ECHO = 8088, 1024, 1340, 8089, 9141
 DOMAIN = "test.xray.com"
@@ -400,6 +402,37 @@ def test_reload_keeps_service(net, tmp, internet):
                 whole = downloads.whole
                 downloads.wait(lambda: downloads.whole > whole + 20, "downloads go on")
         assert downloads.cut == 0
+
+
+def test_restart_keeps_service(net, tmp, internet):
+    """A successor of the bridge takes over without a download being cut; one of the portal has to
+    wait for its first tunnel, which is soon there."""
+    with open(os.path.join(internet.root, "small"), "rb") as file:
+        content = file.read()
+    daemons = our_portal(net, tmp, workers=2), our_bridge(net, tmp, workers=2)
+    pids = []
+    try:
+        wait_served(net, 10, "the portal serves")
+        with Downloads(net.client, (rig.SERVER_IP, PUBLIC), "/small", content, 4,
+                       pause=0.2) as downloads:
+            pids.append(restart(daemons[1]))
+            assert daemons[1].child.wait(30) == 0
+            downloads.wait(lambda: downloads.whole > 20, "downloads go on")
+            assert downloads.cut == 0
+            pids.append(restart(daemons[0]))
+            downloads.come_back(time.monotonic(), "a successor of the portal serves")
+            assert daemons[0].child.wait(30) == 0
+            whole = downloads.whole
+            downloads.wait(lambda: downloads.whole > whole + 20, "downloads go on")
+            print("%d cut" % downloads.cut)
+        while pids:
+            end(pids.pop())
+    finally:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for daemon in daemons:
+            daemon.stop()
 
 
 def test_datagrams_through_a_tunnel(net, tmp, internet):

@@ -249,7 +249,7 @@ static void accept_tunnel(struct cv_session *session)
 	struct cv_ring *ring = session->worker->ring;
 	int error;
 
-	if (session->worker->stopping) { /* the bridge finds our successor */
+	if (session->worker->stopping || session->worker->retiring) { /* there is a successor */
 		cv_session_refuse(session, CV_POLICY_STOPPING);
 		return;
 	}

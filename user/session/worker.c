@@ -382,6 +382,7 @@ static void retire_posted(struct cv_post *post)
 	}
 	worker->retiring = true;
 	leave_shared(worker);
+	cv_portal_stop(worker); /* clients go to the successor: so shall tunnels */
 	worker->drain_timer.due = retire_due;
 	cv_timer_arm(worker->ring, &worker->drain_timer,
 		     cv_ring_now_ms(worker->ring) + RETIRE_MS);
