@@ -4,8 +4,8 @@
 loss, and what CPU client and server use for each: ours beside v2ray in the same run, where it is
 installed.
 
-Rates rise until more than 0.1 % are lost twice. v2ray 4.34 knows command 2 only; ours is measured in
-both forms. One association, one destination, all on loopback; sender and receiver share the machine.
+Rates rise until more than 0.1 % are lost, or the sender does not keep them up, twice. v2ray 4.34 knows
+command 2 only; ours is measured in both forms. One association, one destination, all on loopback; sender and receiver share the machine.
 
     BENCH_ONLY=datagrams DATAGRAMS_RATES=10000,50000,100000 DATAGRAMS_SECONDS=3 DATAGRAMS_BYTES=200
 """
@@ -95,7 +95,7 @@ def most(bench, socks, processes):
             lost, reached, cost = measure(bench, socks, rate, processes)
             print(f"  {rate:>7}/s: {reached:>8.0f}/s sent, {100 * lost:6.2f} % lost,"
                   f" {cost:5.2f} us CPU each", flush=True)
-            passed = lost <= LOSS and reached >= 0.95 * rate
+            passed = lost <= LOSS and reached >= 0.9 * rate
             if passed:
                 break
             time.sleep(0.5)
