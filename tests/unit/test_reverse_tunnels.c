@@ -296,7 +296,7 @@ static void test_portal_is_left(void **state)
 	be_bridge(&play, &play.talk);
 	be_bridge(&play, &other);
 	talk_end(&other, 1, false);
-	for (uint16_t unknown = 7; unknown < 9; unknown++) { /* when that is answered, it was read */
+	for (uint16_t unknown = 7; unknown < 9; unknown++) { /* once answered, it is read */
 		talk_keep(&other, unknown, "x", 1);
 		talk_expect_end(&other, unknown, false);
 	}
