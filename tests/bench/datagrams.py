@@ -5,7 +5,8 @@ loss, and what CPU client and server use for each: ours beside v2ray in the same
 installed.
 
 Rates rise until more than 0.1 % are lost, or the sender does not keep them up, twice. v2ray 4.34 knows
-command 2 only; ours is measured in both forms. One association, one destination, all on loopback; sender and receiver share the machine.
+command 2 only; ours is measured in both forms. One association, one destination,
+all on loopback; sender and receiver share the machine.
 
     BENCH_ONLY=datagrams DATAGRAMS_RATES=10000,50000,100000 DATAGRAMS_SECONDS=3 DATAGRAMS_BYTES=200
 """

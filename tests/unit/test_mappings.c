@@ -146,6 +146,35 @@ static void test_limit(void **state)
 	cv_mapping_leave(take(&alice, NOW, false), NOW);
 }
 
+/* Who names many keeps only so many, and keeps nobody else from it. */
+static void test_kept_of_a_user(void **state)
+{
+	const unsigned before = descriptors();
+	struct cv_mapping *mapping;
+	struct cv_mapping_name name = {.user = "many"};
+
+	(void)state;
+	for (size_t i = 0; i < CV_MAPPINGS_KEPT_MAX + 5; i++) {
+		memcpy(name.global_id, &i, sizeof(i));
+		mapping = take(&name, NOW, false);
+		cv_mapping_set(mapping, some_file());
+		cv_mapping_leave(mapping, NOW);
+	}
+	assert_int_equal(descriptors(), before + CV_MAPPINGS_KEPT_MAX);
+	mapping = take(&alice, NOW, false);
+	cv_mapping_set(mapping, some_file());
+	cv_mapping_leave(mapping, NOW);
+	cv_mapping_leave(take(&alice, NOW, true), NOW);
+	memset(name.global_id, 0, sizeof(name.global_id));
+	cv_mapping_leave(take(&name, NOW, true), NOW);
+	assert_int_equal(cv_mappings_sweep(NOW * 2), 0);
+	assert_int_equal(descriptors(), before);
+	mapping = take(&name, NOW, false);
+	cv_mapping_set(mapping, some_file());
+	cv_mapping_leave(mapping, NOW);
+	cv_mapping_leave(take(&name, NOW, true), NOW); /* there is room again */
+}
+
 static void *take_often(void *unused)
 {
 	(void)unused;
@@ -184,6 +213,7 @@ int main(void)
 		cmocka_unit_test_teardown(test_taken_over, sweep),
 		cmocka_unit_test_teardown(test_names_are_the_users, sweep),
 		cmocka_unit_test_teardown(test_limit, sweep),
+		cmocka_unit_test_teardown(test_kept_of_a_user, sweep),
 		cmocka_unit_test_teardown(test_many_workers, sweep),
 	};
 

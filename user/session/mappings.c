@@ -41,16 +41,26 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct entry *buckets[BUCKETS];
 static size_t entry_count;
 static uint64_t last_right;
+static unsigned kept_counts[BUCKETS]; /* by user; two that meet here share */
+
+static size_t hash_of(const uint8_t *bytes, size_t len_bytes)
+{
+	uint32_t hash = 2166136261u;
+
+	for (size_t i = 0; i < len_bytes; i++)
+		hash = (hash ^ bytes[i]) * 16777619u;
+	return (hash ^ hash >> 16) & (BUCKETS - 1);
+}
 
 /* The user's id cannot be chosen by the client, and the rest spoils only its own bucket. */
 static struct entry **bucket_of(const struct cv_mapping_name *name)
 {
-	const uint8_t *bytes = (const uint8_t *)name;
-	uint32_t hash = 2166136261u;
+	return &buckets[hash_of((const uint8_t *)name, sizeof(*name))];
+}
 
-	for (size_t i = 0; i < sizeof(*name); i++)
-		hash = (hash ^ bytes[i]) * 16777619u;
-	return &buckets[(hash ^ hash >> 16) & (BUCKETS - 1)];
+static unsigned *kept_count_of(const struct entry *entry)
+{
+	return &kept_counts[hash_of(entry->name.user, sizeof(entry->name.user))];
 }
 
 static struct entry *find(const struct cv_mapping_name *name)
@@ -94,10 +104,17 @@ static void set_fd(struct entry *entry, int fd)
 	entry->fd = fd;
 }
 
+static void unkeep(struct entry *entry)
+{
+	*kept_count_of(entry) -= entry->kept_until_ms != 0;
+	entry->kept_until_ms = 0;
+}
+
 static void unlist(struct entry *entry)
 {
 	struct entry **at = bucket_of(&entry->name);
 
+	unkeep(entry);
 	while (*at != entry)
 		at = &(*at)->next;
 	*at = entry->next;
@@ -124,7 +141,7 @@ struct cv_mapping *cv_mapping_take(const struct cv_mapping_name *name, uint64_t 
 		entry = add(name);
 	if (entry) {
 		entry->references++;
-		entry->kept_until_ms = 0;
+		unkeep(entry);
 		*mapping = (struct cv_mapping){.entry = entry, .right = ++last_right};
 		atomic_store(&entry->right, mapping->right);
 		*ret_fd = entry->fd < 0 ? -1 : fcntl(entry->fd, F_DUPFD_CLOEXEC, 0);
@@ -161,10 +178,12 @@ struct cv_mapping *cv_mapping_leave(struct cv_mapping *mapping, uint64_t now_ms)
 	entry = mapping->entry;
 	(void)pthread_mutex_lock(&lock);
 	if (cv_mapping_is_ours(mapping) && entry->is_listed) {
-		if (entry->fd < 0)
-			unlist(entry); /* there is nothing to keep */
-		else
+		if (entry->fd < 0 || *kept_count_of(entry) >= CV_MAPPINGS_KEPT_MAX) {
+			unlist(entry);
+		} else {
 			entry->kept_until_ms = now_ms + CV_MAPPING_KEPT_MS;
+			++*kept_count_of(entry);
+		}
 	}
 	unrefer(entry);
 	(void)pthread_mutex_unlock(&lock);

@@ -18,6 +18,7 @@
 
 #define CV_MAPPINGS_MAX 16384
 #define CV_MAPPING_KEPT_MS 60000 /* without a stream */
+#define CV_MAPPINGS_KEPT_MAX 256 /* of a user at a time: who names many does not crowd others out */
 
 struct cv_mapping; /* an entry, and the right to it: others may have taken it over */
 
@@ -38,8 +39,8 @@ bool cv_mapping_is_ours(const struct cv_mapping *mapping);
 /** cv_mapping_set() - @fd, which is taken over, is the socket's; -1: there is none any more. Closes
  * it where the mapping is somebody else's by now. */
 void cv_mapping_set(struct cv_mapping *mapping, int fd);
-/** cv_mapping_leave() - It is kept for CV_MAPPING_KEPT_MS, if it is still ours. NULL-safe, returns
- * NULL. */
+/** cv_mapping_leave() - It is kept for CV_MAPPING_KEPT_MS, if it is still ours, and its user has
+ * fewer than CV_MAPPINGS_KEPT_MAX. NULL-safe, returns NULL. */
 struct cv_mapping *cv_mapping_leave(struct cv_mapping *mapping, uint64_t now_ms);
 /** cv_mappings_sweep() - Close what was kept for long enough. Returns in how many milliseconds to
  * call it again; 0: nothing is kept. */
