@@ -126,3 +126,18 @@ void talk_expect_closed(struct talk *talk)
 	while (receive(talk) > 0)
 		cv_buffer_consume(&talk->in, cv_buffer_len(&talk->in));
 }
+
+int talk_udp_socket(struct cv_sockaddr *ret_address)
+{
+	struct cv_sockaddr address = {.len_bytes = sizeof(address.in)};
+	const struct timeval limit = {.tv_sec = STAGE_WAIT_MS / 1000};
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+
+	address.in.sin_family = AF_INET;
+	address.in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	assert_int_equal(bind(fd, &address.any, address.len_bytes), 0);
+	assert_int_equal(getsockname(fd, &address.any, &address.len_bytes), 0);
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)), 0);
+	*ret_address = address;
+	return fd;
+}

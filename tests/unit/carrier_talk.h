@@ -29,5 +29,7 @@ void talk_expect(struct talk *talk, uint16_t id, const char *text);
 void talk_expect_end(struct talk *talk, uint16_t id, bool is_error);
 /** talk_expect_closed() - Nothing more comes but the end; frames before it are skipped. */
 void talk_expect_closed(struct talk *talk);
+/** talk_udp_socket() - A host of datagrams on loopback, where receiving has a time-out. */
+int talk_udp_socket(struct cv_sockaddr *ret_address);
 
 #endif

@@ -645,25 +645,10 @@ static void test_slow_but_alone(void **state)
 
 /* ---- datagrams ---------------------------------------------------------------------------- */
 
-static int udp_socket(struct cv_sockaddr *ret_address)
-{
-	struct cv_sockaddr address = {.len_bytes = sizeof(address.in)};
-	const struct timeval limit = {.tv_sec = STAGE_WAIT_MS / 1000};
-	int fd = socket(AF_INET, SOCK_DGRAM, 0);
-
-	address.in.sin_family = AF_INET;
-	address.in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	assert_int_equal(bind(fd, &address.any, address.len_bytes), 0);
-	assert_int_equal(getsockname(fd, &address.any, &address.len_bytes), 0);
-	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)), 0);
-	*ret_address = address;
-	return fd;
-}
-
 static void test_datagrams(void **state)
 {
 	struct cv_sockaddr addresses[2], from = {.len_bytes = sizeof(from.in)};
-	struct cv_mux_frame frame = {.session = 0, .status = CV_MUX_KEEP};
+	struct cv_mux_frame frame = {.session = 5, .status = CV_MUX_KEEP};
 	uint8_t header[CV_MUX_HEADER_MAX], bytes[64];
 	struct cv_destination source;
 	struct play play;
@@ -671,9 +656,9 @@ static void test_datagrams(void **state)
 
 	(void)state;
 	play_start(&play);
-	near_host = udp_socket(&addresses[0]);
-	far_host = udp_socket(&addresses[1]);
-	talk_open(&play.talk, 0, CV_MUX_UDP, cv_sockaddr_port(&addresses[0]), "ping");
+	near_host = talk_udp_socket(&addresses[0]);
+	far_host = talk_udp_socket(&addresses[1]);
+	talk_open(&play.talk, 5, CV_MUX_UDP, cv_sockaddr_port(&addresses[0]), "ping");
 	assert_int_equal(recvfrom(near_host, bytes, sizeof(bytes), 0, &from.any, &from.len_bytes),
 			 4);
 	assert_memory_equal(bytes, "ping", 4);
@@ -687,15 +672,68 @@ static void test_datagrams(void **state)
 	assert_int_equal(sendto(far_host, "pong", 4, 0, &from.any, from.len_bytes), 4);
 	frame = talk_frame(&play.talk, bytes);
 	assert_int_equal(frame.status, CV_MUX_KEEP);
+	assert_int_equal(frame.session, 5);
 	assert_int_equal(frame.data_bytes, 4);
 	assert_memory_equal(bytes, "pong", 4);
 	assert_true(cv_sockaddr_to_destination(&addresses[1], &source));
 	assert_true(cv_destination_same_host(&frame.address, &source));
 	assert_int_equal(frame.address.port, source.port);
-	talk_end(&play.talk, 0, false);
+	assert_int_equal(atomic_load(&play.stage.worker.counters.sessions), 2);
+	talk_end(&play.talk, 5, false);
 	stage_wait_sessions(&play.stage, 1);
 	(void)close(near_host);
 	(void)close(far_host);
+	play_done(&play);
+}
+
+/* Opens a stream with a datagram; returns the port that it comes from, where an answer is sent. */
+static uint16_t open_datagrams(struct play *play, uint16_t id, int host,
+			       const struct cv_sockaddr *address)
+{
+	struct cv_mux_frame opening = {.session = id,
+				       .status = CV_MUX_NEW,
+				       .network = CV_MUX_UDP,
+				       .has_data = true,
+				       .data_bytes = 1,
+				       .has_global_id = true,
+				       .global_id = {1, 2, 3}};
+	uint8_t bytes[CV_MUX_HEADER_MAX + 1];
+	struct cv_sockaddr from = {.len_bytes = sizeof(from.in)};
+	size_t len;
+
+	assert_true(cv_sockaddr_to_destination(address, &opening.address));
+	len = cv_mux_frame_write(&opening, CV_MUX_FORWARD, bytes);
+	bytes[len] = 'x';
+	stage_send(play->talk.fd, bytes, len + 1);
+	assert_int_equal(recvfrom(host, bytes, sizeof(bytes), 0, &from.any, &from.len_bytes), 1);
+	assert_int_equal(sendto(host, "y", 1, 0, &from.any, from.len_bytes), 1);
+	return cv_sockaddr_port(&from);
+}
+
+/* With the same GlobalID, after the stream has ended and while it still lives. */
+static void test_datagrams_keep_their_port(void **state)
+{
+	struct cv_sockaddr address;
+	struct play play;
+	uint16_t port;
+	int host;
+
+	(void)state;
+	play_start(&play);
+	host = talk_udp_socket(&address);
+	port = open_datagrams(&play, 1, host, &address);
+	talk_expect(&play.talk, 1, "y");
+	talk_end(&play.talk, 1, false);
+	stage_wait_sessions(&play.stage, 1);
+	assert_int_equal(open_datagrams(&play, 2, host, &address), port);
+	talk_expect(&play.talk, 2, "y");
+	assert_int_equal(open_datagrams(&play, 3, host, &address), port);
+	for (int left = 2; left > 0; left--) { /* the answer, and the other one's end */
+		const struct cv_mux_frame frame = talk_frame(&play.talk, NULL);
+
+		assert_int_equal(frame.session, frame.status == CV_MUX_END ? 2 : 3);
+	}
+	(void)close(host);
 	play_done(&play);
 }
 
@@ -708,7 +746,7 @@ static void test_datagram_too_long(void **state)
 
 	(void)state;
 	play_start(&play);
-	host = udp_socket(&address);
+	host = talk_udp_socket(&address);
 	talk_open(&play.talk, 1, CV_MUX_UDP, cv_sockaddr_port(&address), "x");
 	talk_keep(&play.talk, 1, data, sizeof(data));
 	talk_expect_closed(&play.talk);
@@ -742,6 +780,7 @@ int main(void)
 		cmocka_unit_test(test_stalled_stream),
 		cmocka_unit_test(test_slow_but_alone),
 		cmocka_unit_test(test_datagrams),
+		cmocka_unit_test(test_datagrams_keep_their_port),
 		cmocka_unit_test(test_datagram_too_long),
 	};
 
