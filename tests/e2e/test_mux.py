@@ -15,6 +15,7 @@ import time
 import pytest
 import rig
 import socks_udp
+from test_restart import end, restart
 from test_show import show
 from test_vless import V2ray, tls_stream, v2
 
@@ -43,9 +44,9 @@ def client_settings(target, mux=None, user=rig.PLAIN_USER):
     return settings
 
 
-def ours_as_server(net, tmp, target, **more):
-    return rig.Culvert(net.server, tmp, server_settings(target, **more), "mux-server",
-                       wait=((rig.SERVER_IP, PORT),))
+def ours_as_server(net, tmp, target, clients=None, drain=2):
+    return rig.Culvert(net.server, tmp, server_settings(target, clients), "mux-server",
+                       drain=drain, wait=((rig.SERVER_IP, PORT),))
 
 
 def ours_as_client(net, tmp, target, mux=None):
@@ -227,6 +228,32 @@ def test_killed_server_and_client(net, tmp, target, internet):
         with rig.running(server):
             assert Download(net, tmp, "http://%s/medium" % rig.INTERNET_IP).hash() == \
                 internet.hashes["medium"]
+
+
+def test_restart_of_the_server(net, tmp, target, internet):
+    """What is on a carrier ends on it, what comes meanwhile too; then the successor has the next."""
+    server = ours_as_server(net, tmp, target, drain=60)
+    client = ours_as_client(net, tmp, target)
+    url = "http://%s/medium" % rig.INTERNET_IP
+    ask = b"GET /small HTTP/1.1\r\nHost: x\r\n\r\n"
+    with rig.running(client):
+        kept = tunnel(net)
+        kept.sendall(ask)
+        answer_bytes = len(rig.exactly(kept, internet.sizes["small"]))
+        successor = restart(server)
+        try:
+            assert Download(net, tmp, url).hash() == internet.hashes["medium"]
+            kept.sendall(ask)
+            assert len(rig.exactly(kept, answer_bytes)) == answer_bytes
+            assert sum(c["streams_total"] for c in carriers(client)) == 2
+            kept.close()
+            assert server.child.wait(20) == 0  # its carrier is empty: it goes at once
+            server.stopped = True
+            rig.wait_for(lambda: not carriers(client), 10, "the client has heard of it")
+            assert Download(net, tmp, url).hash() == internet.hashes["medium"]
+            assert sum(c["streams_total"] for c in carriers(server)) == 1
+        finally:
+            end(successor)
 
 
 def test_idle_carriers_go(net, tmp, target, internet):
