@@ -276,16 +276,20 @@ static uint64_t patience_ms(const struct cv_carrier *carrier)
 	return carrier->config.role == CV_CARRIER_SERVER ? ALONE_MS : UINT64_MAX / 2;
 }
 
-/* Has it taken nothing at all for too long, as far as we have looked? */
+/* Has it taken nothing at all for too long, as far as we have looked? Looks are counted, not time:
+ * where the machine stood still, nobody had a chance. */
 static bool stands_still(struct cv_carrier *carrier, struct cv_stream *stream)
 {
-	const uint64_t now_ms = cv_carrier_now_ms(carrier), acked = acked_bytes(stream);
+	const uint64_t acked = acked_bytes(stream);
 
 	(void)cv_stream_recount(stream);
-	if (acked != stream->acked_bytes)
-		stream->progress_ms = now_ms;
+	if (stream->has_moved || acked != stream->acked_bytes)
+		stream->still_looks = 0;
+	else
+		stream->still_looks++;
+	stream->has_moved = false;
 	stream->acked_bytes = acked;
-	return now_ms >= stream->progress_ms + patience_ms(carrier);
+	return stream->still_looks * (uint64_t)CV_CARRIER_CHECK_MS >= patience_ms(carrier);
 }
 
 static void end_stalled(struct cv_carrier *carrier, struct cv_stream *stream)

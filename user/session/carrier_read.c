@@ -99,8 +99,7 @@ static int to_leg(struct cv_carrier *carrier, struct cv_stream *stream, struct c
 	error = cv_buffer_append(&stream->leg->in, data->data, count);
 	if (error)
 		return error;
-	if (stream->counted_bytes == 0)
-		stream->progress_ms = cv_carrier_now_ms(carrier);
+	stream->has_moved |= stream->counted_bytes == 0;
 	stream->counted_bytes += count;
 	carrier->input_bytes += count;
 	if (carrier->input_bytes > carrier->input_most_bytes)

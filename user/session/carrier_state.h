@@ -29,13 +29,15 @@ struct cv_stream {
 	struct cv_mux_frame *opening; /* CLIENT: until it is sent */
 	struct cv_stream_owner owner; /* received NULL: no datagrams */
 	uint64_t received_ms;
-	uint64_t progress_ms, acked_bytes; /* of its other side, while it is watched */
+	uint64_t acked_bytes; /* of its other side, while it is watched */
+	uint32_t still_looks; /* in a row at which nothing had moved */
 	size_t counted_bytes; /* of leg->in, in input_bytes */
 	int lost_reason;
 	uint32_t slot; /* 0: none */
 	uint16_t id;
 	bool is_fresh;	 /* SERVER: its session has not begun */
 	bool is_waiting; /* CLIENT: for the carrier */
+	bool has_moved;	 /* bytes out of its leg, since the last look */
 	bool is_over;	 /* one side has said End: the peer does not know it any more */
 };
 

@@ -355,8 +355,7 @@ size_t cv_stream_recount(struct cv_stream *stream)
 	if (stream->carrier && stream->carrier->h2)
 		cv_carrier_h2_used(stream->carrier, stream->id, used_bytes);
 	stream->counted_bytes -= used_bytes;
-	if (used_bytes > 0)
-		stream->progress_ms = cv_ring_now_ms(stream->streams->worker->ring);
+	stream->has_moved |= used_bytes > 0;
 	return used_bytes;
 }
 
