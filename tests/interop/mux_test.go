@@ -53,7 +53,7 @@ func muxAgainstXray(t *testing.T, start func(t *testing.T, server object, server
 	}
 }
 
-// TestMuxOursBothSides: what others lose, the answer after a half-close, if it comes within a second.
+// TestMuxOursBothSides: more streams on a carrier than others open, and files of full size.
 func TestMuxOursBothSides(t *testing.T) {
 	site := startWeb(t)
 	server, socks := freePort(t), freePort(t)
