@@ -272,6 +272,23 @@ def test_who_has_said_all_is_not_waited_for_forever(net, tmp):
 
 
 @pytest.mark.parametrize("network", ["ws", "h2"])
+def test_requests_of_one_connection(net, tmp, internet, network):
+    """Our HTTP proxy takes another stream for each of them, and leaves the last in order."""
+    server = start_server(net, tmp, 4532, carried(network, "none"))
+    config = client_of(1169, 4532, carried(network, "none"))
+    config["inbounds"][0].update(protocol="http", settings={})
+    client = rig.Culvert(net.client, tmp, config, "client", wait=(("127.0.0.1", 1169),))
+    with rig.running(server, client):
+        url = "http://%s/small" % rig.INTERNET_IP
+        status, body, error = rig.curl(net.client, "-x", "http://127.0.0.1:1169", url, url, url)
+        assert status == 0, error
+        assert len(body) == 3 * internet.sizes["small"]
+        client.wait_idle()
+        server.wait_idle()
+        assert not server.reason_count("truncated"), server.reasons()
+
+
+@pytest.mark.parametrize("network", ["ws", "h2"])
 def test_an_end_without_goodbye_is_no_end(net, tmp, target, internet, network):
     """The carrier breaks off: the application sees a reset, not a short page."""
     server = start_server(net, tmp, 4504, carried(network, "none"))

@@ -643,6 +643,18 @@ void cv_leg_recv_rest(struct cv_leg *leg)
 	cv_ring_poll(leg->session->worker->ring, &leg->recv_op, leg->fd, POLLIN | POLLRDHUP);
 }
 
+void cv_leg_say_goodbye(struct cv_leg *leg)
+{
+	if (leg->fd < 0 || cv_leg_queued(leg) > 0 ||
+	    (leg->facts & (CV_LEG_FIN_WANTED | CV_LEG_RESET | CV_LEG_SEND_FAILED)) ||
+	    cv_leg_encode_eof(leg) != 0)
+		return;
+	leg->facts |= CV_LEG_FIN_WANTED;
+	(void)send(leg->fd, cv_buffer_bytes(&leg->out), cv_buffer_len(&leg->out),
+		   MSG_DONTWAIT | MSG_NOSIGNAL);
+	cv_buffer_consume(&leg->out, cv_buffer_len(&leg->out));
+}
+
 void cv_leg_flush(struct cv_leg *leg)
 {
 	if (leg->stream)

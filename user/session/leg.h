@@ -112,6 +112,8 @@ int cv_leg_start(struct cv_leg *leg);
 /** cv_leg_encode_eof() - close_notify and the like, where the direction still has it. With
  * CV_LEG_END_SAID it is the end of the carrier, too. */
 int cv_leg_encode_eof(struct cv_leg *leg);
+/** cv_leg_say_goodbye() - Likewise, at once or not at all: the leg is about to be closed. */
+void cv_leg_say_goodbye(struct cv_leg *leg);
 /** cv_leg_flush_header() - Let the top layer emit what it holds back (a VLESS request header). */
 int cv_leg_flush_header(struct cv_leg *leg, int (*flush)(struct cv_layer *, cv_layer_emit, void *));
 /** cv_leg_flush_held() - Likewise, whatever the top layer is. */

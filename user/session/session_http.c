@@ -362,6 +362,8 @@ void cv_http_retire(struct cv_session *session)
 
 	session->state = CV_SESSION_HTTP_RETIRE;
 	cv_session_arm(session, KEEP_ALIVE_MS);
+	if (cv_leg_ending(upstream) != CV_ENDS_BY_FIN) /* the server would take it for cut */
+		cv_leg_say_goodbye(upstream);
 	if (upstream->recv_op.pending)
 		cv_ring_cancel(ring, &upstream->recv_op);
 	if (upstream->send_op.pending)

@@ -195,6 +195,21 @@ static int end_of_upstream(struct cv_session *session)
 	return error == CV_PEER_TRUNCATED ? CV_UPSTREAM_TRUNCATED : error;
 }
 
+/* The end may come with the last bytes, which are looked at first. */
+static int receive(struct cv_leg *upstream, struct cv_buffer *in)
+{
+	const size_t before = cv_buffer_len(in);
+	int result;
+
+	if (upstream->facts & CV_LEG_APP_ENDED)
+		return CV_LAYER_EOF;
+	result = cv_leg_decode(upstream, in);
+	if (result != CV_LAYER_EOF)
+		return result;
+	upstream->facts |= CV_LEG_APP_ENDED;
+	return cv_buffer_len(in) > before ? 0 : CV_LAYER_EOF;
+}
+
 static int run_downlink(struct cv_session *session)
 {
 	struct cv_http_exchange *http = session->handshake->http;
@@ -207,7 +222,7 @@ static int run_downlink(struct cv_session *session)
 		if (session->state != CV_SESSION_HTTP_EXCHANGE)
 			return 0; /* upgraded */
 		if (result == -EAGAIN)
-			result = cv_leg_decode(upstream, &http->in);
+			result = receive(upstream, &http->in);
 	}
 	if (http->response_done)
 		return 0;
