@@ -348,7 +348,7 @@ class Culvert(Process):
         wait_for(lambda: not self.sessions(), seconds,
                  "sessions end (%s)" % [(s["state"], s["destination"]) for s in self.sessions()])
 
-    def wait_reason(self, text, before=0, seconds=5):
+    def wait_reason(self, text, before=0, seconds=20):
         """Until a reason whose label contains text was counted more often than before."""
         wait_for(lambda: self.reason_count(text) > before, seconds,
                  "reason %s counted (%s); log ends:\n%s"

@@ -57,7 +57,7 @@ class SlowClient:
         self.socket.sendto(ip + tcp, (self.name, 0x0800, 0, 0, self.mac))
         self.sequence += len(payload) + (1 if flags & (SYN | FIN) else 0)
 
-    def receive(self, wanted, seconds=5):
+    def receive(self, wanted, seconds=20):
         """(flags, payload) of the first segment for us with one of the wanted flags or a payload."""
         deadline = time.monotonic() + seconds
         while True:

@@ -106,7 +106,7 @@ def backend(port, **more):
     return {"backend": dict({"backend": "%s:%d" % (LOOPBACK, port)}, **more)["backend"], **more}
 
 
-def answer(connection, seconds=3):
+def answer(connection, seconds=10):
     """What the other side says first."""
     connection.settimeout(seconds)
     try:
@@ -117,7 +117,7 @@ def answer(connection, seconds=3):
         return "rst"
 
 
-def led_to(net, data, port=PORT, seconds=3):
+def led_to(net, data, port=PORT, seconds=10):
     with dial(net, port) as one:
         one.sendall(data)
         return answer(one, seconds)
@@ -215,7 +215,7 @@ def test_row_002_pieces(net, tmp, where):
                     data = prober.hello_record(message)
                     with dial(net, port) as one:
                         prober.send_pieces(one, data, piece, 0.002 if piece > 1 else 0.0005)
-                        assert answer(one, 4) == wanted, (port, name, size, piece)
+                        assert answer(one) == wanted, (port, name, size, piece)
                     rig.wait_for(lambda: made[wanted].heard[-1:] == [data], 3, "all of it")
         # what HAProxy does not put together: hellos over several records
         for size, record in ((0, 1), (0, 60), (16000, 1000), (16384 - 4, 16380)):
@@ -224,7 +224,7 @@ def test_row_002_pieces(net, tmp, where):
             for piece in (len(data), 700):
                 with dial(net) as one:
                     prober.send_pieces(one, data, piece, 0.002)
-                    assert answer(one, 4) == "one", (size, record, piece)
+                    assert answer(one) == "one", (size, record, piece)
                 rig.wait_for(lambda: made["one"].heard[-1:] == [data], 3, "all of it")
         # a pause below the deadline, and one above it
         data = hello(A)

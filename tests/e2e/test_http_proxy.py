@@ -198,7 +198,7 @@ class Raw:
             body, self.data = self.data, b""
         return status, fields, body
 
-    def end(self, seconds=5):
+    def end(self, seconds=15):
         return rig.read_all(self.connection, seconds)
 
 

@@ -19,7 +19,7 @@ def paced(net, internet):
 def both_relay(*daemons):
     for daemon in daemons:
         rig.wait_for(lambda: relay_of(daemon) and
-                     relay_of(daemon)["downlink"]["bytes"] > rig.MIB, 10, "a download runs")
+                     relay_of(daemon)["downlink"]["bytes"] > rig.MIB, 30, "a download runs")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
