@@ -379,7 +379,7 @@ def test_restart(net, tmp, tls_stream, how):
     options["pinDirectory"] = (loaded or net.server.pins).directory if how == "pins" else "/none"
     # whoever leaves behind a dropped hello is not seen to: only the deadline ends that session
     config = rig.server_config(7446, tls_stream, edge=EDGE,
-                               policy={"levels": {"0": {"handshake": 2}}})
+                               policy={"levels": {"0": {"handshake": 6}}})
     daemon = rig.Culvert(net.server, tmp, config, "edge", drain=30, wait=((rig.SERVER_IP, 7446),),
                          prefix=pins.UNPRIVILEGED if net.server.pins else (), **options)
     last = None
