@@ -78,7 +78,7 @@ libraries()
 	library liburing 'liburing' '^user/ring/'
 	library libbpf 'bpf/|.*\.skel\.h' '^user/engine/|^tools/|^bpf/'
 	library libyaml 'yaml\.h' '^user/config/'
-	library nghttp2 'nghttp2/' '^user/protocol/h2_(layer|server)\.c$'
+	library nghttp2 'nghttp2/' '^user/protocol/h2_(frames|layer|server)\.[ch]$'
 	library json-c 'json-c/|json\.h' '^user/config/|^user/control/|^tools/'
 }
 

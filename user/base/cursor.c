@@ -82,6 +82,23 @@ uint64_t cv_read_u64(struct cv_reader *reader)
 	return read_big_endian(reader, 8);
 }
 
+uint64_t cv_read_varint(struct cv_reader *reader)
+{
+	uint64_t value = 0;
+
+	for (unsigned int shift = 0; shift < 70; shift += 7) {
+		const uint8_t byte = cv_read_u8(reader);
+
+		if (shift == 63 && byte > 1) /* more than 64 bits */
+			break;
+		value |= (uint64_t)(byte & 0x7f) << shift;
+		if (reader->failed || byte < 0x80)
+			return value;
+	}
+	reader->failed = true;
+	return 0;
+}
+
 static struct cv_reader read_vector(struct cv_reader *reader, size_t length_bytes)
 {
 	const size_t len = (size_t)read_big_endian(reader, length_bytes);

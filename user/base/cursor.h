@@ -24,6 +24,9 @@ uint16_t cv_read_u16(struct cv_reader *reader);
 uint32_t cv_read_u24(struct cv_reader *reader);
 uint32_t cv_read_u32(struct cv_reader *reader);
 uint64_t cv_read_u64(struct cv_reader *reader);
+/** cv_read_varint() - Seven bits a byte, the lowest first. Above 64 bits: failed, 0.
+ * Source: protobuf's wire format. */
+uint64_t cv_read_varint(struct cv_reader *reader);
 /** cv_read_bytes() - View of the next @count_bytes, or NULL (and failed). */
 const uint8_t *cv_read_bytes(struct cv_reader *reader, size_t count_bytes);
 /** cv_read_vector8/16/24() - Sub-reader over a length-prefixed vector; failed if cut short. */

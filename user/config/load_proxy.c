@@ -142,22 +142,6 @@ void cv_load_retry(const struct cv_node *node, bool goes_around, struct cv_outbo
 
 /* ---- the proxy ---------------------------------------------------------------------------- */
 
-static bool is_token(const char *text)
-{
-	for (const char *c = text; *c; c++)
-		if (!isalnum((unsigned char)*c) && !strchr("!#$%&'*+-.^_`|~", *c))
-			return false;
-	return *text != '\0';
-}
-
-static bool is_field_value(const char *text)
-{
-	for (const char *c = text; *c; c++)
-		if ((unsigned char)*c < ' ' && *c != '\t')
-			return false;
-	return true;
-}
-
 static void set_headers(const struct cv_node *node, struct cv_outbound *outbound)
 {
 	char text[HEADERS_MAX] = "";
@@ -175,7 +159,7 @@ static void set_headers(const struct cv_node *node, struct cv_outbound *outbound
 		(void)value;
 		if (!content)
 			continue;
-		if (!is_token(name) || !is_field_value(content))
+		if (!cv_value_is_token(name) || !cv_value_is_field(content))
 			cv_node_expected(&field, "a header field");
 		else if (strcasecmp(name, "Host") == 0 || strcasecmp(name, "Content-Length") == 0 ||
 			 strcasecmp(name, "Transfer-Encoding") == 0)

@@ -107,22 +107,6 @@ static char *load_path(const struct cv_node *node, const struct raw_transport *r
 
 /* ---- host, headers ------------------------------------------------------------------------ */
 
-static bool is_token(const char *text)
-{
-	for (const char *c = text; *c; c++)
-		if (!isalnum((unsigned char)*c) && !strchr("!#$%&'*+-.^_`|~", *c))
-			return false;
-	return *text != '\0';
-}
-
-static bool is_field_value(const char *text)
-{
-	for (const char *c = text; *c; c++)
-		if (((unsigned char)*c < ' ' && *c != '\t') || *c == 0x7f)
-			return false;
-	return true;
-}
-
 /* What the handshake says itself must not be said twice. */
 static bool is_reserved(const char *name)
 {
@@ -149,7 +133,7 @@ static void add_header(const struct cv_node *node, const char *value, void *cont
 	struct headers *headers = context;
 	const size_t room = sizeof(headers->text) - headers->len;
 
-	if (!is_token(headers->name) || !is_field_value(value))
+	if (!cv_value_is_token(headers->name) || !cv_value_is_field(value))
 		cv_node_expected(node, "a header field");
 	else if (strcasecmp(headers->name, "host") == 0)
 		snprintf(headers->host, HOSTS_MAX, "%s", value);
@@ -249,7 +233,7 @@ struct cv_transport *cv_load_transport(const struct cv_node *node, enum cv_trans
 	transport->early_bytes = raw.early;
 	transport->path = load_path(node, &raw, is_inbound, &transport->early_bytes);
 	transport->method = cv_load_strdup(load, is_h2 ? raw.method : "GET");
-	if (is_h2 && !is_token(raw.method))
+	if (is_h2 && !cv_value_is_token(raw.method))
 		cv_node_expected(node, "a method");
 	return transport;
 }
@@ -259,7 +243,7 @@ static void add_trusted(const struct cv_node *node, const char *text, void *cont
 	char *names = context;
 	const size_t len = strlen(names);
 
-	if (!is_token(text) || strlen(text) > 63)
+	if (!cv_value_is_token(text) || strlen(text) > 63)
 		cv_node_expected(node, "the name of a header field, of at most 63 bytes");
 	else if (len + strlen(text) + 2 > HOSTS_MAX)
 		cv_node_error(node, "the names are longer than %d bytes", HOSTS_MAX);

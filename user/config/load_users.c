@@ -137,6 +137,24 @@ static void add_user(struct cv_user_list *list, const struct cv_user *user)
 	list->count++;
 }
 
+/* Of VLESS or VMess: @node with "id" @id, and perhaps an "email". */
+static void add_client(struct cv_user_list *list, const struct cv_node *node, const char *id,
+		       struct cv_user *user)
+{
+	const struct cv_node id_node = cv_node_member(node, "id");
+
+	if (!id_node.json)
+		return;
+	if (cv_uuid_parse(id, user->uuid) != 0) {
+		cv_node_expected_secret(&id_node, "a UUID or a text of 1 to 30 bytes");
+		return;
+	}
+	if (*user->email && !claim(list, node, "email", "email", user->email, user))
+		return;
+	if (claim_uuid(list, node, "id", user))
+		add_user(list, user);
+}
+
 /* ---- VLESS: settings.clients -------------------------------------------------------------- */
 
 struct raw_client {
@@ -180,7 +198,6 @@ static void set_seed(struct cv_user *user, const struct cv_node *seed)
 static void load_client(struct cv_user_list *list, const struct cv_node *node, bool vision)
 {
 	const struct cv_node flow_node = cv_node_member(node, "flow");
-	const struct cv_node id_node = cv_node_member(node, "id");
 	struct cv_user user = {.enabled = true, .vision = vision, .name = "", .password = ""};
 	struct raw_client raw;
 
@@ -191,16 +208,7 @@ static void load_client(struct cv_user_list *list, const struct cv_node *node, b
 		(void)cv_value_flow(&flow_node, raw.flow, &user.vision);
 	set_seed(&user, &raw.seed);
 	cv_load_limits(node, &raw.limits, &user.limits);
-	if (!id_node.json)
-		return;
-	if (cv_uuid_parse(raw.id, user.uuid) != 0) {
-		cv_node_expected_secret(&id_node, "a UUID or a text of 1 to 30 bytes");
-		return;
-	}
-	if (*raw.email && !claim(list, node, "email", "email", raw.email, &user))
-		return;
-	if (claim_uuid(list, node, "id", &user))
-		add_user(list, &user);
+	add_client(list, node, raw.id, &user);
 }
 
 void cv_load_clients(struct cv_user_list *list, const struct cv_node *clients, bool vision)
@@ -237,7 +245,6 @@ static const struct cv_field vmess_client_fields[] = {
 
 static void load_vmess_client(struct cv_user_list *list, const struct cv_node *node)
 {
-	const struct cv_node id_node = cv_node_member(node, "id");
 	const struct cv_node alter_node = cv_node_member(node, "alterId");
 	struct cv_user user = {.enabled = true, .name = "", .password = ""};
 	struct raw_vmess_client raw;
@@ -248,16 +255,7 @@ static void load_vmess_client(struct cv_user_list *list, const struct cv_node *n
 	cv_load_limits(node, &raw.limits, &user.limits);
 	if (raw.alter_id)
 		cv_node_expected(&alter_node, "0: the form without AEAD is " CV_NOT_SUPPORTED);
-	if (!id_node.json)
-		return;
-	if (cv_uuid_parse(raw.id, user.uuid) != 0) {
-		cv_node_expected_secret(&id_node, "a UUID or a text of 1 to 30 bytes");
-		return;
-	}
-	if (*raw.email && !claim(list, node, "email", "email", raw.email, &user))
-		return;
-	if (claim_uuid(list, node, "id", &user))
-		add_user(list, &user);
+	add_client(list, node, raw.id, &user);
 }
 
 void cv_load_vmess_clients(struct cv_user_list *list, const struct cv_node *clients)

@@ -259,3 +259,19 @@ bool cv_value_vless_version(const struct cv_node *node, const char *both,
 	cv_node_expected(node, "0, 1 or %s", both);
 	return false;
 }
+
+bool cv_value_is_token(const char *text)
+{
+	for (const char *c = text; *c; c++)
+		if (!isalnum((unsigned char)*c) && !strchr("!#$%&'*+-.^_`|~", *c))
+			return false;
+	return *text != '\0';
+}
+
+bool cv_value_is_field(const char *text)
+{
+	for (const char *c = text; *c; c++)
+		if (((unsigned char)*c < ' ' && *c != '\t') || *c == 0x7f)
+			return false;
+	return true;
+}

@@ -31,6 +31,10 @@ bool cv_value_key(const struct cv_node *node, const char *text, uint8_t *ret_key
 bool cv_value_short_id(const struct cv_node *node, const char *text, uint8_t ret_short_id[8]);
 /** cv_value_version() - "x.y.z" as x<<16|y<<8|z, missing parts 0. REALITY 2. */
 bool cv_value_version(const struct cv_node *node, const char *text, uint32_t *ret_version);
+/** cv_value_is_token() - Of HTTP: a field's name, a method. Source: RFC 9110 5.6.2. */
+bool cv_value_is_token(const char *text);
+/** cv_value_is_field() - What a field of HTTP may contain: no control characters but tabs. */
+bool cv_value_is_field(const char *text);
 /** cv_value_flow() - "" and "none" are no flow. */
 bool cv_value_flow(const struct cv_node *node, const char *text, bool *ret_vision);
 /** cv_value_vless_version() - 0, 1, or @both for CV_VLESS_0_OR_1. */

@@ -11,6 +11,7 @@
  * fast is stopped by TCP, like with every other transport.
  */
 #include "protocol/h2_layer.h"
+#include "protocol/h2_frames.h"
 
 #include "base/container.h"
 #include "protocol/spider.h"
@@ -25,8 +26,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define UNIT_MAX 16384 /* a frame with its head: one TLS record */
-#define FRAME_HEAD 9
 #define HELD_MAX (512 * 1024)
 #define FEED_MAX 65536
 #define STREAM_WINDOW (4 << 20)
@@ -55,40 +54,10 @@ static struct h2_layer *h2_layer_of(struct cv_layer *layer)
 
 /* ---- out ---------------------------------------------------------------------------------- */
 
-static int emit_gathered(uint8_t *bytes, size_t *len, cv_layer_emit emit, void *context)
-{
-	const int error = *len ? emit(context, cv_span_of(bytes, *len)) : 0;
-
-	*len = 0;
-	return error;
-}
-
-/* Small frames leave together, so that they share a record. */
 static int pump(struct h2_layer *self, cv_layer_emit emit, void *context)
 {
-	uint8_t gathered[UNIT_MAX];
-	size_t gathered_len = 0;
-	int error = 0;
+	const int error = cv_h2_frames_send(self->session, SIZE_MAX, emit, context);
 
-	while (!error) {
-		const uint8_t *frame;
-		const ssize_t len = nghttp2_session_mem_send(self->session, &frame);
-
-		if (len < 0)
-			return len == NGHTTP2_ERR_NOMEM ? CV_INTERNAL_MEMORY : CV_INTERNAL_STATE;
-		if (len == 0)
-			break;
-		if (gathered_len + (size_t)len > sizeof(gathered))
-			error = emit_gathered(gathered, &gathered_len, emit, context);
-		if (!error && (size_t)len > sizeof(gathered)) {
-			error = emit(context, cv_span_of(frame, (size_t)len));
-		} else if (!error) {
-			memcpy(gathered + gathered_len, frame, (size_t)len);
-			gathered_len += (size_t)len;
-		}
-	}
-	if (!error)
-		error = emit_gathered(gathered, &gathered_len, emit, context);
 	self->layer.held_bytes = cv_buffer_len(&self->held);
 	return error;
 }
@@ -114,37 +83,7 @@ static ssize_t read_held(nghttp2_session *session, int32_t stream, uint8_t *to, 
 	return (ssize_t)len;
 }
 
-static ssize_t frame_room(nghttp2_session *session, uint8_t type, int32_t stream,
-			  int32_t session_window, int32_t stream_window, uint32_t frame_max,
-			  void *opaque)
-{
-	ssize_t room = UNIT_MAX - FRAME_HEAD;
-
-	(void)session;
-	(void)type;
-	(void)stream;
-	(void)opaque;
-	if (room > (ssize_t)frame_max)
-		room = (ssize_t)frame_max;
-	if (room > session_window)
-		room = session_window;
-	return room > stream_window ? stream_window : room;
-}
-
 /* ---- heads -------------------------------------------------------------------------------- */
-
-static nghttp2_nv field_of(const char *name, size_t name_len, const char *value, size_t value_len)
-{
-	return (nghttp2_nv){.name = (uint8_t *)(uintptr_t)name,
-			    .namelen = name_len,
-			    .value = (uint8_t *)(uintptr_t)value,
-			    .valuelen = value_len};
-}
-
-static nghttp2_nv field(const char *name, const char *value)
-{
-	return field_of(name, strlen(name), value, strlen(value));
-}
 
 static int judge_response(struct h2_layer *self)
 {
@@ -324,7 +263,7 @@ static size_t configured_fields(char *text, nghttp2_nv *fields, size_t room)
 			continue;
 		for (char *c = line; c < colon; c++)
 			*c = (char)tolower((unsigned char)*c);
-		fields[count++] = field_of(line, (size_t)(colon - line), colon + 2,
+		fields[count++] = cv_h2_field_of(line, (size_t)(colon - line), colon + 2,
 					   (size_t)(end - colon - 2));
 	}
 	return count;
@@ -336,10 +275,10 @@ static int h2_start(struct cv_layer *layer, cv_layer_emit emit, void *context)
 	const nghttp2_data_provider body = {.read_callback = read_held};
 	const struct cv_transport *transport = self->transport;
 	nghttp2_nv fields[FIELDS_MAX] = {
-		field(":method", transport->method),
-		field(":scheme", self->place.is_tls ? "https" : "http"),
-		field(":authority", self->host),
-		field(":path", transport->path),
+		cv_h2_field(":method", transport->method),
+		cv_h2_field(":scheme", self->place.is_tls ? "https" : "http"),
+		cv_h2_field(":authority", self->host),
+		cv_h2_field(":path", transport->path),
 	};
 	size_t count = 4;
 	char *lines;
@@ -351,7 +290,7 @@ static int h2_start(struct cv_layer *layer, cv_layer_emit emit, void *context)
 	count += configured_fields(lines, fields + count, FIELDS_MAX - count - 1);
 	if (!strcasestr(transport->headers, "user-agent:"))
 		fields[count++] =
-			field("user-agent", cv_spider_user_agent(self->place.fingerprint));
+			cv_h2_field("user-agent", cv_spider_user_agent(self->place.fingerprint));
 	stream = nghttp2_submit_request(self->session, NULL, fields, count, &body, NULL);
 	free(lines);
 	if (stream < 0)
@@ -392,7 +331,7 @@ static int open_session(struct h2_layer *self)
 	nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame);
 	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
 	nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
-	nghttp2_session_callbacks_set_data_source_read_length_callback(callbacks, frame_room);
+	nghttp2_session_callbacks_set_data_source_read_length_callback(callbacks, cv_h2_frame_room);
 	error = nghttp2_session_client_new(&self->session, callbacks, self);
 	nghttp2_session_callbacks_del(callbacks);
 	return error ? CV_INTERNAL_MEMORY : 0;

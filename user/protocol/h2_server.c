@@ -10,6 +10,7 @@
  */
 #include "protocol/h2_server.h"
 
+#include "protocol/h2_frames.h"
 #include "wire/http_head.h"
 #include "wire/http_upgrade.h"
 
@@ -19,8 +20,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define UNIT_MAX 16384 /* a frame with its head: one TLS record */
-#define FRAME_HEAD 9
 #define LAST_STREAM 0x1ffff /* owners have 16 bits for a name */
 
 struct cv_h2_server {
@@ -36,41 +35,10 @@ struct cv_h2_server {
 
 /* ---- out ---------------------------------------------------------------------------------- */
 
-static int emit_gathered(uint8_t *bytes, size_t *len, cv_layer_emit emit, void *context)
-{
-	const int error = *len ? emit(context, cv_span_of(bytes, *len)) : 0;
-
-	*len = 0;
-	return error;
-}
-
-/* Small frames leave together, so that they share a record. */
 int cv_h2_server_write(struct cv_h2_server *server, size_t most_bytes, cv_layer_emit emit,
 		       void *context)
 {
-	uint8_t gathered[UNIT_MAX];
-	size_t gathered_len = 0, total = 0;
-	int error = 0;
-
-	while (!error && total < most_bytes) {
-		const uint8_t *frame;
-		const ssize_t len = nghttp2_session_mem_send(server->session, &frame);
-
-		if (len < 0)
-			return CV_INTERNAL_MEMORY;
-		if (len == 0)
-			break;
-		total += (size_t)len;
-		if (gathered_len + (size_t)len > sizeof(gathered))
-			error = emit_gathered(gathered, &gathered_len, emit, context);
-		if (!error && (size_t)len > sizeof(gathered)) {
-			error = emit(context, cv_span_of(frame, (size_t)len));
-		} else if (!error) {
-			memcpy(gathered + gathered_len, frame, (size_t)len);
-			gathered_len += (size_t)len;
-		}
-	}
-	return error ? error : emit_gathered(gathered, &gathered_len, emit, context);
+	return cv_h2_frames_send(server->session, most_bytes, emit, context);
 }
 
 static ssize_t pull(nghttp2_session *session, int32_t stream, uint8_t *to, size_t room_bytes,
@@ -88,37 +56,13 @@ static ssize_t pull(nghttp2_session *session, int32_t stream, uint8_t *to, size_
 	return len == 0 && !is_last ? NGHTTP2_ERR_DEFERRED : (ssize_t)len;
 }
 
-static ssize_t frame_room(nghttp2_session *session, uint8_t type, int32_t stream,
-			  int32_t session_window, int32_t stream_window, uint32_t frame_max,
-			  void *opaque)
-{
-	ssize_t room = UNIT_MAX - FRAME_HEAD;
-
-	(void)session;
-	(void)type;
-	(void)stream;
-	(void)opaque;
-	if (room > (ssize_t)frame_max)
-		room = (ssize_t)frame_max;
-	if (room > session_window)
-		room = session_window;
-	return room > stream_window ? stream_window : room;
-}
-
 /* ---- requests ----------------------------------------------------------------------------- */
-
-static nghttp2_nv field(const char *name, const char *value)
-{
-	return (nghttp2_nv){.name = (uint8_t *)(uintptr_t)name,
-			    .namelen = strlen(name),
-			    .value = (uint8_t *)(uintptr_t)value,
-			    .valuelen = strlen(value)};
-}
 
 static int agree(struct cv_h2_server *server, int32_t stream)
 {
 	const nghttp2_data_provider body = {.read_callback = pull};
-	const nghttp2_nv fields[] = {field(":status", "200"), field("cache-control", "no-store")};
+	const nghttp2_nv fields[] = {cv_h2_field(":status", "200"),
+				     cv_h2_field("cache-control", "no-store")};
 
 	if (stream > LAST_STREAM || server->owner.opened(server->owner.context, stream) != 0)
 		return nghttp2_submit_rst_stream(server->session, NGHTTP2_FLAG_NONE, stream,
@@ -129,7 +73,7 @@ static int agree(struct cv_h2_server *server, int32_t stream)
 
 static int refuse(struct cv_h2_server *server, int32_t stream)
 {
-	const nghttp2_nv status = field(":status", "404");
+	const nghttp2_nv status = cv_h2_field(":status", "404");
 
 	return nghttp2_submit_response(server->session, stream, &status, 1, NULL);
 }
@@ -281,7 +225,7 @@ static int open_session(struct cv_h2_server *server)
 		nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
 		nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
 		nghttp2_session_callbacks_set_data_source_read_length_callback(callbacks,
-									       frame_room);
+									       cv_h2_frame_room);
 		error = nghttp2_session_server_new2(&server->session, callbacks, server, option);
 	}
 	nghttp2_option_del(option);

@@ -47,7 +47,7 @@ struct cv_h2_server *cv_h2_server_free(struct cv_h2_server *server);
  */
 int cv_h2_server_read(struct cv_h2_server *server, struct cv_span bytes);
 /** cv_h2_server_write() - Emit frames until @most_bytes are out, or there are no more. 0; what
- * @emit said; CV_INTERNAL_MEMORY. */
+ * @emit said; CV_INTERNAL_MEMORY; CV_INTERNAL_STATE. */
 int cv_h2_server_write(struct cv_h2_server *server, size_t most_bytes, cv_layer_emit emit,
 		       void *context);
 /** cv_h2_server_resume() - pull() has something for @stream again. */

@@ -21,19 +21,6 @@
 
 static const char accept_suffix[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/* The standard alphabet with padding, as both fields want it. */
-static void encode(const uint8_t *bytes, size_t len_bytes, char *text)
-{
-	size_t len;
-
-	cv_base64url_encode(bytes, len_bytes, text);
-	for (char *c = text; *c; c++)
-		*c = *c == '-' ? '+' : *c == '_' ? '/' : *c;
-	for (len = strlen(text); len % 4; len++)
-		text[len] = '=';
-	text[len] = '\0';
-}
-
 int cv_websocket_accept(struct cv_span key, char *ret_text)
 {
 	uint8_t message[CV_WEBSOCKET_KEY_TEXT + sizeof(accept_suffix) - 1], digest[20];
@@ -44,7 +31,7 @@ int cv_websocket_accept(struct cv_span key, char *ret_text)
 	memcpy(message + key.len_bytes, accept_suffix, sizeof(accept_suffix) - 1);
 	if (cv_hash(CV_SHA1, message, sizeof(message), digest) != 0)
 		return CV_INTERNAL_CRYPTO;
-	encode(digest, sizeof(digest), ret_text);
+	cv_base64_encode(digest, sizeof(digest), ret_text);
 	return 0;
 }
 
@@ -63,7 +50,7 @@ int cv_upgrade_client_init(struct cv_upgrade_client *client, enum cv_upgrade kin
 		 transport->host[0] ? transport->host : place->host);
 	if (cv_random_bytes(key, sizeof(key)) != 0)
 		return CV_INTERNAL_CRYPTO;
-	encode(key, sizeof(key), client->key);
+	cv_base64_encode(key, sizeof(key), client->key);
 	return cv_websocket_accept(cv_span_of(client->key, CV_WEBSOCKET_KEY_TEXT), client->accept);
 }
 

@@ -223,24 +223,30 @@ static int check_request(const struct cv_session *session, const struct cv_vless
 	return request->command == CV_VLESS_RVS ? CV_PEER_COMMAND : 0;
 }
 
+bool cv_step_request_layer(struct cv_session *session, struct cv_layer *layer, size_t header_bytes)
+{
+	struct cv_buffer *app = &session->handshake->app;
+	int error = cv_leg_push_layer(&session->client, layer);
+	struct cv_span rest;
+
+	cv_buffer_consume(app, header_bytes);
+	rest = cv_buffer_span(app);
+	if (!error)
+		error = cv_leg_unread(&session->client, rest);
+	cv_buffer_consume(app, rest.len_bytes);
+	if (error)
+		cv_session_close(session, error);
+	return error == 0;
+}
+
 static void accept_request(struct cv_session *session, size_t header_bytes)
 {
 	struct cv_handshake *handshake = session->handshake;
 	const uint32_t *seed = session->user->vision_seed[0] ? session->user->vision_seed : NULL;
-	struct cv_span rest;
-	int error;
 
-	error = cv_leg_push_layer(&session->client,
-				  cv_vless_server_layer_new(&handshake->request, seed));
-	cv_buffer_consume(&handshake->app, header_bytes);
-	rest = cv_buffer_span(&handshake->app);
-	if (!error)
-		error = cv_leg_unread(&session->client, rest);
-	cv_buffer_consume(&handshake->app, rest.len_bytes);
-	if (error) {
-		cv_session_close(session, error);
+	if (!cv_step_request_layer(session, cv_vless_server_layer_new(&handshake->request, seed),
+				   header_bytes))
 		return;
-	}
 	handshake->destination = handshake->request.destination;
 	switch (handshake->request.command) {
 	case CV_VLESS_UDP:

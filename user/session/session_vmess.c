@@ -90,21 +90,9 @@ static void go_on(struct cv_session *session, const struct cv_vmess_request *req
 static void accept_request(struct cv_session *session, const struct cv_vmess_request *request,
 			   size_t header_bytes)
 {
-	struct cv_handshake *handshake = session->handshake;
-	struct cv_span rest;
-	int error;
-
-	error = cv_leg_push_layer(&session->client, cv_vmess_server_layer_new(request));
-	cv_buffer_consume(&handshake->app, header_bytes);
-	rest = cv_buffer_span(&handshake->app);
-	if (!error)
-		error = cv_leg_unread(&session->client, rest);
-	cv_buffer_consume(&handshake->app, rest.len_bytes);
-	if (error) {
-		cv_session_close(session, error);
+	if (!cv_step_request_layer(session, cv_vmess_server_layer_new(request), header_bytes))
 		return;
-	}
-	handshake->destination = request->destination;
+	session->handshake->destination = request->destination;
 	go_on(session, request);
 }
 

@@ -33,6 +33,10 @@ void cv_step_retire_target(struct cv_session *session);
 void cv_step_tls_begin(struct cv_session *session);
 void cv_step_tls(struct cv_session *session);
 void cv_step_request_begin(struct cv_session *session);
+/** cv_step_request_layer() - @layer, which is taken (NULL: out of memory), comes on the client leg,
+ * and what was read behind the header of @header_bytes goes back below it. False: closed. */
+bool cv_step_request_layer(struct cv_session *session, struct cv_layer *layer,
+			   size_t header_bytes);
 /** cv_step_vmess() - EXPECT_REQUEST on a VMess inbound: session_vmess.c */
 void cv_step_vmess(struct cv_session *session);
 void cv_step_request(struct cv_session *session);

@@ -87,6 +87,18 @@ void cv_base64url_encode(const uint8_t *bytes, size_t len_bytes, char *text)
 	*text = '\0';
 }
 
+void cv_base64_encode(const uint8_t *bytes, size_t len_bytes, char *text)
+{
+	size_t len;
+
+	cv_base64url_encode(bytes, len_bytes, text);
+	for (char *c = text; *c; c++)
+		*c = *c == '-' ? '+' : *c == '_' ? '/' : *c;
+	for (len = strlen(text); len % 4; len++)
+		text[len] = '=';
+	text[len] = '\0';
+}
+
 /* ---- hex ---- */
 
 /* 0..15, or -1 */

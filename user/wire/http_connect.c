@@ -33,19 +33,6 @@ static bool is_writable(const struct cv_destination *destination)
 	return destination->domain[0] != '\0';
 }
 
-/* The standard alphabet with padding, out of the one for URLs without. */
-static void encode_basic(const uint8_t *bytes, size_t len_bytes, char *text)
-{
-	size_t len;
-
-	cv_base64url_encode(bytes, len_bytes, text);
-	for (char *c = text; *c; c++)
-		*c = *c == '-' ? '+' : *c == '_' ? '/' : *c;
-	for (len = strlen(text); len % 4; len++)
-		text[len] = '=';
-	text[len] = '\0';
-}
-
 static int write_credentials(const char *user, const char *password, struct cv_buffer *out)
 {
 	static const char name[] = "Proxy-Authorization: Basic ";
@@ -55,7 +42,7 @@ static int write_credentials(const char *user, const char *password, struct cv_b
 	if (strlen(user) > CREDENTIAL_MAX || strlen(password) > CREDENTIAL_MAX)
 		return CV_INTERNAL_CONFIG;
 	len = snprintf(pair, sizeof(pair), "%s:%s", user, password);
-	encode_basic((const uint8_t *)pair, (size_t)len, text);
+	cv_base64_encode((const uint8_t *)pair, (size_t)len, text);
 	error = cv_buffer_append(out, name, sizeof(name) - 1);
 	if (!error)
 		error = cv_buffer_append(out, text, strlen(text));

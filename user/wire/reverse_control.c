@@ -40,26 +40,9 @@ size_t cv_reverse_control_write(enum cv_reverse_state state, struct cv_span rand
 	return cv_writer_len(&writer);
 }
 
-static uint64_t read_varint(struct cv_reader *reader)
-{
-	uint64_t value = 0;
-
-	for (unsigned int shift = 0; shift < 70; shift += 7) {
-		const uint8_t byte = cv_read_u8(reader);
-
-		if (shift == 63 && byte > 1) /* more than 64 bits */
-			break;
-		value |= (uint64_t)(byte & 0x7f) << shift;
-		if (reader->failed || byte < 0x80)
-			return value;
-	}
-	reader->failed = true;
-	return 0;
-}
-
 static void skip_bytes(struct cv_reader *reader)
 {
-	const uint64_t len_bytes = read_varint(reader);
+	const uint64_t len_bytes = cv_read_varint(reader);
 
 	if (len_bytes > cv_reader_left(reader))
 		reader->failed = true;
@@ -70,12 +53,12 @@ static void skip_bytes(struct cv_reader *reader)
 /* The varint of a field, 0 of others. */
 static uint64_t read_field(struct cv_reader *reader, uint64_t *ret_number)
 {
-	const uint64_t tag = read_varint(reader);
+	const uint64_t tag = cv_read_varint(reader);
 
 	*ret_number = tag >> 3;
 	switch (tag & 7) {
 	case WIRE_VARINT:
-		return read_varint(reader);
+		return cv_read_varint(reader);
 	case WIRE_FIXED64:
 		cv_read_u64(reader);
 		break;

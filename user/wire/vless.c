@@ -44,23 +44,6 @@ struct addons {
 	enum cv_vless_flow flow;
 };
 
-static uint64_t read_varint(struct cv_reader *reader)
-{
-	uint64_t value = 0;
-
-	for (unsigned int shift = 0; shift < 70; shift += 7) {
-		const uint8_t byte = cv_read_u8(reader);
-
-		if (shift == 63 && byte > 1) /* more than 64 bits */
-			break;
-		value |= (uint64_t)(byte & 0x7f) << shift;
-		if (reader->failed || byte < 0x80)
-			return value;
-	}
-	reader->failed = true;
-	return 0;
-}
-
 static enum cv_vless_flow flow_of(const uint8_t *text, size_t len_bytes)
 {
 	if (len_bytes == 0)
@@ -72,7 +55,7 @@ static enum cv_vless_flow flow_of(const uint8_t *text, size_t len_bytes)
 
 static void read_bytes_field(struct addons *addons, uint32_t number)
 {
-	const uint64_t len_bytes = read_varint(&addons->reader);
+	const uint64_t len_bytes = cv_read_varint(&addons->reader);
 
 	if (len_bytes > cv_reader_left(&addons->reader)) {
 		addons->reader.failed = true;
@@ -103,7 +86,7 @@ static void close_group(struct addons *addons, uint32_t number)
 
 static void read_field(struct addons *addons)
 {
-	const uint64_t tag = read_varint(&addons->reader);
+	const uint64_t tag = cv_read_varint(&addons->reader);
 	const uint64_t number = tag >> 3;
 
 	if (number == 0 || number > FIELD_NUMBER_MAX) {
@@ -112,7 +95,7 @@ static void read_field(struct addons *addons)
 	}
 	switch ((enum wire_type)(tag & 7)) {
 	case WIRE_VARINT:
-		read_varint(&addons->reader);
+		cv_read_varint(&addons->reader);
 		break;
 	case WIRE_FIXED64:
 		cv_read_u64(&addons->reader);
