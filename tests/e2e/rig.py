@@ -44,6 +44,18 @@ def build_dir():
     return os.path.abspath(os.environ.get("CULVERT_BUILD", "build"))
 
 
+def accept_each(listener, serve):
+    """serve(connection) in a thread of its own for each that comes, until the listener is closed."""
+    def run():
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=serve, args=(connection,), daemon=True).start()
+    threading.Thread(target=run, daemon=True).start()
+
+
 def wait_for(condition, seconds, what, pause=0.02):
     """Poll until condition() is true; returns its value."""
     deadline = time.monotonic() + seconds

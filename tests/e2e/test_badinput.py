@@ -206,15 +206,7 @@ class FakeTarget:
         with net.internet:
             self.listener = socket.create_server((rig.INTERNET_IP, port), backlog=64)
         self.behave = behave
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self):
-        while True:
-            try:
-                connection, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+        rig.accept_each(self.listener, self._serve)
 
     def _serve(self, connection):
         try:

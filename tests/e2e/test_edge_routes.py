@@ -12,7 +12,6 @@ import os
 import socket
 import ssl
 import subprocess
-import threading
 import time
 
 import pins
@@ -38,16 +37,7 @@ class Recorder:
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.listener.bind((address, port) if family == socket.AF_INET else address)
         self.listener.listen(64)
-        self.thread = threading.Thread(target=self._serve, daemon=True)
-        self.thread.start()
-
-    def _serve(self):
-        while True:
-            try:
-                connection, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._one, args=(connection,), daemon=True).start()
+        rig.accept_each(self.listener, self._one)
 
     def _one(self, connection):
         index = len(self.heard)

@@ -43,15 +43,7 @@ class Server:
         self.requests, self.first, self.errors = [], [], []
         with namespace:
             self.listener = socket.create_server((rig.SERVER_IP, port), backlog=64)
-        threading.Thread(target=self._run, daemon=True).start()
-
-    def _run(self):
-        while True:
-            try:
-                connection, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._one, args=(connection,), daemon=True).start()
+        rig.accept_each(self.listener, self._one)
 
     def _one(self, connection):
         try:

@@ -6,7 +6,6 @@ import hashlib
 import os
 import socket
 import ssl
-import threading
 
 import rig
 
@@ -118,15 +117,7 @@ class Server:
         self.serve = serve
         self.errors = []
         self.requests = []
-        threading.Thread(target=self._run, daemon=True).start()
-
-    def _run(self):
-        while True:
-            try:
-                connection, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._one, args=(connection,), daemon=True).start()
+        rig.accept_each(self.listener, self._one)
 
     def _one(self, connection):
         try:

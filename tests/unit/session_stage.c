@@ -261,3 +261,19 @@ uint64_t stage_handovers(struct session_stage *stage, int direction)
 {
 	return atomic_load(&stage->worker.counters.handed_over[direction]);
 }
+
+int stage_open_udp(struct cv_sockaddr *ret_address)
+{
+	const struct timeval limit = {.tv_sec = STAGE_WAIT_MS / 1000};
+	struct cv_sockaddr address = {.len_bytes = sizeof(address.in)};
+	const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	address.in.sin_family = AF_INET;
+	address.in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	assert_true(fd >= 0);
+	assert_int_equal(bind(fd, &address.any, address.len_bytes), 0);
+	assert_int_equal(getsockname(fd, &address.any, &address.len_bytes), 0);
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)), 0);
+	*ret_address = address;
+	return fd;
+}

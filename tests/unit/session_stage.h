@@ -57,4 +57,7 @@ void stage_wait_sessions(struct session_stage *stage, unsigned count);
 uint64_t stage_reason(struct session_stage *stage, int reason);
 uint64_t stage_handovers(struct session_stage *stage, int direction);
 
+/** stage_open_udp() - A host on loopback whose recv() waits STAGE_WAIT_MS; the caller closes it. */
+int stage_open_udp(struct cv_sockaddr *ret_address);
+
 #endif

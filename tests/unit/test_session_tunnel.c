@@ -24,22 +24,6 @@
 static struct session_stage stage;
 static struct cv_tunnel tunnel;
 
-static int open_udp(struct cv_sockaddr *ret_address)
-{
-	const struct timeval limit = {.tv_sec = STAGE_WAIT_MS / 1000};
-	struct cv_sockaddr address = {.len_bytes = sizeof(address.in)};
-	const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-
-	address.in.sin_family = AF_INET;
-	address.in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	assert_true(fd >= 0);
-	assert_int_equal(bind(fd, &address.any, address.len_bytes), 0);
-	assert_int_equal(getsockname(fd, &address.any, &address.len_bytes), 0);
-	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)), 0);
-	*ret_address = address;
-	return fd;
-}
-
 static void start(const struct cv_sockaddr *leads_to)
 {
 	stage_init(&stage);
@@ -108,7 +92,7 @@ static void test_resets(void **state)
 static void test_refused(void **state)
 {
 	struct cv_sockaddr nowhere;
-	const int fd = open_udp(&nowhere); /* no TCP there */
+	const int fd = stage_open_udp(&nowhere); /* no TCP there */
 	int client;
 
 	(void)state;
@@ -166,7 +150,7 @@ static void expect_at(int fd, const struct cv_sockaddr *wanted, const void *byte
 static void test_datagrams(void **state)
 {
 	struct cv_sockaddr host_address, source_address, entrance, ways[SOURCES];
-	const int host = open_udp(&host_address);
+	const int host = stage_open_udp(&host_address);
 	int sources[SOURCES];
 	uint8_t large[9000];
 
@@ -175,7 +159,7 @@ static void test_datagrams(void **state)
 	entrance = hear();
 	memset(large, 0x5a, sizeof(large));
 	for (int i = 0; i < SOURCES; i++) {
-		sources[i] = open_udp(&source_address);
+		sources[i] = stage_open_udp(&source_address);
 		send_to(sources[i], &entrance, &i, sizeof(i));
 		expect_from(host, &i, sizeof(i), &ways[i]);
 	}
@@ -201,14 +185,15 @@ static void test_datagrams(void **state)
 static void test_strangers(void **state)
 {
 	struct cv_sockaddr host_address, stranger_address, source_address, entrance, way;
-	const int host = open_udp(&host_address), stranger = open_udp(&stranger_address);
+	const int host = stage_open_udp(&host_address);
+	const int stranger = stage_open_udp(&stranger_address);
 	int sources[SOURCES + 1];
 
 	(void)state;
 	start(&host_address);
 	entrance = hear();
 	for (int i = 0; i <= SOURCES; i++)
-		sources[i] = open_udp(&source_address);
+		sources[i] = stage_open_udp(&source_address);
 	send_to(sources[0], &entrance, "a", 1);
 	expect_from(host, "a", 1, &way);
 	send_to(stranger, &way, "from a stranger", 15);

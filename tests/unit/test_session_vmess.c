@@ -234,22 +234,6 @@ static void test_cut(void **state)
 
 /* ---- datagrams ---------------------------------------------------------------------------- */
 
-static int open_host(struct cv_sockaddr *ret_address)
-{
-	const struct timeval limit = {.tv_sec = STAGE_WAIT_MS / 1000};
-	struct cv_sockaddr address = {.len_bytes = sizeof(address.in)};
-	const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-
-	address.in.sin_family = AF_INET;
-	address.in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	assert_true(fd >= 0);
-	assert_int_equal(bind(fd, &address.any, address.len_bytes), 0);
-	assert_int_equal(getsockname(fd, &address.any, &address.len_bytes), 0);
-	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)), 0);
-	*ret_address = address;
-	return fd;
-}
-
 static void host_expects(int host, const char *wanted, struct cv_sockaddr *ret_from)
 {
 	char got[64];
@@ -269,7 +253,7 @@ static void test_datagrams(void **state)
 
 	(void)state;
 	play_init(&play, STAGE_WAIT_MS);
-	host = open_host(&place);
+	host = stage_open_udp(&place);
 	play.client = stage_dial(&play.stage);
 	ask_for(&play, 1, CV_VMESS_UDP, &place, now_s());
 	say(&play, "\0\3one\0\5other", 12);
