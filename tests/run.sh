@@ -30,7 +30,7 @@ stage() { printf '\n== %s (%s)\n' "$1" "$(date -u +%T)"; }
 pass() { passed=$((passed + ${1:-1})); }
 fail() { failed=$((failed + 1)); failures+=("$1"); printf '   FAILED %s\n' "$1"; }
 skip() { skipped=$((skipped + 1)); skips+=("$1"); printf '   skipped %s\n' "$1"; }
-fuzz_in_parallel=$(($(nproc) + 1))
+fuzz_in_parallel=$((3 * $(nproc))) # 45 targets one by one would take all the time there is
 python_in_parallel=$(($(nproc) + 2))
 guest_seconds=900
 guest_mutations=asan/unit/test_session_ktls # only there rules can be left out
