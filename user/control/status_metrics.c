@@ -11,6 +11,7 @@
  * their number is bounded by the configuration, that of users by maxUsers besides.
  */
 #include "control/status_report.h"
+#include "base/utf8.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -109,40 +110,23 @@ static const struct family families[] = {
 
 /* ---- labels ------------------------------------------------------------------------------- */
 
-/* Bytes of the UTF-8 character at @text, 0 if there is none. Source: RFC 3629 3. */
-static size_t utf8_len(const unsigned char *text)
-{
-	const unsigned char c = text[0];
-	size_t len = c < 0x80 ? 1 : c >= 0xc2 && c < 0xe0 ? 2 : c >= 0xe0 && c < 0xf0 ? 3 : 4;
-
-	if ((c >= 0x80 && c < 0xc2) || c > 0xf4)
-		return 0;
-	for (size_t i = 1; i < len; i++)
-		if ((text[i] & 0xc0) != 0x80)
-			return 0;
-	if ((c == 0xe0 && text[1] < 0xa0) || (c == 0xed && text[1] > 0x9f) ||
-	    (c == 0xf0 && text[1] < 0x90) || (c == 0xf4 && text[1] > 0x8f))
-		return 0;
-	return len;
-}
-
 /* Backslash, quote and end of line escaped; what is no UTF-8 becomes '?', what is too long is cut.
  * @text holds VALUE_MAX * 2 + 1 bytes. */
 static void escape(const char *value, char *text)
 {
-	const unsigned char *at = (const unsigned char *)value;
+	const char *at = value;
 	size_t left = VALUE_MAX;
 
 	while (*at) {
-		const size_t len = utf8_len(at), taken = len ? len : 1;
+		const size_t len = cv_utf8_len(at), taken = len ? len : 1;
 
 		if (taken > left)
 			break;
 		left -= taken;
 		if (*at == '\\' || *at == '"' || *at == '\n') {
 			*text++ = '\\';
-			*text++ = *at == '\n' ? 'n' : (char)*at;
-		} else if (len == 0 || *at < 0x20 || *at == 0x7f) {
+			*text++ = *at == '\n' ? 'n' : *at;
+		} else if (len == 0 || (unsigned char)*at < 0x20 || *at == 0x7f) {
 			*text++ = '?';
 		} else {
 			memcpy(text, at, len);

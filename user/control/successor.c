@@ -144,6 +144,12 @@ static int spawn_with(const struct cv_successor *successor, char **arguments, ch
 	if (!error)
 		error = posix_spawnp(ret_pid, arguments[0], &actions, &attributes, arguments,
 				     environment);
+	if (error == EACCES) { /* we may have been started by who may go where we may not */
+		cv_log(CV_LOG_WARNING, "restart: %s cannot be run: the successor is this program",
+		       arguments[0]);
+		error = posix_spawn(ret_pid, "/proc/self/exe", &actions, &attributes, arguments,
+				    environment);
+	}
 	posix_spawnattr_destroy(&attributes);
 	posix_spawn_file_actions_destroy(&actions);
 	return -error;
