@@ -41,11 +41,21 @@ static void test_texts(void **state)
 	assert_int_equal(cv_utf8_valid_bytes("ab\xff" "cd", 5), 2);
 }
 
+static void test_values(void **state)
+{
+	(void)state;
+	assert_int_equal(cv_utf8_value("a", 1), 'a');
+	assert_int_equal(cv_utf8_value("\xc3\xa4", 2), 0xe4);
+	assert_int_equal(cv_utf8_value("\xe4\xba\xba", 3), 0x4eba);
+	assert_int_equal(cv_utf8_value("\xf4\x8f\xbf\xbf", 4), 0x10ffff);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_characters),
 		cmocka_unit_test(test_texts),
+		cmocka_unit_test(test_values),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -19,6 +19,16 @@ size_t cv_utf8_len(const char *text)
 	return len;
 }
 
+uint32_t cv_utf8_value(const char *text, size_t len)
+{
+	const unsigned char *at = (const unsigned char *)text;
+	uint32_t value = len == 1 ? at[0] : at[0] & (0xffu >> (len + 1));
+
+	for (size_t i = 1; i < len; i++)
+		value = value << 6 | (at[i] & 0x3f);
+	return value;
+}
+
 size_t cv_utf8_valid_bytes(const char *text, size_t len)
 {
 	size_t at = 0;

@@ -8,6 +8,7 @@
  * json-c forgets positions; the scan walks text and tree side by side. It trusts the syntax, which
  * json-c has checked before.
  */
+#include "config/json_text.h"
 #include "config/node.h"
 
 #include "base/reason.h"
@@ -292,11 +293,11 @@ static void syntax_error(struct cv_load *load, const char *file, unsigned line, 
 	cv_load_error(load, "%s:%u: %s", file, line, what);
 }
 
-static struct json_object *parse(struct cv_load *load, const char *file, const char *text,
-				 size_t len)
+/* @text, in ASCII, and what it says. */
+static struct json_object *parse_ascii(struct cv_load *load, const char *file, const char *text,
+				       size_t len)
 {
 	struct json_tokener *tokener = json_tokener_new_ex(DEPTH_MAX);
-	const size_t valid = cv_utf8_valid_bytes(text, len);
 	struct json_object *root;
 	enum json_tokener_error error;
 	size_t end;
@@ -305,7 +306,6 @@ static struct json_object *parse(struct cv_load *load, const char *file, const c
 		load->out_of_memory = true;
 		return NULL;
 	}
-	/* not JSON_TOKENER_VALIDATE_UTF8: json-c 0.18 refuses all but ASCII then */
 	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
 	/* with the terminating NUL, which tells it that nothing follows */
 	root = json_tokener_parse_ex(tokener, text, (int)len + 1);
@@ -314,9 +314,7 @@ static struct json_object *parse(struct cv_load *load, const char *file, const c
 	json_tokener_free(tokener);
 	if (end > len)
 		end = len;
-	if (valid < len)
-		syntax_error(load, file, line_of(text, valid), "invalid UTF-8");
-	else if (error == json_tokener_continue || (!root && end == len))
+	if (error == json_tokener_continue || (!root && end == len))
 		syntax_error(load, file, line_of(text, len), "the file ends inside a value");
 	else if (error != json_tokener_success)
 		syntax_error(load, file, line_of(text, end), json_tokener_error_desc(error));
@@ -326,6 +324,27 @@ static struct json_object *parse(struct cv_load *load, const char *file, const c
 		return root;
 	json_object_put(root);
 	return NULL;
+}
+
+static struct json_object *parse(struct cv_load *load, const char *file, const char *text,
+				 size_t len)
+{
+	const size_t valid = cv_utf8_valid_bytes(text, len);
+	struct json_object *root;
+	char *ascii;
+
+	if (valid < len) {
+		syntax_error(load, file, line_of(text, valid), "invalid UTF-8");
+		return NULL;
+	}
+	ascii = cv_json_ascii(text, len, &len);
+	if (!ascii) {
+		load->out_of_memory = true;
+		return NULL;
+	}
+	root = parse_ascii(load, file, ascii, len);
+	free(ascii);
+	return root;
 }
 
 int cv_document_open(struct cv_load *load, const char *file, const char *text, size_t len,

@@ -11,9 +11,10 @@
 #include "config/json_file.h"
 
 #include "base/clock.h"
+#include "base/utf8.h"
+#include "config/json_text.h"
 #include "config/node.h"
 #include "crypto/crypto.h"
-#include "base/utf8.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -69,7 +70,8 @@ static int set_path(struct cv_json_file *file, const char *path)
 	return strlen(file->path) < PATH_MAX ? 0 : -ENAMETOOLONG;
 }
 
-static int parse(struct cv_json_file *file, const char *text, size_t len)
+/* @text, in ASCII */
+static int parse_ascii(struct cv_json_file *file, const char *text, size_t len)
 {
 	struct json_tokener *tokener = json_tokener_new_ex(DEPTH_MAX);
 	enum json_tokener_error error;
@@ -80,15 +82,30 @@ static int parse(struct cv_json_file *file, const char *text, size_t len)
 	file->root = json_tokener_parse_ex(tokener, text, (int)len + 1);
 	error = json_tokener_get_error(tokener);
 	json_tokener_free(tokener);
-	if (cv_utf8_valid_bytes(text, len) < len)
-		file->problem = "invalid UTF-8";
-	else if (error == json_tokener_continue)
+	if (error == json_tokener_continue)
 		file->problem = "the file ends inside a value";
 	else if (error != json_tokener_success)
 		file->problem = json_tokener_error_desc(error);
 	else if (!json_object_is_type(file->root, json_type_object))
 		file->problem = "expected an object";
 	return file->problem ? -EBADMSG : 0;
+}
+
+static int parse(struct cv_json_file *file, const char *text, size_t len)
+{
+	char *ascii;
+	int error;
+
+	if (cv_utf8_valid_bytes(text, len) < len) {
+		file->problem = "invalid UTF-8";
+		return -EBADMSG;
+	}
+	ascii = cv_json_ascii(text, len, &len);
+	if (!ascii)
+		return -ENOMEM;
+	error = parse_ascii(file, ascii, len);
+	free(ascii);
+	return error;
 }
 
 static int read_root(struct cv_json_file *file, bool may_be_absent)
