@@ -230,16 +230,19 @@ def test_row_054_a_thousand_logins_cost_a_hash(net, slow_user):
 
 
 def test_row_054_unknown_users_take_as_long(net, slow_user):
+    """By the daemon's own work: who waits for an answer also waits for whatever else runs here."""
     def took(name, password):
         since = time.monotonic()
+        before = cpu_seconds(slow_user)
         assert log_in(net, name, password) == 1
-        return time.monotonic() - since
+        assert time.monotonic() - since > 0.1
+        return cpu_seconds(slow_user) - before
 
     wrong, unknown = [], []
     for i in range(9):
         wrong.append(took("alice", "wrong%d" % i))
         unknown.append(took("nobody%d" % i, "pw"))
-    wrong, unknown = min(wrong), min(unknown)  # what else the machine does only adds
+    wrong, unknown = statistics.median(wrong), statistics.median(unknown)
     assert wrong > 0.1 and 0.7 < unknown / wrong < 1.4, (wrong, unknown)
 
 
