@@ -346,8 +346,8 @@ def test_kick(net, internet, pair):
         assert "no user is called nobody@test" in culvert_kick(server, "nobody@test", status=1)
         assert len(server.sessions()) == 2
         assert "2 sessions of Vision@test ended" in culvert_kick(server, "Vision@test")
-        server.wait_idle(2)
-        client.wait_idle(2)
+        server.wait_idle(20)
+        client.wait_idle(20)
         assert server.reason_count("policy_kicked") == 2
     assert "0 sessions" in culvert_kick(server, "vision@test", status=1)
 
