@@ -16,16 +16,9 @@
 
 #include <culvert/reason.h>
 
-#include "check.h"
+#include "layer_side.h"
 
 #include <errno.h>
-
-struct side {
-	struct cv_layer *layer;
-	struct cv_buffer wire;      /* from this side, not yet at the other */
-	struct cv_buffer pending;   /* what this side's layer could not use yet */
-	struct cv_buffer sent, got; /* app bytes */
-};
 
 static struct cv_vless_request request_of(uint8_t mode)
 {
@@ -38,33 +31,6 @@ static struct cv_vless_request request_of(uint8_t mode)
 	check(cv_destination_set_text(&request.destination, "example.com", 443) == 0);
 	memset(request.uuid, 0x17, sizeof(request.uuid));
 	return request;
-}
-
-static void start(struct side *side, struct cv_layer *layer)
-{
-	check(layer != NULL);
-	side->layer = layer;
-	cv_buffer_init(&side->wire, 1 << 24);
-	cv_buffer_init(&side->pending, 1 << 24);
-	cv_buffer_init(&side->sent, 1 << 24);
-	cv_buffer_init(&side->got, 1 << 24);
-}
-
-static void stop(struct side *side)
-{
-	side->layer->ops->free(side->layer);
-	cv_buffer_done(&side->wire);
-	cv_buffer_done(&side->pending);
-	cv_buffer_done(&side->sent);
-	cv_buffer_done(&side->got);
-}
-
-static int collect(void *context, struct cv_span bytes)
-{
-	struct side *side = context;
-
-	check(bytes.len_bytes > 0);
-	return cv_buffer_append(&side->wire, bytes.data, bytes.len_bytes);
 }
 
 static void says(struct side *side, struct cv_span bytes)

@@ -9,43 +9,11 @@
  */
 #include "protocol/vmess_layer.h"
 
-#include "check.h"
+#include "layer_side.h"
 
 #include <culvert/reason.h>
 
 #include <errno.h>
-
-struct side {
-	struct cv_layer *layer;
-	struct cv_buffer wire, pending, sent, got;
-};
-
-static void start(struct side *side, struct cv_layer *layer)
-{
-	check(layer != NULL);
-	side->layer = layer;
-	cv_buffer_init(&side->wire, 1 << 24);
-	cv_buffer_init(&side->pending, 1 << 24);
-	cv_buffer_init(&side->sent, 1 << 24);
-	cv_buffer_init(&side->got, 1 << 24);
-}
-
-static void stop(struct side *side)
-{
-	side->layer->ops->free(side->layer);
-	cv_buffer_done(&side->wire);
-	cv_buffer_done(&side->pending);
-	cv_buffer_done(&side->sent);
-	cv_buffer_done(&side->got);
-}
-
-static int collect(void *context, struct cv_span bytes)
-{
-	struct side *side = context;
-
-	check(bytes.len_bytes > 0);
-	return cv_buffer_append(&side->wire, bytes.data, bytes.len_bytes);
-}
 
 static void says(struct side *side, struct cv_span bytes, bool is_packet)
 {
