@@ -7,7 +7,10 @@
 #include "control/command.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+#define FIRST_ROWS 64
 
 static const struct command {
 	const char *name;
@@ -75,6 +78,19 @@ struct json_object *cv_control_answer(const struct cv_control_view *view, const 
 		return answer;
 	}
 	return refuse(line);
+}
+
+void *cv_show_room(void *rows, size_t count, size_t *size, size_t row_bytes)
+{
+	const size_t wanted = *size ? *size * 2 : FIRST_ROWS;
+	void *more;
+
+	if (count < *size)
+		return rows;
+	more = reallocarray(rows, wanted, row_bytes);
+	if (more)
+		*size = wanted;
+	return more;
 }
 
 void cv_show_visit(const struct cv_control_view *view,

@@ -66,6 +66,9 @@ const char *cv_show_class(const struct cv_config *config, uint32_t class);
 #define CV_SHOW_PLACE 256
 void cv_show_place(const struct cv_config *config, const struct cv_edge_place *place,
 		   char text[CV_SHOW_PLACE]);
+/** cv_show_room() - @rows, which has @count of *@size rows of @row_bytes, with room for one more.
+ * NULL: out of memory, @rows is as it was. */
+void *cv_show_room(void *rows, size_t count, size_t *size, size_t row_bytes);
 /** cv_show_visit() - Call @session on each worker for each of its sessions. */
 void cv_show_visit(const struct cv_control_view *view,
 		   void (*session)(struct cv_worker_visit *visit, struct cv_session *session),

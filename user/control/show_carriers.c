@@ -12,8 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define FIRST_ROWS 16
-
 /* As in show_sessions.c: plain copies, the JSON is made by who asked. */
 struct row {
 	uint64_t id, age_ms;
@@ -30,16 +28,13 @@ struct row_list {
 
 static struct row *next_row(struct row_list *list)
 {
-	if (list->count == list->size) {
-		const size_t size = list->size ? list->size * 2 : FIRST_ROWS;
-		struct row *rows = reallocarray(list->rows, size, sizeof(*rows));
+	struct row *rows =
+		cv_show_room(list->rows, list->count, &list->size, sizeof(*list->rows));
 
-		if (!rows)
-			return NULL;
-		list->rows = rows;
-		list->size = size;
-	}
-	return &list->rows[list->count];
+	if (!rows)
+		return NULL;
+	list->rows = rows;
+	return &rows[list->count];
 }
 
 static void list_carrier(struct cv_worker_visit *visit, struct cv_session *session)

@@ -17,7 +17,6 @@
 #include <string.h>
 
 #define ID_TEXT 40
-#define FIRST_ROWS 64
 
 /* What a worker says of one session: plain copies, which take it about a microsecond. The JSON is
  * made of them by the thread that asked. Strings not copied are constants or of the configuration.
@@ -265,16 +264,13 @@ static void add_choice(struct json_object *object, const struct cv_session *sess
 
 static struct row *next_row(struct row_list *list)
 {
-	if (list->count == list->size) {
-		size_t size = list->size ? list->size * 2 : FIRST_ROWS;
-		struct row *rows = reallocarray(list->rows, size, sizeof(*rows));
+	struct row *rows =
+		cv_show_room(list->rows, list->count, &list->size, sizeof(*list->rows));
 
-		if (!rows)
-			return NULL;
-		list->rows = rows;
-		list->size = size;
-	}
-	return &list->rows[list->count];
+	if (!rows)
+		return NULL;
+	list->rows = rows;
+	return &rows[list->count];
 }
 
 static void list_session(struct cv_worker_visit *visit, struct cv_session *session)
