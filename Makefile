@@ -59,6 +59,7 @@ G := build/gen
 LIB_C := $(wildcard user/*/*.c)
 CLI_C := $(wildcard tools/culvert*.c)
 TOOL_C := $(filter-out $(CLI_C),$(wildcard tools/*.c))
+LOAD_C := $(wildcard tools/load/*.c)
 UNIT_C := $(wildcard tests/unit/test_*.c)
 UNIT_HELPER_C := $(filter-out $(UNIT_C),$(wildcard tests/unit/*.c))
 FUZZ_C := $(wildcard tests/fuzz/fuzz_*.c)
@@ -69,6 +70,7 @@ objects = $(patsubst %.c,$(O)/%.o,$(1))
 DAEMON := $(if $(wildcard user/main.c),$(B)/culvertd)
 CLI := $(if $(CLI_C),$(B)/culvert)
 TOOLS := $(patsubst tools/%.c,$(B)/%,$(TOOL_C))
+LOAD := $(if $(LOAD_C),$(B)/load)
 UNITS := $(patsubst tests/unit/%.c,$(B)/unit/%,$(UNIT_C))
 FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/%,$(FUZZ_C))
 BENCHES := $(patsubst tests/bench/%.c,$(B)/%,$(BENCH_C))
@@ -94,7 +96,7 @@ DEPENDS = Makefile $(G)/flags.mk
 .DELETE_ON_ERROR:
 
 all: products
-products: $(DAEMON) $(CLI) $(TOOLS)
+products: $(DAEMON) $(CLI) $(TOOLS) $(LOAD)
 units: $(UNITS)
 fuzzers: $(FUZZERS)
 
@@ -138,7 +140,8 @@ lint:
 help:
 	@sed -n 's/^#H //p' Makefile
 
-#H make             build culvertd and culvert into build/ (installs what is missing, as root)
+#H make             build culvertd and culvert into build/ (installs what is missing, as root);
+#H                  and build/load, which makes load for benchmarks: it says its own usage
 #H make run         a working demo: server, client, camouflage site; Ctrl-C ends it
 #H make test        everything in minutes: lint, unit, fuzz, end to end, interop (root)
 #H make test-long   the longer forms: fuzzing, end to end under sanitizers, soak (root)
@@ -216,6 +219,10 @@ $(B)/culvert: $(call objects,$(CLI_C)) $(LIBRARY)
 	$(call link)
 
 $(TOOLS): $(B)/%: $(O)/tools/%.o $(LIBRARY)
+	$(call say,LD,$@)
+	$(call link)
+
+$(LOAD): $(call objects,$(LOAD_C)) $(LIBRARY)
 	$(call say,LD,$@)
 	$(call link)
 

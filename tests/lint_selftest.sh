@@ -18,13 +18,15 @@ clean_tree()
 {
 	rm -rf "$tree"
 	mkdir -p "$tree"/{user/{base,wire,crypto,ring,engine,protocol,config,session},include/culvert}
-	mkdir -p "$tree"/{tools,tests,bpf}
+	mkdir -p "$tree"/{tools/load,tests,bpf}
 	printf '# a Makefile\n' >"$tree/Makefile"
 	printf '# a page\n' >"$tree/README.md"
 	printf '/* x */\n#ifndef CV_BASE_LOG_H\n#define CV_BASE_LOG_H\n#endif\n' \
 		>"$tree/user/base/log.h"
 	opening >"$tree/user/wire/vless.c"
 	printf '#include "base/log.h"\n' >>"$tree/user/wire/vless.c"
+	opening >"$tree/tools/load/ring.c"
+	printf '#include <liburing.h>\n' >>"$tree/tools/load/ring.c"
 	printf '/* read(fd) and "open(it)" in a comment */\nint x; /* what write() does */\n' \
 		>>"$tree/user/wire/vless.c"
 }
@@ -79,6 +81,8 @@ broken_line user/protocol/reality.c '#include <openssl/evp.h>'
 expect library "OpenSSL in protocol outside tls_*"
 broken_line user/engine/engine.c '#include <liburing.h>'
 expect library "liburing outside ring"
+broken_line tools/x.c '#include <liburing.h>'
+expect library "liburing in another tool"
 broken_line user/session/leg.c '#include <bpf/libbpf.h>'
 expect library "libbpf in session"
 broken_line user/session/leg.c '#include "probe.skel.h"'

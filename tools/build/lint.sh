@@ -75,7 +75,7 @@ library()
 libraries()
 {
 	library OpenSSL 'openssl/' '^user/crypto/|^user/protocol/tls_[a-z_]*\.[ch]$'
-	library liburing 'liburing' '^user/ring/'
+	library liburing 'liburing' '^user/ring/|^tools/load/'
 	library libbpf 'bpf/|.*\.skel\.h' '^user/engine/|^tools/|^bpf/'
 	library libyaml 'yaml\.h' '^user/config/'
 	library nghttp2 'nghttp2/' '^user/protocol/h2_(frames|layer|server)\.[ch]$'
