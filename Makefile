@@ -128,7 +128,7 @@ interop:
 	$(Q)tests/run.sh interop
 
 bench: products $(BENCHES)
-	$(Q)tests/bench/run.sh
+	$(Q)/usr/bin/python3 tests/bench/bench.py
 
 bench-engines: products $(BENCHES)
 	$(Q)/usr/bin/python3 tests/bench/engines.py
@@ -150,8 +150,8 @@ help:
 #H make lint        floors, libraries, sizes and forms of the sources
 #H make fuzz        each codec's fuzz target, FUZZ_SECONDS=60 each
 #H make interop     against other implementations (Go)
-#H make bench       what a byte, a handshake, an idle session, a reload and each step of a
-#H                  connection cost (BENCH_ONLY=scale,latency,datagrams for some of it); prints
+#H make bench       culvert beside its peers in namespaces of their own (root); ROW=list, ROW='socks5-*',
+#H                  PEER=dante, PEERS="xray=/path"; into build/bench: table, JSON, SVG
 #H make bench-engines  the engines against each other over several links (root); prints
 #H make asan, tsan  the daemons with sanitizers, into build/asan and build/tsan
 #H make install     DESTDIR=, PREFIX=/usr/local, SYSTEMDUNITDIR=, SYSCONFDIR=/etc
@@ -170,8 +170,8 @@ distclean:
 # Packages are looked at on every run (30 ms); flags.mk only changes with what they say.
 ifeq ($(filter-out help clean distclean lint,$(or $(MAKECMDGOALS),all)),)
 else
-deps_for := $(or $(and $(filter test test-long test-vm interop bench bench-engines,\
-	$(MAKECMDGOALS)),test),\
+deps_for := $(or $(and $(filter bench,$(MAKECMDGOALS)),bench),\
+	$(and $(filter test test-long test-vm interop bench-engines,$(MAKECMDGOALS)),test),\
 	$(and $(filter run,$(MAKECMDGOALS)),run),\
 	$(and $(filter check units fuzzers fuzz,$(MAKECMDGOALS)),check),build)
 include $(G)/flags.mk

@@ -1,508 +1,229 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""bench.py - what a byte, a handshake and an idle session cost. Prints; asserts nothing.
+"""bench.py - culvert beside its peers: the same work in the same run. Measures; asserts nothing.
 
-Engines run interleaved (A B A B ...), each round with its own pair of daemons, the same load and the
-same time. CPU seconds are the daemons' own user+system time, and beside it the whole machine's busy
-time from /proc/stat (kernel threads and softirq counted) less what the load generator and the site
-used. Ratios are taken round by round; median, min and max are printed.
+Client, relay and sink live in network namespaces and control groups of their own (lab.py), the relay on
+BENCH_CORES cores. A row (rows.py) is measured in rounds: a direct stream without any relay, then culvert and
+each peer, beginning with another one every round. Ratios are taken round by round; median [min .. max].
+A round during which other programs used more than 0.3 core is dirty: it is left out if three clean ones
+remain, otherwise all count and the line says so.
 
-    BENCH_ROUNDS=5 BENCH_SECONDS=4 BENCH_CONNECTIONS=1,64 BENCH_IDLE=1000
-    BENCH_ONLY=handshakes,idle,bulk,scale,latency,datagrams
-                                        the last three say more of theirs
+    make bench                            the usual rows, all peers that are installed
+    make bench ROW=list                   the rows there are
+    make bench ROW='socks5-*' PEER=dante  some rows, some peers (names or patterns, with commas)
+    make bench PEERS="xray=/path sing-box=/path hev=/path"      more peers, which nobody installs
+    BENCH_ROUNDS=5 BENCH_SECONDS=1 BENCH_CORES=1
+
+Writes build/bench/: table.txt, table.md, bench.json. `bench.py --markdown [FILE]` prints the table
+of a bench.json for README.md.
 """
-import base64
 import contextlib
+import fnmatch
+import glob
+import importlib
 import json
 import os
-import shutil
 import signal
-import socket
-import statistics
-import subprocess
 import sys
-import tempfile
 import time
 
-import datagrams
-import latency
-import scale
+import lab as benchlab
+import report
+import rows
+import servers
 
-BUILD = os.path.abspath(os.environ.get("CULVERT_BUILD", "build"))
-ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
-SECONDS = float(os.environ.get("BENCH_SECONDS", "4"))
-CONNECTIONS = [int(n) for n in os.environ.get("BENCH_CONNECTIONS", "1,64").split(",")]
-IDLE_SESSIONS = int(os.environ.get("BENCH_IDLE", "1000"))
-ONLY = [part for part in os.environ.get("BENCH_ONLY", "").split(",") if part]
-LOADGEN = os.path.join(BUILD, "loadgen")
-DATAGRAMS = os.path.join(BUILD, "datagrams")
-ROUTING = os.path.join(BUILD, "routing")
-CULVERT = os.path.join(BUILD, "culvert")
-CULVERTD = os.path.join(BUILD, "culvertd")
-SNI = "camouflage.test"
-SHORT_ID = "0123456789abcdef"
-TIDY_SECONDS = 22  # by then a daemon has given back what handshakes used
-TICK = os.sysconf("SC_CLK_TCK")
+OUTPUT = os.path.join(benchlab.BUILD, "bench")
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def wait_port(port, seconds=30, address="127.0.0.1"):
-    end = time.time() + seconds
-    while time.time() < end:
-        with contextlib.suppress(OSError), socket.create_connection((address, port), 1):
-            return
-        time.sleep(0.05)
-    raise RuntimeError(f"nothing listens on port {port}")
-
-
-def cpu_of(pids):
-    """User+system seconds of processes, threads included."""
-    total = 0
-    for pid in pids:
-        with contextlib.suppress(OSError), open(f"/proc/{pid}/stat") as f:
-            fields = f.read().rsplit(")", 1)[1].split()
-            total += int(fields[11]) + int(fields[12])
-    return total / TICK
-
-
-def machine_busy():
-    with open("/proc/stat") as f:
-        fields = [int(x) for x in f.readline().split()[1:]]
-    return (sum(fields[:8]) - fields[3] - fields[4]) / TICK
-
-
-def children_of(pid):
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{pid}/children") as f:
-        return [int(x) for x in f.read().split()]
-    return []
-
-
-class Bench:
-    # for the rows that have files of their own
-    culvertd, short_id = CULVERTD, SHORT_ID
-    free_port, wait_port = staticmethod(free_port), staticmethod(wait_port)
-    cpu_of, datagrams = staticmethod(cpu_of), DATAGRAMS
-
-    def __init__(self):
-        self.dir = tempfile.mkdtemp()
-        self.running = []
-
-    def close(self):
-        for process in self.running:
-            process.send_signal(signal.SIGTERM)
-        for process in self.running:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(10)
-                continue
-            process.kill()
-        shutil.rmtree(self.dir, ignore_errors=True)
-
-    def path(self, name):
-        return os.path.join(self.dir, name)
-
-    def start(self, *command, **options):
-        options.setdefault("stdout", subprocess.DEVNULL)
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, **options)
-        self.running.append(process)
-        return process
-
-    def stop(self, process):
-        self.running.remove(process)
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(10)
-            return
-        process.kill()
-        process.wait()
-
-    def site(self):
-        """nginx is the target (TLS 1.3), and a site with a small page."""
-        for name in (SNI, "localhost"):
-            subprocess.run(
-                ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-                 "-nodes", "-days", "2", "-subj", f"/CN={name}", "-addext",
-                 f"subjectAltName=DNS:{name}", "-keyout", self.path(name + ".key"), "-out",
-                 self.path(name + ".crt")], check=True, stderr=subprocess.DEVNULL)
-        os.mkdir(self.path("root"))
-        with open(self.path("root/small"), "wb") as f:
-            f.write(b"x" * 1000)
-        os.chmod(self.dir, 0o755)
-        self.target_port, self.site_port = free_port(), free_port()
-        servers = "".join(
-            f"server {{ listen 127.0.0.1:{port} ssl; ssl_certificate {self.path(name)}.crt;"
-            f" ssl_certificate_key {self.path(name)}.key; root {self.path('root')};"
-            f" keepalive_timeout 600; }}\n"
-            for name, port in ((SNI, self.target_port), ("localhost", self.site_port)))
-        temps = "".join(f"{t}_temp_path {self.path(t)};" for t in
-                        ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
-        with open(self.path("nginx.conf"), "w") as f:
-            f.write(f"user root; daemon off; worker_processes 2; pid {self.path('nginx.pid')};"
-                    f" worker_rlimit_nofile 65536; events {{ worker_connections 16384; }}"
-                    f" http {{ access_log off; {temps} ssl_protocols TLSv1.3;\n{servers} }}")
-        self.nginx = self.start("nginx", "-p", self.dir, "-c", self.path("nginx.conf"), "-e",
-                                self.path("nginx.log"))
-        wait_port(self.target_port)
-        self.certificate = (self.path("localhost.crt"), self.path("localhost.key"))
-
-    def endless_site(self):
-        self.endless_port = free_port()
-        self.endless = self.start(LOADGEN, "site", str(self.endless_port),
-                                  self.path(SNI + ".crt"), self.path(SNI + ".key"))
-        wait_port(self.endless_port)
-
-    @contextlib.contextmanager
-    def target(self, group):
-        """Another target for the daemons started meanwhile."""
-        usual, self.target_port = self.target_port, free_port()
-        process = self.start(LOADGEN, "site", str(self.target_port), self.path(SNI + ".crt"),
-                             self.path(SNI + ".key"), group)
-        wait_port(self.target_port)
-        try:
-            yield
-        finally:
-            self.stop(process)
-            self.target_port = usual
-
-    @contextlib.contextmanager
-    def daemon(self, name, engine, port, inbounds):
-        conf = {
-            "log": {"loglevel": "none"},
-            "culvert": {"engine": engine, "controlSocket": self.path(name + ".sock")},
-            "inbounds": inbounds,
-            "outbounds": [{"protocol": "freedom", "settings": {"allowPrivate": True}}]}
-        with open(self.path(name + ".json"), "w") as f:
-            json.dump(conf, f)
-        process = self.start(CULVERTD, "-c", self.path(name + ".json"))
-        wait_port(port)
-        try:
-            yield process
-        finally:
-            self.stop(process)
-
-    def keys(self):
-        keys = json.loads(subprocess.check_output([CULVERT, "keys", "--json"]))
-        self.private, self.public = keys["privateKey"], keys["password"]
-        self.uuid = subprocess.check_output([CULVERT, "uuid"], text=True).strip()
-
-    def public_hex(self):
-        return base64.urlsafe_b64decode(self.public + "=").hex()
-
-    def reality_stream(self):
-        return {"network": "raw", "security": "reality", "realitySettings": {
-            "target": f"127.0.0.1:{self.target_port}", "serverNames": [SNI],
-            "privateKey": self.private, "shortIds": [SHORT_ID]}}
-
-    def reality_client_stream(self):
-        return {"network": "raw", "security": "reality", "realitySettings": {
-            "serverName": SNI, "password": self.public, "shortId": SHORT_ID}}
-
-    @staticmethod
-    def password_hash(password):
-        return subprocess.check_output(["openssl", "passwd", "-6", password], text=True).strip()
-
-    @contextlib.contextmanager
-    def daemons(self, engine, flow="xtls-rprx-vision", workers=0):
-        server_port, socks_port = free_port(), free_port()
-        common = {"engine": engine, "workers": workers}
-        server = {
-            "log": {"loglevel": "none"},
-            "culvert": {**common, "controlSocket": self.path("server.sock")},
-            "inbounds": [{
-                "listen": "127.0.0.1", "port": server_port, "protocol": "vless",
-                "settings": {"clients": [{"id": self.uuid, "email": "b", "flow": flow}],
-                             "decryption": "none"},
-                "streamSettings": self.reality_stream()}],
-            "outbounds": [{"protocol": "freedom", "settings": {"allowPrivate": True}}]}
-        client = {
-            "log": {"loglevel": "none"},
-            "culvert": {**common, "controlSocket": self.path("client.sock")},
-            "inbounds": [{"listen": "127.0.0.1", "port": socks_port, "protocol": "socks"}],
-            "outbounds": [{
-                "protocol": "vless",
-                "settings": {"vnext": [{"address": "127.0.0.1", "port": server_port, "users": [
-                    {"id": self.uuid, "encryption": "none", "flow": flow}]}]},
-                "streamSettings": self.reality_client_stream()}]}
-        processes = []
-        for name, conf in (("server", server), ("client", client)):
-            with open(self.path(name + ".json"), "w") as f:
-                json.dump(conf, f)
-            processes.append(self.start(CULVERTD, "-c", self.path(name + ".json")))
-        wait_port(server_port)
-        wait_port(socks_port)
-        try:
-            yield processes, server_port, socks_port
-        finally:
-            for process in processes:
-                self.stop(process)
-
-    def load(self, *arguments, ready=None):
-        """The generator's result; ready() is called once its connections are up and have asked."""
-        with subprocess.Popen([LOADGEN, *map(str, arguments)], stdout=subprocess.PIPE) as load:
-            line = load.stdout.readline()
-            if line == b"ready\n":
-                if ready:
-                    ready(load.pid)
-                line = load.stdout.readline()
-            return json.loads(line)
-
-
-def spread(values):
-    return (f"{statistics.median(values):7.3f}  [{min(values):.3f} .. {max(values):.3f}]"
-            if values else "-")
-
-
-def tree_of(pids):
-    """The processes and all they started."""
-    found = list(pids)
-    for pid in found:
-        found.extend(children_of(pid))
+def all_rows():
+    """Of all rows_*.py beside this file, bulk first."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    names = sorted((os.path.splitext(os.path.basename(path))[0]
+                    for path in glob.glob(os.path.join(here, "rows_*.py"))),
+                   key=lambda name: (name != "rows_bulk", name))
+    found = [row for name in names for row in importlib.import_module(name).ROWS]
+    assert len({row.name for row in found}) == len(found), "two rows of one name"
     return found
 
 
-def bulk_round(bench, row, connections):
-    """Returns GB/s, the daemons' CPU s/GB and the relay's share of the machine's CPU s/GB."""
-    with row(bench) as (processes, arguments):
-        snapshots = []
-
-        def snapshot(generator):
-            relays = tree_of(p.pid for p in processes)
-            snapshots.append((cpu_of(relays), machine_busy(),
-                              cpu_of([generator, bench.endless.pid])))
-
-        def ready(generator):
-            snapshot(generator)
-            time.sleep(SECONDS * 0.9)
-            snapshot(generator)
-
-        result = bench.load(*arguments, connections, SECONDS, "/big", ready=ready)
-        if result["bytes"] == 0 or result["established"] < connections:
-            raise RuntimeError(f"not everything was established: {result}")
-        rate = result["bytes"] / 1e9 / result["seconds"]
-        gigabytes = rate * SECONDS * 0.9
-        relays, busy, load = (b - a for a, b in zip(*snapshots))
-        return rate, relays / gigabytes, (busy - load) / gigabytes
+def matches(name, patterns):
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def vision(engine, flow="xtls-rprx-vision"):
-    @contextlib.contextmanager
-    def row(bench):
-        with bench.daemons(engine, flow) as (processes, _, socks_port):
-            yield processes, ("download", socks_port, bench.endless_port)
-    return row
+def choose(found, wanted):
+    """The rows that ROW asks for; without it the usual ones."""
+    patterns = [part for part in wanted.split(",") if part]
+    chosen = [row for row in found if (matches(row.name, patterns) if patterns else row.usual)]
+    if not chosen:
+        raise ValueError("ROW=%s: no such row; ROW=list names them" % wanted)
+    return chosen
 
 
-def socks(engine):
-    @contextlib.contextmanager
-    def row(bench):
-        port = free_port()
-        with bench.daemon("socks", engine, port, [{
-                "listen": "127.0.0.1", "port": port, "protocol": "socks"}]) as process:
-            yield [process], ("download", port, bench.endless_port)
-    return row
+def list_rows(found):
+    for row in found:
+        print("%-22s %s%s" % (row.name, row.title, "" if row.usual else "  (on request)"))
 
 
-def passthrough(engine):
-    """TLS to a REALITY server by somebody without its key: goes to the target as it is."""
-    @contextlib.contextmanager
-    def row(bench):
-        port = free_port()
-        with bench.daemon("passthrough", engine, port, [{
-                "listen": "127.0.0.1", "port": port, "protocol": "vless",
-                "settings": {"clients": [{"id": bench.uuid}], "decryption": "none"},
-                "streamSettings": {"network": "raw", "security": "reality", "realitySettings": {
-                    "target": f"127.0.0.1:{bench.endless_port}", "serverNames": [SNI],
-                    "privateKey": bench.private, "shortIds": [SHORT_ID]}}}]) as process:
-            yield [process], ("tls", port, SNI)
-    return row
+class Progress:
+    """A line for every measurement: how far, which, what came out."""
+
+    def __init__(self, total):
+        self.total, self.done, self.begun = total, 0, time.monotonic()
+
+    def tell(self, row, number, count, name, text):
+        self.done += 1
+        seconds = time.monotonic() - self.begun
+        print("[%3d/%d %2d:%02d] %-18s round %d/%d  %-11s %s" % (
+            self.done, self.total, seconds // 60, seconds % 60, row.name, number + 1, count, name,
+            text), flush=True)
 
 
-@contextlib.contextmanager
-def haproxy(bench):
-    port = free_port()
-    with open(bench.path("haproxy.cfg"), "w") as f:
-        f.write(f"""
-global
-    nbthread {os.cpu_count()}
-    maxconn 4000
-defaults
-    mode tcp
-    option splice-auto
-    timeout connect 5s
-    timeout client 60s
-    timeout server 60s
-frontend front
-    bind 127.0.0.1:{port}
-    tcp-request inspect-delay 5s
-    tcp-request content accept if {{ req_ssl_hello_type 1 }}
-    use_backend site if {{ req_ssl_sni -i {SNI} }}
-backend site
-    server site 127.0.0.1:{bench.endless_port}
-""")
-    process = bench.start("haproxy", "-db", "-f", bench.path("haproxy.cfg"))
-    wait_port(port)
-    try:
-        yield [process], ("tls", port, SNI)
-    finally:
-        bench.stop(process)
+def brief(row, result):
+    """The first figures of a measurement, for the progress line."""
+    if "failed" in result:
+        return "failed: " + result["failed"]
+    parts = ["%s %s" % (report.number(result["figures"][figure.name]), figure.unit)
+             for figure in row.figures[:2] if result["figures"].get(figure.name) is not None]
+    if result.get("dirty"):
+        parts.append("(dirty)")
+    return ", ".join(parts)
 
 
-@contextlib.contextmanager
-def dante(bench):
-    port = free_port()
-    with open(bench.path("danted.conf"), "w") as f:
-        f.write(f"""
-logoutput: {bench.path("danted.log")}
-internal: 127.0.0.1 port = {port}
-external: lo
-socksmethod: none
-clientmethod: none
-user.privileged: root
-user.unprivileged: nobody
-client pass {{ from: 0.0.0.0/0 to: 0.0.0.0/0 }}
-socks pass {{ from: 0.0.0.0/0 to: 0.0.0.0/0 }}
-""")
-    process = bench.start("danted", "-f", bench.path("danted.conf"), "-p", bench.path("danted.pid"))
-    wait_port(port)
-    try:
-        yield [process], ("download", port, bench.endless_port)
-    finally:
-        bench.stop(process)
+class RowRun:
+    """All the rounds of a row."""
+
+    def __init__(self, world, row, chosen, progress):
+        self.world, self.row, self.progress = world, row, progress
+        self.count = row.rounds or rows.ROUNDS
+        self.found = {server.name: {"absent": server.absent, "rounds": []} for server in chosen}
+        self.present = [server for server in chosen if not server.absent]
+        if row.direct:
+            self.found["direct"] = {"absent": None, "rounds": []}
+        self.places = {}
+
+    def run(self):
+        row = self.row
+        print("\n%s: %s" % (row.name, row.title), flush=True)
+        self.world.forget(row.way)
+        try:
+            self.open_all()
+            for number in range(self.count):
+                self.round(number)
+        finally:
+            for place in self.places.values():
+                row.finish(self.world, place)
+        return {"name": row.name, "title": row.title, "group": row.group,
+                "figures": [figure._asdict() for figure in row.figures],
+                "contenders": self.found}
+
+    def open_all(self):
+        for server in ([None] if self.row.direct else []) + self.present:
+            name = server.name if server else "direct"
+            try:
+                self.places[name] = self.row.open(self.world, server)
+            except (OSError, RuntimeError, ValueError) as error:
+                self.found[name]["failed"] = str(error)
+                print("  %s failed: %s" % (name, error), flush=True)
+
+    def round(self, number):
+        names = [server.name for server in self.present]
+        turn = number % max(1, len(names))
+        order = (["direct"] if self.row.direct else []) + names[turn:] + names[:turn]
+        direct = None
+        for name in order:
+            if name not in self.places:
+                continue
+            result = self.measure(name, number)
+            if name == "direct":
+                direct = result.get("raw")
+            elif "raw" in result and (direct or not self.row.direct):
+                result["figures"] = self.row.baseline(result["raw"], direct)
+            result.pop("raw", None)
+            self.found[name]["rounds"].append(result)
+            self.progress.tell(self.row, number, self.count, name, brief(self.row, result))
+
+    def measure(self, name, number):
+        with self.world.lab.meter() as meter:
+            try:
+                raw = self.row.measure(self.world, self.places[name], number)
+            except (OSError, RuntimeError, ValueError) as error:
+                return {"failed": str(error), "figures": {}}
+        dirty = raw.pop("dirty", meter.usage.dirty)
+        return {"raw": raw, "figures": raw, "dirty": dirty, "details": raw.pop("details", {})}
 
 
-GROUPS = (
-    ("REALITY+VLESS, client and server together", (
-        ("Vision, splice", None, vision("splice")),
-        ("Vision, copy", None, vision("copy")),
-        ("no flow: re-encrypted", None, vision("splice", "")))),
-    ("TLS passed through by SNI", (
-        ("culvert, splice", None, passthrough("splice")),
-        ("culvert, copy", None, passthrough("copy")),
-        ("HAProxy, splice-auto", "haproxy", haproxy))),
-    ("SOCKS5 to a plain destination", (
-        ("culvert, splice", None, socks("splice")),
-        ("culvert, copy", None, socks("copy")),
-        ("dante", "danted", dante))),
-)
+def run_rows(chosen_rows, available, peers, cores=None):
+    """Measures; the whole result as it is written to bench.json."""
+    lab = benchlab.Lab(cores)
+    with contextlib.closing(lab):
+        print("relay on core(s) %s, the load on %s; %s" % (
+            lab.relay_cores, lab.load_cores,
+            "control groups" if lab.groups else "no control groups: " + lab.groups_why))
+        world = servers.World(lab)
+        plans = []
+        for row in chosen_rows:
+            plans.append((row, [server for server in row.contenders(available)
+                                if server.name == "culvert" or matches(server.name, peers)]))
+        present = [(row, sum(not server.absent for server in chosen) + row.direct)
+                   for row, chosen in plans]
+        progress = Progress(sum((row.rounds or rows.ROUNDS) * count for row, count in present))
+        result = {"machine": report.machine(lab), "versions": report.versions(available),
+                  "settings": {"rounds": rows.ROUNDS, "seconds": rows.SECONDS}, "rows": []}
+        for row, chosen in plans:
+            result["rows"].append(RowRun(world, row, chosen, progress).run())
+            print(report.row_text(result["rows"][-1]), flush=True)
+            write(result)
+        return result
 
 
-def bench_group(bench, title, rows, connections):
-    missing = [name for name, program, _ in rows if program and not shutil.which(program)]
-    rows = [(name, row) for name, program, row in rows if name not in missing]
-    results = {name: [] for name, _ in rows}
-    for _ in range(ROUNDS):
-        for name, row in rows:
-            results[name].append(bulk_round(bench, row, connections))
-    print(f"\nbulk: {title}, {connections} connection(s), {ROUNDS} rounds of {SECONDS:g} s\n"
-          f"  {'':24s} {'GB/s':30s} {'their CPU s/GB':30s} with kernel threads, CPU s/GB")
-    first = rows[0][0]
-    for name, _ in rows:
-        print(f"  {name:24s} " + " ".join(f"{spread([r[i] for r in results[name]]):30s}"
-                                          for i in range(3)))
-    for name, _ in rows[1:]:
-        for what, i in (("GB/s", 0), ("CPU s/GB", 1)):
-            ratios = [a[i] / b[i] for a, b in zip(results[first], results[name]) if b[i]]
-            print(f"  {first} / {name}, {what}: {spread(ratios)}")
-    for name in missing:
-        print(f"  {name}: not installed, not measured")
-    sys.stdout.flush()
+def write(result):
+    """After every row: what is there is worth something if the rest does not come."""
+    os.makedirs(OUTPUT, exist_ok=True)
+    files = {"bench.json": json.dumps(result, indent=1) + "\n", "table.txt": report.text(result),
+             "table.md": report.markdown(result)}
+    for name, content in files.items():
+        with open(os.path.join(OUTPUT, name), "w") as f:
+            f.write(content)
 
 
-def bench_bulk(bench):
-    for connections in CONNECTIONS:
-        for title, rows in GROUPS:
-            bench_group(bench, title, rows, connections)
+def ended(number, _frame):
+    raise KeyboardInterrupt(signal.Signals(number).name)
 
 
-def bench_handshakes(bench):
-    primitives = bench.load("primitives")
-    print("\nREALITY handshakes, one worker, target on loopback")
-    print("  primitives alone, CPU us: " + ", ".join(f"{k[:-3]} {v}" for k, v in primitives.items()))
-    public = bench.public_hex()
-    rates = {"X25519": [], "X25519MLKEM768": []}
-    for _ in range(ROUNDS):
-        for group, found in rates.items():
-            rate = handshake_round(bench, group, public)
-            if rate:
-                found.append(rate)
-    for group, found in rates.items():
-        print(f"  {group}, handshakes per second of server CPU: {spread(found)}")
-        print(f"  {group}, server CPU us per handshake:         {spread([1e6 / r for r in found])}")
-
-
-def handshake_round(bench, group, public):
-    """Handshakes per CPU second of the server; its target speaks this group only."""
-    with bench.target(group), bench.daemons("splice", workers=1) as (processes, server_port, _):
-        before = cpu_of([processes[0].pid])
-        result = bench.load("reality", server_port, SNI, public, SHORT_ID, SECONDS)
-        used = cpu_of([processes[0].pid]) - before
-        if result["failed"]:
-            print(f"  {group}: {result['failed']} handshakes failed")
-        return result["handshakes"] / used if used else None
-
-
-def memory_of(pid):
-    with open(f"/proc/{pid}/smaps_rollup") as f:
-        for line in f:
-            if line.startswith("Pss_Anon:") or line.startswith("Anonymous:"):
-                return int(line.split()[1]) * 1024
-    return 0
-
-
-def bench_idle(bench):
-    """What a session adds: some are there already, so that what is used once is not counted."""
-    first, wait = max(100, IDLE_SESSIONS // 4), TIDY_SECONDS + 3
-    print(f"\n{IDLE_SESSIONS} idle sessions after the handover (Vision, splice), beside {first}")
-    with bench.daemons("splice", workers=1) as (processes, _, socks_port):
-        pids, memory, results = [p.pid for p in processes], [], []
-        with contextlib.ExitStack() as stack:
-            loads = []
-            for count, seconds in ((first, 2 * wait + 10), (IDLE_SESSIONS, wait + 5)):
-                loads.append(stack.enter_context(subprocess.Popen(
-                    [str(a) for a in (LOADGEN, "idle", socks_port, bench.site_port, count, seconds,
-                                      "/small")], stdout=subprocess.PIPE)))
-                time.sleep(wait)
-                memory.append([memory_of(pid) for pid in pids])
-            workers = json.loads(subprocess.check_output(
-                [CULVERT, "show", "workers", "--control", bench.path("server.sock"), "--json"]))
-            results = [json.loads(load.communicate()[0].split(b"\n")[-2]) for load in loads]
-        established = results[1]["established"]
-        print(f"  established {established}, failed {results[0]['failed'] + results[1]['failed']}; "
-              f"a session's slot is {workers['workers'][0]['session_slot_bytes']} bytes")
-        for name, before, after in zip(("server", "client"), *memory):
-            print(f"  {name}: {(after - before) / max(1, established):.0f} bytes of user memory per "
-                  "idle session (growth of anonymous memory)")
-
-
-def bench_routing(bench):
-    """Decisions of a router with many rules and names; no network."""
-    del bench
-    print("\nrouting: 1000 rules, 100 000 names", flush=True)
-    subprocess.run([ROUTING], check=True)
+def print_markdown(path):
+    with open(path) as f:
+        print(report.markdown(json.load(f)), end="")
 
 
 def main():
-    for needed in (LOADGEN, DATAGRAMS, CULVERT, CULVERTD, ROUTING):
+    if sys.argv[1:2] == ["--markdown"]:
+        print_markdown((sys.argv[2:3] or [os.path.join(OUTPUT, "bench.json")])[0])
+        return 0
+    found = all_rows()
+    wanted = os.environ.get("ROW", "")
+    if wanted == "list":
+        list_rows(found)
+        return 0
+    for needed in (benchlab.CULVERTD, benchlab.CULVERT, benchlab.LOAD):
         if not os.path.exists(needed):
             sys.exit(f"bench: {needed} is missing")
-    bench = Bench()
+    if os.geteuid() != 0:
+        sys.exit("bench: needs root (network namespaces)")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, ended)
     try:
-        bench.site()
-        bench.endless_site()
-        bench.keys()
-        for name, part in (("handshakes", bench_handshakes), ("idle", bench_idle),
-                           ("routing", bench_routing), ("bulk", bench_bulk),
-                           ("scale", scale.run), ("latency", latency.run),
-                           ("datagrams", datagrams.run)):
-            if not ONLY or name in ONLY:
-                part(bench)
-    finally:
-        bench.close()
+        peers = [part for part in os.environ.get("PEER", "*").split(",") if part] or ["*"]
+        result = run_rows(choose(found, wanted), servers.every_server(
+            servers.parse_peers(os.environ.get("PEERS", ""))), peers)
+    except ValueError as error:
+        sys.exit("bench: %s" % error)
+    except KeyboardInterrupt:
+        print("\nbench: ended; what was measured is in %s" % OUTPUT)
+        return 130
+    print("\nwritten: %s" % ", ".join(sorted(
+        os.path.join(OUTPUT, name) for name in os.listdir(OUTPUT))))
+    return 0 if result["rows"] else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

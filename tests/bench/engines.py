@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 
-from bench import BUILD, CULVERTD, TICK, children_of, machine_busy
+from lab import BUILD, CULVERTD, TICK, children_of, machine_busy
 
 FLOWS_PROGRAM = os.path.join(BUILD, "flows")
 ENGINES = {"copy": "copy", "splice": "splice", "sockmap": "sockmap", "adaptive": "auto"}

@@ -19,7 +19,8 @@ import tempfile
 import threading
 import time
 
-from bench import CULVERTD, cpu_of, free_port, machine_busy, wait_port
+from lab import CULVERTD, cpu_of, machine_busy
+from steps import free_port, wait_port
 from engines import spread
 
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))

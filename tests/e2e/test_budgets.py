@@ -20,7 +20,7 @@ from test_vision import address, arguments
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "bench"))
 
-import bench as benchmark  # noqa: E402
+import steps as benchmark  # noqa: E402
 import latency  # noqa: E402
 
 GIB = 1 << 30

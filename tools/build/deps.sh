@@ -3,7 +3,7 @@
 #
 # deps.sh - make sure that what the build or the tests need is installed
 #
-#	tools/build/deps.sh build|check|run|test
+#	tools/build/deps.sh build|check|run|test|bench
 #
 # Missing Debian packages are installed with apt-get (as root; otherwise they are
 # named and the script ends with 1). Where the distribution's OpenSSL is older than
@@ -23,6 +23,7 @@ test_packages="ethtool haproxy netcat-openbsd proxychains4 socat stunnel4 strace
 	python3-pytest python3-cryptography util-linux git whois argon2 fail2ban
 	microsocks tinyproxy squid dnsmasq-base bind9-dnsutils
 	chromium python3-prometheus-client python3-websockets"
+bench_packages="libnginx-mod-stream linux-perf"
 optional_packages="v2ray dante-server" # to talk to; not every distribution has them
 services="nginx haproxy stunnel4 v2ray danted microsocks tinyproxy squid"
 policy=/usr/sbin/policy-rc.d
@@ -138,6 +139,7 @@ main()
 	check) wanted="$wanted $check_packages" ;;
 	run) wanted="$wanted $run_packages" ;;
 	test) wanted="$wanted $run_packages $check_packages $test_packages" ;;
+	bench) wanted="$wanted $run_packages $check_packages $test_packages $bench_packages" ;;
 	esac
 	if [ ! -e build/deps/openssl.stamp ]; then
 		if openssl_is_new_enough; then
@@ -155,7 +157,7 @@ main()
 		# shellcheck disable=SC2086
 		packages_install $missing
 	fi
-	if [ "$purpose" = test ]; then
+	if [ "$purpose" = test ] || [ "$purpose" = bench ]; then
 		# shellcheck disable=SC2046,SC2086 # lists of words; only now apt knows its packages
 		missing=$(packages_missing $(go_packages) $(packages_known \
 			$(packages_missing $optional_packages)) | tr '\n' ' ')
