@@ -12,10 +12,10 @@ remain, otherwise all count and the line says so.
     make bench ROW=list                   the rows there are
     make bench ROW='socks5-*' PEER=dante  some rows, some peers (names or patterns, with commas)
     make bench PEERS="xray=/path sing-box=/path hev=/path"      more peers, which nobody installs
-    BENCH_ROUNDS=5 BENCH_SECONDS=1 BENCH_CORES=1
+    BENCH_ROUNDS=5 BENCH_SECONDS=1 BENCH_CORES=1 BENCH_OUTPUT=build/bench
 
-Writes build/bench/: table.txt, table.md, bench.json. `bench.py --markdown [FILE]` prints the table
-of a bench.json for README.md.
+Writes into build/bench: table.txt, table.md, bench.json, pictures (*.svg) and index.html, which shows them,
+anew after every row. `bench.py --markdown [FILE]` prints the table of a bench.json for README.md.
 """
 import contextlib
 import fnmatch
@@ -28,11 +28,13 @@ import sys
 import time
 
 import lab as benchlab
+import plot
 import report
 import rows
 import servers
 
-OUTPUT = os.path.join(benchlab.BUILD, "bench")
+OUTPUT = os.environ.get("BENCH_OUTPUT", os.path.join(benchlab.BUILD, "bench"))
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def all_rows():
@@ -152,10 +154,21 @@ class RowRun:
         return {"raw": raw, "figures": raw, "dirty": dirty, "details": raw.pop("details", {})}
 
 
-def run_rows(chosen_rows, available, peers, cores=None):
+@contextlib.contextmanager
+def laboratory():
+    """A lab that is taken down to the end, however often Ctrl-C is pressed."""
+    lab = benchlab.Lab()
+    try:
+        yield lab
+    finally:
+        for number in ENDING:
+            signal.signal(number, signal.SIG_IGN)
+        lab.close()
+
+
+def run_rows(chosen_rows, available, peers):
     """Measures; the whole result as it is written to bench.json."""
-    lab = benchlab.Lab(cores)
-    with contextlib.closing(lab):
+    with laboratory() as lab:
         print("relay on core(s) %s, the load on %s; %s" % (
             lab.relay_cores, lab.load_cores,
             "control groups" if lab.groups else "no control groups: " + lab.groups_why))
@@ -181,6 +194,7 @@ def write(result):
     os.makedirs(OUTPUT, exist_ok=True)
     files = {"bench.json": json.dumps(result, indent=1) + "\n", "table.txt": report.text(result),
              "table.md": report.markdown(result)}
+    files.update(plot.files(result))
     for name, content in files.items():
         with open(os.path.join(OUTPUT, name), "w") as f:
             f.write(content)
@@ -209,7 +223,7 @@ def main():
             sys.exit(f"bench: {needed} is missing")
     if os.geteuid() != 0:
         sys.exit("bench: needs root (network namespaces)")
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in ENDING:
         signal.signal(number, ended)
     try:
         peers = [part for part in os.environ.get("PEER", "*").split(",") if part] or ["*"]

@@ -365,7 +365,7 @@ class Meter:
 class Lab:
     """Everything of one run; close() leaves nothing behind."""
 
-    def __init__(self, cores=None):
+    def __init__(self):
         self.spaces, self.places, self.running, self.count = {}, {}, [], 0
         self.groups, self.groups_why, self.next_port = None, "", 10000
         self.dir = tempfile.mkdtemp(prefix=PREFIX)
@@ -374,16 +374,16 @@ class Lab:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         try:
             remove_stale()
-            self.share_cores(cores or CORES)
+            self.share_cores()
             self.make_groups()
             self.make_network()
         except BaseException:
             self.close()
             raise
 
-    def share_cores(self, cores):
+    def share_cores(self):
         every = sorted(os.sched_getaffinity(0))
-        self.relay_cores = every[:max(1, cores)]
+        self.relay_cores = every[:max(1, CORES)]
         self.load_cores = every[len(self.relay_cores):] or every
         self.separate = interrupts_are_separate()
         self.counted_cores = [core for core in interrupts()

@@ -15,9 +15,9 @@ WARM, COUNTING = 0.3, 0.4
 FIGURES = (
     rows.Figure("rate", "throughput", "GB/s", "more"),
     rows.Figure("added", "added CPU", "s/GB", "less"),
+    rows.Figure("syscalls", "system calls", "/GB", "less"),
     rows.Figure("own", "own CPU", "s/GB", "less"),
     rows.Figure("busy", "relay's cores busy", "%", None),
-    rows.Figure("syscalls", "system calls", "/GB", "less"),
     rows.Figure("user_mib", "memory, user", "MiB", "less"),
     rows.Figure("kernel_mib", "memory, sockets", "MiB", "less"),
 )
