@@ -153,49 +153,40 @@ def compared(row):
 
 
 def ratio_markdown(row, peer, figure):
-    """A ratio, bold where culvert loses."""
+    """A ratio with its peer's name, bold where culvert loses; empty when there is none."""
+    why = why_not(row["contenders"][peer])
+    if why:
+        return "" if why.startswith("absent") else "%s failed" % peer
     ratios, clean = ratios_of(row, peer, figure["name"])
     if not ratios:
-        return "-"
+        return ""
     median, least, most = spread(ratios)
     lost = median < 1 if figure["better"] == "more" else median > 1
-    cell = "%s (%s .. %s)%s" % (number(median), number(least), number(most), "" if clean else "*")
-    return "**%s**" % cell if lost else cell
+    return "%s %s (%s .. %s)%s" % (peer, "**%s**" % number(median) if lost else number(median),
+                                   number(least), number(most), "" if clean else "\\*")
+
+
+def markdown_rows(row):
+    """A line for each of the first two figures that are compared."""
+    lines, title = [], row["title"]
+    for figure in compared(row)[:2]:
+        values, clean = values_of(row["contenders"]["culvert"], figure["name"])
+        own = "%s%s" % (number(statistics.median(values)), "" if clean else "\\*") if values else "-"
+        ratios = [ratio_markdown(row, peer, figure) for peer in peers_of(row)]
+        lines.append("| %s | %s | %s | %s |" % (title, figure_title(figure), own, ", ".join(
+            filter(None, ratios))))
+        title = ""
+    return lines
 
 
 def markdown(result):
-    """A table for each group of rows: ratios, losses in bold."""
-    lines = []
+    """A table for each group of rows: culvert's medians, then culvert / peer; losses in bold."""
+    lines = [head_text(result)]
     for group in dict.fromkeys(row["group"] for row in result["rows"]):
-        rows = [row for row in result["rows"] if row["group"] == group]
-        names = []  # figures of the group, as many as a table can hold
-        for row in rows:
-            names += [f["name"] for f in compared(row)[:3] if f["name"] not in names]
-        titles = {f["name"]: figure_title(f) for row in rows for f in row["figures"]}
-        lines += ["", "| %s | culvert | / peer | %s |" % (group, " | ".join(
-            titles[name] for name in names)), "| --- | --- | --- |" + " --- |" * len(names)]
-        for row in rows:
-            lines += markdown_rows(row, names)
-    return "\n".join(lines[1:]) + "\n"
-
-
-def markdown_rows(row, names):
-    figures = {figure["name"]: figure for figure in row["figures"]}
-    first = compared(row)[0]
-    values, clean = values_of(row["contenders"]["culvert"], first["name"])
-    own = "%s %s%s" % (number(statistics.median(values)), first["unit"], "" if clean else "*") \
-        if values else "-"
-    lines, title = [], row["title"]
-    for peer in peers_of(row):
-        contender = row["contenders"][peer]
-        if contender.get("absent"):
-            continue
-        why = why_not(contender)
-        cells = [why or "-"] + ["-"] * (len(names) - 1) if why else [
-            ratio_markdown(row, peer, figures[name]) if name in figures else "-" for name in names]
-        lines.append("| %s | %s | %s | %s |" % (title, own, peer, " | ".join(cells)))
-        title = own = ""
-    return lines or ["| %s | %s | - | %s |" % (title, own, " | ".join("-" for _ in names))]
+        lines += ["", "| %s | | culvert | culvert / peer |" % group, "| --- | --- | --- | --- |"]
+        for row in result["rows"]:
+            lines += markdown_rows(row) if row["group"] == group else []
+    return "\n".join(lines) + "\n"
 
 
 # ---- what it was measured on -------------------------------------------------------------------

@@ -95,7 +95,7 @@ def ways():
         ("vision", "upload", True, "REALITY+VLESS+Vision, up", few),
         ("reality", "download", True, "REALITY+VLESS, no flow", few),
         ("socks5", "download", False, "SOCKS5", all_sizes),
-        ("socks5-tls", "download", False, "SOCKS5 over TLS", few),
+        ("socks5-tls", "download", False, "SOCKS5 over TLS (HAProxy, stunnel: before dante)", few),
         ("http", "download", False, "HTTP CONNECT", few),
         ("ws-tls", "download", False, "VLESS+WebSocket+TLS", few),
     )
