@@ -252,7 +252,7 @@ class Place:
                     if any(fields[3] == "0A" and fields[1].endswith(wanted)
                            for fields in map(str.split, f)):
                         return
-            time.sleep(0.02)
+            time.sleep(0.002)
         raise RuntimeError("%s does not listen on %d: %s" % (process.args[0], port, log_of(process)))
 
     def run(self, *command, **options):
@@ -407,6 +407,8 @@ class Lab:
     def make_network(self):
         for name in ("client", "relay", "sink"):
             self.spaces[name] = netns.Namespace("%s%d-%s" % (PREFIX, os.getpid(), name))
+            with self.spaces[name], open("/proc/sys/net/ipv4/tcp_tw_reuse", "w") as f:
+                f.write("1")  # short connections must not run out of ports
         self.wire("client", "relay", 1)
         self.wire("relay", "sink", 2)
         self.wire("client", "sink", 3)

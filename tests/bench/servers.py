@@ -68,11 +68,12 @@ class World:
             self.combined = lab.write("combined.pem", certificate.read() + key.read())
         keys = json.loads(subprocess.check_output([benchlab.CULVERT, "keys", "--json"]))
         self.private, self.public = keys["privateKey"], keys["password"]
-        self.bulk, self.tls, self.echo, self.udp = (lab.port() for _ in range(4))
+        self.bulk, self.tls, self.echo, self.udp, self.stamp = (lab.port() for _ in range(5))
         self.opened = {}
         self.serving = lab.sink.start(
             benchlab.LOAD, "serve", "0.0.0.0", "--bulk", self.bulk, "--tls", self.tls, "--echo",
-            self.echo, "--udp-echo", self.udp, "--certificate", self.certificate, "--key", self.key)
+            self.echo, "--udp-echo", self.udp, "--stamp", self.stamp, "--certificate",
+            self.certificate, "--key", self.key)
         for port in (self.bulk, self.tls, self.echo):
             lab.sink.wait_port(self.serving, port)
 

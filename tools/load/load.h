@@ -17,6 +17,8 @@
 
 #define CV_LOAD_CORES_MAX 64
 #define CV_LOAD_MESSAGE_MAX 65536u
+/* To 'c'; behind TLS to 'i', too: enough for a relay to see a record. */
+#define CV_LOAD_ANSWER_BYTES 1000
 
 enum cv_load_kind {
 	CV_LOAD_DOWNLOAD, CV_LOAD_UPLOAD, CV_LOAD_REQUEST, CV_LOAD_CHURN, CV_LOAD_IDLE,
@@ -148,7 +150,7 @@ _Atomic uint64_t *cv_load_counter(const char *path);
 _Noreturn void cv_load_die(const char *what, int error);
 /* What is sent, again and again: TLS records that nobody can read. */
 #define CV_LOAD_RECORD_BYTES (5 + 16384 + 17)
-#define CV_LOAD_BYTES (64 * CV_LOAD_RECORD_BYTES)
+#define CV_LOAD_BYTES (16 * CV_LOAD_RECORD_BYTES)
 extern uint8_t cv_load_bytes[CV_LOAD_BYTES];
 extern uint8_t cv_load_message[CV_LOAD_MESSAGE_MAX]; /* likewise: whole records, if it has to */
 extern uint8_t cv_load_scratch[1 << 20]; /* written by the kernel, if at all; read by nobody */

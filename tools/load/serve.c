@@ -25,15 +25,12 @@
 #define ENTRIES 1024
 #define RECEIVE_BYTES 16384
 #define SEND_BYTES (256u << 10)
-#define ANSWER_BYTES \
-	1000 /* for 'c'; behind TLS for 'i', too: enough for a relay to see a record \
-	      */
 #define ECHO_BYTES 65536
 #define WAIT_NS CV_LOAD_SECOND_NS
 #define PEM_MAX 65536
 
-static uint8_t small_record[ANSWER_BYTES] = {0x17, 3, 3, (ANSWER_BYTES - 5) >> 8,
-					     (ANSWER_BYTES - 5) & 0xff};
+static uint8_t small_record[CV_LOAD_ANSWER_BYTES] = {0x17, 3, 3, (CV_LOAD_ANSWER_BYTES - 5) >> 8,
+					     (CV_LOAD_ANSWER_BYTES - 5) & 0xff};
 
 enum stage { FIRST, TLS, POUR, SINK, ECHO, IDLE, ANSWER, STAMP };
 
@@ -192,13 +189,13 @@ static void choose(struct visitor *visitor, char what, struct cv_span rest)
 		break;
 	case 'i':
 		visitor->stage = IDLE;
-		visitor_send(visitor, small_record, visitor->is_tls ? ANSWER_BYTES : 1,
+		visitor_send(visitor, small_record, visitor->is_tls ? CV_LOAD_ANSWER_BYTES : 1,
 			     MSG_WAITALL);
 		break;
 	case 'c':
 		visitor->stage = ANSWER;
 		visitor->is_last = true;
-		visitor_send(visitor, small_record, ANSWER_BYTES, MSG_WAITALL);
+		visitor_send(visitor, small_record, CV_LOAD_ANSWER_BYTES, MSG_WAITALL);
 		break;
 	default:
 		leave(visitor);

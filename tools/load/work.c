@@ -292,18 +292,15 @@ static void decided(struct cv_load_connection *connection, int32_t result)
 	cv_load_leave(connection);
 }
 
-static void ended(struct cv_load_connection *connection, int32_t result)
+/* The answer is whole. The end that comes with it is not waited for: some relays are slow there. */
+static void churned(struct cv_load_connection *connection)
 {
 	struct cv_load_worker *worker = connection->worker;
 
-	if (worker->options->kind == CV_LOAD_CHURN && result == 0 && connection->got_bytes > 0) {
-		worker->counts.requests++;
-		cv_load_histogram_add(&worker->latency, cv_load_now_ns() - connection->began_ns);
-		connection->is_done = true;
-		cv_load_leave(connection);
-		return;
-	}
-	cv_load_fail(connection, result == 0 ? CV_LOAD_FAIL_CLOSED : CV_LOAD_FAIL_RESET);
+	worker->counts.requests++;
+	cv_load_histogram_add(&worker->latency, cv_load_now_ns() - connection->began_ns);
+	connection->is_done = true;
+	cv_load_leave(connection);
 }
 
 void cv_load_arrived(struct cv_load_connection *connection, int32_t result, bool expect_more)
@@ -311,7 +308,7 @@ void cv_load_arrived(struct cv_load_connection *connection, int32_t result, bool
 	const enum cv_load_kind kind = connection->worker->options->kind;
 
 	if (result <= 0) {
-		ended(connection, result);
+		cv_load_fail(connection, result == 0 ? CV_LOAD_FAIL_CLOSED : CV_LOAD_FAIL_RESET);
 		return;
 	}
 	if (kind == CV_LOAD_REQUEST) {
@@ -332,7 +329,10 @@ void cv_load_arrived(struct cv_load_connection *connection, int32_t result, bool
 		connection->deadline_ns = 0;
 		settle(connection);
 	}
-	cv_load_discard(connection, expect_more);
+	if (kind == CV_LOAD_CHURN && connection->got_bytes >= CV_LOAD_ANSWER_BYTES)
+		churned(connection);
+	else
+		cv_load_discard(connection, expect_more);
 }
 
 void cv_load_closed(struct cv_load_connection *connection)
