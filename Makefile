@@ -64,6 +64,7 @@ UNIT_C := $(wildcard tests/unit/test_*.c)
 UNIT_HELPER_C := $(filter-out $(UNIT_C),$(wildcard tests/unit/*.c))
 FUZZ_C := $(wildcard tests/fuzz/fuzz_*.c)
 BENCH_C := $(wildcard tests/bench/*.c)
+HOSTILE_C := $(wildcard tests/load/*.c)
 SKELETONS := $(patsubst bpf/%.bpf.c,$(G)/%.skel.h,$(wildcard bpf/*.bpf.c))
 
 objects = $(patsubst %.c,$(O)/%.o,$(1))
@@ -74,6 +75,7 @@ LOAD := $(if $(LOAD_C),$(B)/load)
 UNITS := $(patsubst tests/unit/%.c,$(B)/unit/%,$(UNIT_C))
 FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/%,$(FUZZ_C))
 BENCHES := $(patsubst tests/bench/%.c,$(B)/%,$(BENCH_C))
+HOSTILE := $(if $(HOSTILE_C),$(B)/hostile)
 LIBRARY := $(B)/libculvert.a
 
 # ---- Flags ------------------------------------------------------------------------
@@ -96,7 +98,7 @@ DEPENDS = Makefile $(G)/flags.mk
 .DELETE_ON_ERROR:
 
 all: products
-products: $(DAEMON) $(CLI) $(TOOLS) $(LOAD)
+products: $(DAEMON) $(CLI) $(TOOLS) $(LOAD) $(HOSTILE)
 units: $(UNITS)
 fuzzers: $(FUZZERS)
 
@@ -233,6 +235,10 @@ $(UNITS): $(B)/unit/%: $(O)/tests/unit/%.o $(call objects,$(UNIT_HELPER_C)) $(LI
 # the tool's own files, for its unit tests
 $(filter $(B)/unit/test_culvert_%,$(UNITS)): \
 	$(call objects,$(filter-out tools/culvert.c,$(CLI_C)))
+
+$(HOSTILE): $(call objects,$(HOSTILE_C))
+	$(call say,LD,$@)
+	$(call link)
 
 $(BENCHES): $(B)/%: $(O)/tests/bench/%.o $(LIBRARY)
 	$(call say,LD,$@)

@@ -15,9 +15,9 @@ import loadgen
 import pytest
 import reality_client
 import rig
+from crowd import Footprint, assert_back
 
 COUNT = int(os.environ.get("CULVERT_CONNECTIONS", "2000"))
-MEMORY_SLACK = 4 * rig.MIB
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -30,39 +30,6 @@ def many_descriptors():
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, wanted)), hard))
     yield
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-class Footprint:
-    """What a daemon holds when idle."""
-
-    def __init__(self, daemon):
-        daemon.wait_idle(30)
-        descriptors = list(daemon.descriptors().values())
-        self.sockets = sum(d.startswith("socket:") for d in descriptors)
-        self.pipes = sum(d.startswith("pipe:") for d in descriptors)
-        self.others = len(descriptors) - self.sockets - self.pipes
-        self.resident = daemon.resident_bytes()
-
-    def __repr__(self):
-        return "%d sockets, %d pipe ends, %d others, %.1f MiB" % (
-            self.sockets, self.pipes, self.others, self.resident / rig.MIB)
-
-
-def assert_back(daemon, before, what, seconds=20):
-    """The daemon holds again what it held before; idle pipes of the pool may be kept for a while."""
-    sanitized = daemon.sanitized()  # then freed memory is kept on purpose
-
-    def back():
-        now = Footprint(daemon)
-        return now.sockets <= before.sockets and now.others <= before.others and \
-            now.pipes <= before.pipes + 64 and \
-            (sanitized or now.resident <= before.resident + MEMORY_SLACK)
-
-    try:
-        rig.wait_for(back, seconds, "", pause=0.5)
-    except AssertionError:
-        raise AssertionError("%s: before %s, now %s" % (what, before, Footprint(daemon))) from None
-    print("%s: before %s, now %s" % (what, before, Footprint(daemon)))
 
 
 @pytest.mark.parametrize("engine", ["splice", "copy", "sockmap"])
