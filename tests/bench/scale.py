@@ -209,15 +209,16 @@ class Sessions:
 
 
 class Reload:
-    """A reload under way, asked for on the control socket; until() is for Sessions.talk()."""
+    """A reload (or another command) under way, asked for on the control socket; until() is for
+    Sessions.talk()."""
 
-    def __init__(self, control_path):
+    def __init__(self, control_path, command="reload"):
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.connect(control_path)
         self.socket.setblocking(False)
         self.answer, self.seconds = b"", None
         self.start = time.monotonic()
-        self.socket.sendall(b"reload\n")
+        self.socket.sendall(command.encode() + b"\n")
 
     def until(self, _elapsed=0):
         if self.seconds is None:

@@ -134,7 +134,8 @@ def client_config(world, kind, server_port, socks_port):
             "serverName": SNI, "password": world.public, "shortId": SHORT_ID,
             "fingerprint": "chrome"}}
     return {
-        "inbounds": [{"listen": "127.0.0.1", "port": socks_port, "protocol": "socks"}],
+        "inbounds": [{"listen": "127.0.0.1", "port": socks_port, "protocol": "socks",
+                      "settings": {"udp": True}}],
         "outbounds": [{"protocol": "vless", "streamSettings": stream, "settings": {"vnext": [
             {"address": benchlab.RELAY_FRONT, "port": server_port, "users": [user]}]}}]}
 
@@ -162,6 +163,8 @@ def xray_inbound(world, way, port, network="raw"):
         inbound["streamSettings"] = stream
     if way.startswith("socks5"):
         inbound.update(protocol="socks", settings={"auth": "noauth"})
+        if way == "socks5":
+            inbound["settings"].update(udp=True, ip=benchlab.RELAY_FRONT)
     elif way.startswith("http"):
         inbound["protocol"] = "http"
     else:

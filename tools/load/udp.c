@@ -24,6 +24,7 @@
 #define LATE_NS (5 * 1000000ull)
 #define TICK_NS (1000000ull)
 #define BUFFER_BYTES (32 << 20)
+#define STALL_NS (50 * 1000000ull)
 #define DRAIN_NS (300 * 1000000ull)
 #define HEADER_MAX CV_SOCKS5_UDP_HEADER_MAX
 
@@ -175,7 +176,8 @@ struct traffic {
 	struct association *associations;
 	struct batch out, in;
 	struct pollfd *polls;
-	uint64_t numbered_count; /* of all there were, the warm-up's too */
+	uint64_t numbered_count; /* of all there were, those that find the way, too */
+	uint64_t lost_count, last_done, moved_ns;
 };
 
 static void send_some(struct traffic *traffic, struct association *association, uint32_t count)
@@ -237,30 +239,41 @@ static void receive_all(struct traffic *traffic, uint64_t until_ns)
 {
 	struct cv_load_worker *worker = traffic->worker;
 	uint64_t now_ns = cv_load_now_ns();
+	bool got;
 
 	do {
 		const uint64_t wait_ns = until_ns > now_ns ? until_ns - now_ns : 0;
 		const struct timespec wait = {.tv_nsec = (long)wait_ns};
 
 		worker->ring.enter_count++;
-		if (ppoll(traffic->polls, worker->count, &wait, NULL) > 0)
+		got = ppoll(traffic->polls, worker->count, &wait, NULL) > 0;
+		if (got)
 			for (uint32_t i = 0; i < worker->count; i++)
 				if (traffic->polls[i].revents)
 					receive_some(traffic, &traffic->associations[i]);
 		now_ns = cv_load_now_ns();
-	} while (now_ns < until_ns);
+	} while (now_ns < until_ns && !(worker->options->rate <= 0 && got));
 }
 
-/* Without a rate: as many as were answered, with one batch of each association under way. */
-static uint64_t due_count(const struct cv_load_worker *worker, uint64_t sent)
+/* Without a rate: as many as were answered, with one batch of each association under way. What did
+ * not come for STALL_NS will not come. */
+static uint64_t due_count(struct traffic *traffic, uint64_t sent)
 {
+	const struct cv_load_worker *worker = traffic->worker;
 	const double rate = worker->options->rate / (double)worker->options->core_count;
+	const uint64_t window = (uint64_t)worker->count * BATCH;
+	uint64_t done = worker->counts.received + traffic->lost_count;
 
 	if (rate > 0)
 		return (uint64_t)((double)(worker->now_ns - worker->begun_ns) / 1e9 * rate);
-	if (worker->counts.received + (uint64_t)worker->count * BATCH / 2 > sent)
-		return worker->counts.received + (uint64_t)worker->count * BATCH;
-	return sent;
+	if (done != traffic->last_done || done >= sent) {
+		traffic->last_done = done;
+		traffic->moved_ns = worker->now_ns;
+	} else if (worker->now_ns - traffic->moved_ns > STALL_NS) {
+		traffic->lost_count += sent - done;
+		done = sent;
+	}
+	return done + window / 2 > sent ? done + window : sent;
 }
 
 static void exchange(struct traffic *traffic)
@@ -273,7 +286,7 @@ static void exchange(struct traffic *traffic)
 
 	worker->now_ns = worker->begun_ns = cv_load_now_ns();
 	while (!atomic_load(&worker->run->is_over)) {
-		uint64_t due = due_count(worker, sent) - missed;
+		uint64_t due = due_count(traffic, sent) - missed;
 
 		if (due > sent + most && rate > 0) {
 			missed += due - sent - most;
