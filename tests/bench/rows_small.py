@@ -81,7 +81,7 @@ class Churn(rows.Row):
 
 
 class Decision(rows.Row):
-    name, way, group, direct = "sni-decision", "sni", "latency", True
+    name, way, group, direct = "decision-sni", "sni", "latency", True
     title = "TLS passed on by SNI: from the hello to its first byte at the backend, one by one"
     figures = (microseconds("p50", "p50"), microseconds("p99", "p99"),
                microseconds("added", "p50 added"), microseconds("since_syn", "p50 since SYN"),
