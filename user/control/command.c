@@ -35,12 +35,22 @@ static const struct command {
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
 
+/* What is not whole would mislead: a session that is left out is taken to have ended. */
+static struct json_object *whole_or_null(struct json_object *answer, uint64_t lacks_before)
+{
+	if (cv_json_lacks() == lacks_before)
+		return answer;
+	json_object_put(answer);
+	return NULL;
+}
+
 struct json_object *cv_control_error(const char *text)
 {
+	const uint64_t lacks = cv_json_lacks();
 	struct json_object *answer = json_object_new_object();
 
 	cv_json_text(answer, "error", text);
-	return answer;
+	return whole_or_null(answer, lacks);
 }
 
 static bool takes(const struct command *command, bool has_argument)
@@ -63,6 +73,7 @@ static struct json_object *refuse(const char *line)
 
 struct json_object *cv_control_answer(const struct cv_control_view *view, const char *line)
 {
+	const uint64_t lacks = cv_json_lacks();
 	struct json_object *answer;
 	size_t name_len = strcspn(line, " ");
 	const char *argument = line + name_len + strspn(line + name_len, " ");
@@ -75,7 +86,8 @@ struct json_object *cv_control_answer(const struct cv_control_view *view, const 
 			continue;
 		answer = json_object_new_object();
 		command->run(view, argument, answer);
-		return answer;
+		answer = whole_or_null(answer, lacks);
+		return answer ? answer : cv_control_error("out of memory");
 	}
 	return refuse(line);
 }

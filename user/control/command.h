@@ -20,7 +20,7 @@ struct cv_control_view {
 };
 
 /** cv_control_answer() - Run @line ("name" or "name argument"). Returns the answer, owned by the
- * caller: an object with a member named after the topic, or "error". */
+ * caller: an object with a member named after the topic, or "error"; NULL: out of memory. */
 struct json_object *cv_control_answer(const struct cv_control_view *view, const char *line);
 
 /** cv_control_error() - {"error": @text}; as cv_control_answer(). */

@@ -80,6 +80,8 @@ static bool client_write(struct client *client)
 
 static bool client_answer(struct client *client, struct json_object *answer)
 {
+	if (!answer)
+		return client_close(client);
 	client->answer = answer;
 	client->text = json_object_to_json_string_length(answer, JSON_C_TO_STRING_PLAIN,
 							 &client->text_len);
@@ -282,7 +284,9 @@ void cv_control_reply(int fd, const char *error, const char *key, uint64_t value
 
 	if (!error)
 		cv_json_u64(answer, key, value);
-	(void)dprintf(fd, "%s", json_object_to_json_string_ext(answer, JSON_C_TO_STRING_PLAIN));
+	if (answer)
+		(void)dprintf(fd, "%s",
+			      json_object_to_json_string_ext(answer, JSON_C_TO_STRING_PLAIN));
 	json_object_put(answer);
 	(void)close(fd);
 }

@@ -82,8 +82,8 @@ void cv_show_backends(const struct cv_control_view *view, const char *argument,
 	if (count.now)
 		cv_show_visit(view, count_session, &count);
 	for (size_t i = 0; count.now && i < config->backend_count; i++)
-		json_object_array_add(array,
+		cv_json_append(array,
 				      backend_json(config, config->backends[i], count.now[i]));
-	json_object_object_add(answer, "backends", array);
+	cv_json_add(answer, "backends", array);
 	free(count.now);
 }

@@ -100,9 +100,9 @@ void cv_show_carriers(const struct cv_control_view *view, const char *argument,
 	(void)argument;
 	cv_show_visit(view, list_carrier, &list);
 	for (size_t i = 0; i < list.count; i++)
-		json_object_array_add(array, row_json(&list.rows[i]));
+		cv_json_append(array, row_json(&list.rows[i]));
 	free(list.rows);
-	json_object_object_add(answer, "carriers", array);
+	cv_json_add(answer, "carriers", array);
 	if (list.failed)
 		cv_json_text(answer, "error", "out of memory");
 }

@@ -30,9 +30,9 @@ void cv_show_workers(const struct cv_control_view *view, const char *argument,
 		cv_json_u64(object, "reality_hybrid", cv_counter(&c->reality_hybrid));
 		cv_json_u64(object, "reality_classic", cv_counter(&c->reality_classic));
 		cv_json_u64(object, "session_slot_bytes", sizeof(struct cv_session));
-		json_object_array_add(array, object);
+		cv_json_append(array, object);
 	}
-	json_object_object_add(answer, "workers", array);
+	cv_json_add(answer, "workers", array);
 }
 
 void cv_show_reasons(const struct cv_control_view *view, const char *argument,
@@ -49,5 +49,5 @@ void cv_show_reasons(const struct cv_control_view *view, const char *argument,
 		if (total)
 			cv_json_u64(object, cv_reason_label(cv_reason_at(r)), total);
 	}
-	json_object_object_add(answer, "reasons", object);
+	cv_json_add(answer, "reasons", object);
 }

@@ -117,10 +117,10 @@ void cv_show_engines(const struct cv_control_view *view, const char *argument,
 	cv_show_visit(view, count_session, &tally);
 	for (size_t i = 0; i < CV_ENGINES; i++)
 		if (cv_engine_name(i))
-			json_object_array_add(array, engine_json(view, i, &tally));
+			cv_json_append(array, engine_json(view, i, &tally));
 	for (unsigned i = 0; i < view->worker_count; i++)
 		promoted += cv_counter(&view->workers[i].counters.promoted);
-	json_object_object_add(answer, "engines", array);
+	cv_json_add(answer, "engines", array);
 	cv_json_text(answer, "configured", view->config->daemon.engine);
 	cv_json_u64(answer, "promoted_sessions", promoted);
 }

@@ -33,7 +33,7 @@ static void add_bpf(struct json_object *object, const struct cv_kernel *kernel)
 		add_part(member, "classify", &kernel->classify);
 		add_part(member, "relay", &kernel->relay);
 	}
-	json_object_object_add(object, "bpf", member);
+	cv_json_add(object, "bpf", member);
 }
 
 static void add_ktls(struct json_object *object, const struct cv_ktls_support *support)
@@ -43,7 +43,7 @@ static void add_ktls(struct json_object *object, const struct cv_ktls_support *s
 	cv_json_bool(member, "usable", support && support->usable);
 	cv_json_bool(member, "rekey", support && support->rekey);
 	cv_json_text(member, "found", support ? support->why : "not tried");
-	json_object_object_add(object, "ktls", member);
+	cv_json_add(object, "ktls", member);
 }
 
 void cv_show_kernel(const struct cv_control_view *view, const char *argument,
@@ -68,5 +68,5 @@ void cv_show_kernel(const struct cv_control_view *view, const char *argument,
 	cv_json_bool(object, "io_uring_multishot_accept", ring.multishot_accept);
 	add_ktls(object, view->workers[0].ktls);
 	add_bpf(object, view->kernel);
-	json_object_object_add(answer, "kernel", object);
+	cv_json_add(answer, "kernel", object);
 }

@@ -97,8 +97,8 @@ static void add_sums(const struct cv_control_view *view, struct json_object *arr
 			aside[d] += cv_counter(&c->aside_bytes[d]);
 			datagrams[d] += cv_counter(&c->datagram_bytes[d]);
 		}
-	json_object_array_add(array, sum_json("(aside)", aside));
-	json_object_array_add(array, sum_json("(datagrams)", datagrams));
+	cv_json_append(array, sum_json("(aside)", aside));
+	cv_json_append(array, sum_json("(datagrams)", datagrams));
 }
 
 static const char *strategy_of(const struct cv_balancer *balancer)
@@ -116,11 +116,11 @@ static struct json_object *balancer_json(const struct cv_config *config,
 	struct json_object *object = json_object_new_object(), *members = json_object_new_array();
 
 	for (size_t i = 0; i < balancer->member_count; i++)
-		json_object_array_add(members, json_object_new_string(
+		cv_json_append(members, json_object_new_string(
 			config->outbounds[balancer->members[i]].tag));
 	cv_json_text(object, "balancer", balancer->tag);
 	cv_json_text(object, "strategy", strategy_of(balancer));
-	json_object_object_add(object, "outbounds", members);
+	cv_json_add(object, "outbounds", members);
 	cv_json_text(object, "fallback", balancer->fallback == CV_BALANCER_NOBODY
 						 ? ""
 						 : config->outbounds[balancer->fallback].tag);
@@ -139,12 +139,12 @@ void cv_show_outbounds(const struct cv_control_view *view, const char *argument,
 	cv_show_visit(view, refresh, NULL);
 	for (size_t i = 0; i < view->config->outbound_count; i++)
 		if (view->config->outbounds[i].counters)
-			json_object_array_add(array,
+			cv_json_append(array,
 					      outbound_json(&view->config->outbounds[i], i));
 	add_sums(view, array);
-	json_object_object_add(answer, "outbounds", array);
+	cv_json_add(answer, "outbounds", array);
 	for (size_t i = 0; i < view->config->balancer_count; i++)
-		json_object_array_add(balancers,
+		cv_json_append(balancers,
 				      balancer_json(view->config, &view->config->balancers[i]));
-	json_object_object_add(answer, "balancers", balancers);
+	cv_json_add(answer, "balancers", balancers);
 }

@@ -52,6 +52,6 @@ void cv_show_proxies(const struct cv_control_view *view, const char *argument,
 	(void)argument;
 	for (size_t i = 0; i < view->config->outbound_count; i++)
 		if (view->config->outbounds[i].health)
-			json_object_array_add(array, proxy_json(&view->config->outbounds[i]));
-	json_object_object_add(answer, "proxies", array);
+			cv_json_append(array, proxy_json(&view->config->outbounds[i]));
+	cv_json_add(answer, "proxies", array);
 }

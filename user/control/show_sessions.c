@@ -98,7 +98,7 @@ static void add_direction(struct json_object *object, const char *key, const str
 	cv_json_text(member, "engine", row->direction[direction].engine);
 	cv_json_u64(member, "bytes", row->direction[direction].bytes);
 	cv_json_u64(member, "kernel_bytes", row->direction[direction].kernel_bytes);
-	json_object_object_add(object, key, member);
+	cv_json_add(object, key, member);
 }
 
 /* Takes over what @row owns. */
@@ -153,9 +153,9 @@ static void add_layers(struct json_object *object, const struct cv_leg *leg)
 		cv_json_text(member, "name", layer->ops->name);
 		cv_json_text(member, "receiving", transparency_text(layer->rx, rx_bypassed));
 		cv_json_text(member, "sending", transparency_text(layer->tx, tx_bypassed));
-		json_object_array_add(array, member);
+		cv_json_append(array, member);
 	}
-	json_object_object_add(object, "layers", array);
+	cv_json_add(object, "layers", array);
 }
 
 static void add_tcp(struct json_object *object, int fd)
@@ -179,7 +179,7 @@ static void add_tcp(struct json_object *object, int fd)
 	cv_json_u64(member, "unacked_segments", info.tcpi_unacked);
 	if (info.tcpi_max_pacing_rate != UINT64_MAX)
 		cv_json_u64(member, "pacing_limit_bytes_per_s", info.tcpi_max_pacing_rate);
-	json_object_object_add(object, "tcp", member);
+	cv_json_add(object, "tcp", member);
 }
 
 static void add_facts(struct json_object *object, const struct cv_leg *leg)
@@ -196,8 +196,8 @@ static void add_facts(struct json_object *object, const struct cv_leg *leg)
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (leg->facts & names[i].fact)
-			json_object_array_add(array, json_object_new_string(names[i].name));
-	json_object_object_add(object, "facts", array);
+			cv_json_append(array, json_object_new_string(names[i].name));
+	cv_json_add(object, "facts", array);
 }
 
 static void address_text(int fd, int (*get)(int, struct sockaddr *, socklen_t *),
@@ -224,7 +224,7 @@ static void add_leg(struct json_object *object, const char *key, const struct cv
 	cv_json_u64(member, "undecoded_bytes", cv_leg_undecoded(leg));
 	cv_json_u64(member, "queued_bytes", cv_leg_queued(leg));
 	add_tcp(member, leg->fd);
-	json_object_object_add(object, key, member);
+	cv_json_add(object, key, member);
 }
 
 static void explain_direction(struct json_object *object, const char *key,
@@ -255,9 +255,9 @@ static void add_choice(struct json_object *object, const struct cv_session *sess
 		cv_json_u64(second, "last_second_bytes", session->second_bytes[d]);
 		cv_json_u64(second, "wakes", session->second_wakes[d]);
 		cv_json_u64(second, "full_sinks", session->second_fulls[d]);
-		json_object_object_add(member, d == CV_UPLINK ? "uplink" : "downlink", second);
+		cv_json_add(member, d == CV_UPLINK ? "uplink" : "downlink", second);
 	}
-	json_object_object_add(object, "choice", member);
+	cv_json_add(object, "choice", member);
 }
 
 /* ---- the two topics ----------------------------------------------------------------------- */
@@ -303,7 +303,7 @@ static void find_session(struct cv_worker_visit *visit, struct cv_session *sessi
 	add_choice(object, session);
 	add_leg(object, "client_leg", &session->client);
 	add_leg(object, "upstream_leg", &session->upstream);
-	json_object_array_add(search->array, object);
+	cv_json_append(search->array, object);
 }
 
 void cv_show_sessions(const struct cv_control_view *view, const char *argument,
@@ -314,9 +314,9 @@ void cv_show_sessions(const struct cv_control_view *view, const char *argument,
 
 	cv_show_visit(view, list_session, &list);
 	for (size_t i = 0; i < list.count; i++)
-		json_object_array_add(array, row_json(&list.rows[i]));
+		cv_json_append(array, row_json(&list.rows[i]));
 	free(list.rows);
-	json_object_object_add(answer, "sessions", array);
+	cv_json_add(answer, "sessions", array);
 	if (list.failed)
 		cv_json_text(answer, "error", "out of memory");
 }
@@ -341,11 +341,11 @@ void cv_show_active_sessions(const struct cv_control_view *view, size_t limit,
 		qsort(list.rows, list.count, sizeof(*list.rows), by_activity);
 	for (size_t i = 0; i < list.count; i++)
 		if (i < limit)
-			json_object_array_add(array, row_json(&list.rows[i]));
+			cv_json_append(array, row_json(&list.rows[i]));
 		else
 			free(list.rows[i].destination);
 	free(list.rows);
-	json_object_object_add(answer, "sessions", array);
+	cv_json_add(answer, "sessions", array);
 	cv_json_u64(answer, "session_count", list.count);
 }
 
@@ -355,5 +355,5 @@ void cv_show_session(const struct cv_control_view *view, const char *argument,
 	struct search search = {.id_text = argument, .array = json_object_new_array()};
 
 	cv_show_visit(view, find_session, &search);
-	json_object_object_add(answer, "sessions", search.array);
+	cv_json_add(answer, "sessions", search.array);
 }

@@ -158,10 +158,10 @@ void cv_show_sni(const struct cv_control_view *view, const char *argument,
 		gather(view, classes);
 	for (uint32_t c = 0; classes && c < CV_CLASSIFY_CLASSES; c++)
 		if (cv_show_class(view->config, c))
-			json_object_array_add(
+			cv_json_append(
 				array, class_json(view->config, c, cv_show_class(view->config, c),
 						  &classes[c]));
-	json_object_object_add(answer, "classes", array);
+	cv_json_add(answer, "classes", array);
 	cv_json_bool(answer, "in_kernel", !*why_not_in_kernel(view));
 	cv_json_text(answer, "why_not_in_kernel", why_not_in_kernel(view));
 	free(classes);

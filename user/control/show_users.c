@@ -88,7 +88,7 @@ static void add_limits(struct json_object *object, struct cv_usage *usage)
 		cv_json_u64(member, "source_addresses", source_count(usage));
 	cv_json_u64(member, "sessions",
 		    atomic_load_explicit(&usage->session_count, memory_order_relaxed));
-	json_object_object_add(object, "limits", member);
+	cv_json_add(object, "limits", member);
 }
 
 static struct json_object *user_json(const struct cv_inbound *inbound, struct cv_user *user)
@@ -123,8 +123,8 @@ void cv_show_users(const struct cv_control_view *view, const char *argument,
 		const struct cv_inbound *inbound = &view->config->inbounds[i];
 
 		for (size_t u = 0; inbound->users && u < cv_user_count(inbound->users); u++)
-			json_object_array_add(array,
+			cv_json_append(array,
 					      user_json(inbound, cv_user_at(inbound->users, u)));
 	}
-	json_object_object_add(answer, "users", array);
+	cv_json_add(answer, "users", array);
 }

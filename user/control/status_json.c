@@ -43,13 +43,14 @@ static void add_reasons(const struct cv_control_view *view, struct json_object *
 		cv_json_text(object, "reason", cv_reason_label(cv_reason_at(r)));
 		cv_json_text(object, "text", cv_reason_text(cv_reason_at(r)));
 		cv_json_u64(object, "count", count);
-		json_object_array_add(array, object);
+		cv_json_append(array, object);
 	}
-	json_object_object_add(answer, "reasons", array);
+	cv_json_add(answer, "reasons", array);
 }
 
 struct json_object *cv_status_gather(const struct cv_control_view *view)
 {
+	const uint64_t lacks = cv_json_lacks();
 	struct json_object *answer = json_object_new_object();
 
 	cv_show_users(view, "", answer); /* the worker's counters are of now after the first look */
@@ -60,7 +61,10 @@ struct json_object *cv_status_gather(const struct cv_control_view *view)
 	cv_show_proxies(view, "", answer);
 	cv_show_backends(view, "", answer);
 	add_reasons(view, answer);
-	return answer;
+	if (cv_json_lacks() == lacks)
+		return answer;
+	json_object_put(answer);
+	return NULL;
 }
 
 /* ---- cutting ------------------------------------------------------------------------------ */
@@ -105,9 +109,13 @@ static uint64_t sum(struct json_object *array, const char *key)
 struct json_object *cv_status_json(const struct cv_control_view *view,
 				   const struct cv_status_process *process)
 {
+	const uint64_t lacks = cv_json_lacks();
 	struct json_object *answer = cv_status_gather(view);
-	struct json_object *workers = member(answer, "workers");
+	struct json_object *workers;
 
+	if (!answer)
+		return NULL;
+	workers = member(answer, "workers");
 	cv_json_text(answer, "version", process->version);
 	cv_json_u64(answer, "pid", (uint64_t)getpid());
 	cv_json_u64(answer, "now_ms", cv_clock_wall_ms());
@@ -122,5 +130,8 @@ struct json_object *cv_status_json(const struct cv_control_view *view,
 	cut(answer, "proxies", "proxy_count", OTHERS_LISTED);
 	cut(answer, "reasons", "reason_count", CV_WORKER_REASONS);
 	cv_show_active_sessions(view, SESSIONS_LISTED, answer);
-	return answer;
+	if (cv_json_lacks() == lacks)
+		return answer;
+	json_object_put(answer);
+	return NULL;
 }

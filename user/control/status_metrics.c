@@ -158,7 +158,7 @@ static void name_users(struct json_object *users, uint32_t max)
 		const char *identity =
 			json_object_get_string(json_object_object_get(user, "identity"));
 
-		if (json_object_object_get_ex(named, identity, NULL))
+		if (!named || json_object_object_get_ex(named, identity, NULL))
 			continue;
 		if ((uint32_t)json_object_object_length(named) < max)
 			cv_json_bool(named, identity, true);
@@ -197,7 +197,7 @@ static void add_record(const struct family *family, struct json_object *record,
 		return;
 	}
 	text = json_object_get_string(value);
-	if (*text)
+	if (text && *text)
 		add_sample(samples, labels, strcmp(text, family->is) == 0);
 }
 
@@ -218,6 +218,8 @@ static void put_family(FILE *out, const struct family *family, struct json_objec
 		if (family->has_directions)
 			add_record(family, record, "downlink", samples);
 	}
+	if (!samples)
+		return; /* which its samples have counted */
 	if (json_object_object_length(samples) > 0)
 		put_head(out, family->name, family->type, family->help);
 	json_object_object_foreach(samples, labels, value)
@@ -244,20 +246,25 @@ static void put_process(FILE *out, const struct cv_status_process *process)
 char *cv_status_metrics(const struct cv_control_view *view, const struct cv_status_process *process,
 			size_t *ret_len)
 {
+	const uint64_t lacks = cv_json_lacks();
+	struct json_object *gathered = cv_status_gather(view);
 	char *text = NULL;
-	FILE *out = open_memstream(&text, ret_len);
-	struct json_object *gathered;
+	FILE *out = gathered ? open_memstream(&text, ret_len) : NULL;
+	bool is_whole = false;
 
-	if (!out)
-		return NULL;
-	gathered = cv_status_gather(view);
-	name_users(json_object_object_get(gathered, "users"),
-		   view->config->daemon.status.max_users);
-	put_process(out, process);
-	for (size_t i = 0; i < FAMILY_COUNT; i++)
-		put_family(out, &families[i], gathered);
+	if (out) {
+		name_users(json_object_object_get(gathered, "users"),
+			   view->config->daemon.status.max_users);
+		put_process(out, process);
+		for (size_t i = 0; i < FAMILY_COUNT; i++)
+			put_family(out, &families[i], gathered);
+	}
 	json_object_put(gathered);
-	if (fclose(out) == 0)
+	if (out) {
+		is_whole = !ferror(out) && cv_json_lacks() == lacks;
+		is_whole &= fclose(out) == 0;
+	}
+	if (is_whole)
 		return text;
 	free(text);
 	return NULL;

@@ -14,7 +14,7 @@ struct cv_status_process {
 };
 
 /** cv_status_json() - For /status.json: what a page can show, long lists cut to their liveliest.
- * To be freed by json_object_put(). */
+ * To be freed by json_object_put(); NULL: no memory. */
 struct json_object *cv_status_json(const struct cv_control_view *view,
 				   const struct cv_status_process *process);
 /** cv_status_metrics() - For /metrics: Prometheus text format 0.0.4. malloc'ed; NULL: no memory.
@@ -23,7 +23,8 @@ struct json_object *cv_status_json(const struct cv_control_view *view,
 char *cv_status_metrics(const struct cv_control_view *view, const struct cv_status_process *process,
 			size_t *ret_len);
 
-/** cv_status_gather() - All topics that are lists, and "reasons" as one: {reason, text, count}. */
+/** cv_status_gather() - All topics that are lists, and "reasons" as one: {reason, text, count}.
+ * NULL: no memory. */
 struct json_object *cv_status_gather(const struct cv_control_view *view);
 
 #endif

@@ -271,8 +271,9 @@ static int send_json(const struct cv_status_site *site, bool is_head, struct cv_
 	struct response response = {.status = 200, .type = "application/json", .more = ""};
 	int error;
 
-	response.body = json_object_to_json_string_length(report, JSON_C_TO_STRING_PLAIN,
-							  &response.len);
+	if (report)
+		response.body = json_object_to_json_string_length(report, JSON_C_TO_STRING_PLAIN,
+								  &response.len);
 	error = response.body ? write_response(site, &response, is_head, out)
 			      : refuse(site, 503, is_head, out);
 	json_object_put(report);

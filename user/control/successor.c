@@ -10,11 +10,11 @@
 #include "base/address.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "control/json.h"
 #include "session/inherited.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <json-c/json.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -223,11 +223,11 @@ static int end_child(pid_t pid)
 static void answer(int fd, struct json_object *root)
 {
 	const struct timeval limit = {.tv_sec = ANSWER_WAIT_S};
-	size_t len;
+	size_t len = 0;
 	const char *text = json_object_to_json_string_length(root, JSON_C_TO_STRING_PLAIN, &len);
 
 	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
-	if (send(fd, text, len, MSG_NOSIGNAL) < 0)
+	if (text && send(fd, text, len, MSG_NOSIGNAL) < 0)
 		cv_log(CV_LOG_DEBUG, "restart: whoever asked is gone");
 	json_object_put(root);
 	(void)close(fd);
@@ -237,7 +237,7 @@ static void answer_error(int fd, const char *text)
 {
 	struct json_object *root = json_object_new_object();
 
-	json_object_object_add(root, "error", json_object_new_string(text));
+	cv_json_text(root, "error", text);
 	answer(fd, root);
 }
 
@@ -245,8 +245,8 @@ static void answer_pid(int fd, pid_t pid)
 {
 	struct json_object *root = json_object_new_object();
 
-	json_object_object_add(root, "pid", json_object_new_int(pid));
-	json_object_object_add(root, "retired", json_object_new_int(getpid()));
+	cv_json_u64(root, "pid", (uint64_t)pid);
+	cv_json_u64(root, "retired", (uint64_t)getpid());
 	answer(fd, root);
 }
 

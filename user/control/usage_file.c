@@ -13,11 +13,11 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "control/json.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +30,8 @@
 #define FILE_MAX_BYTES (256u << 20)
 #define LOCK_TRIES 50
 #define LOCK_PAUSE_MS 20
+#define ROOM_PER_BYTE 8 /* of a text, in objects */
+#define ROOM_BYTES 65536
 #define KEPT_S (400u * 86400u) /* those who are in no configuration any more */
 
 struct entry { /* beside usages[i] */
@@ -140,11 +142,23 @@ static bool is_whole(struct json_object *root)
 	return true;
 }
 
-static struct json_object *parse(const char *text, size_t len)
+/* json-c cannot always tell whether memory or the text was to blame, and some versions trip over
+ * themselves without memory: so there has to be plenty beforehand. */
+static bool has_room(size_t len)
 {
-	struct json_tokener *tokener = json_tokener_new();
+	void *room = malloc(len * ROOM_PER_BYTE + ROOM_BYTES);
+
+	free(room);
+	return room;
+}
+
+/* NULL: @ret_error says that memory was missing, or that the text is none (0). */
+static struct json_object *parse(const char *text, size_t len, int *ret_error)
+{
+	struct json_tokener *tokener = has_room(len) ? json_tokener_new() : NULL;
 	struct json_object *root = NULL;
 
+	*ret_error = tokener ? 0 : -ENOMEM;
 	if (!tokener)
 		return NULL;
 	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
@@ -152,9 +166,24 @@ static struct json_object *parse(const char *text, size_t len)
 	if (json_tokener_get_error(tokener) != json_tokener_success) {
 		json_object_put(root);
 		root = NULL;
+	} else if (!root && strncmp(text, "null", 4) != 0) {
+		*ret_error = -ENOMEM;
 	}
 	json_tokener_free(tokener);
 	return root;
+}
+
+static struct json_object *root_new(void)
+{
+	const uint64_t lacks = cv_json_lacks();
+	struct json_object *root = json_object_new_object();
+
+	cv_json_u64(root, "version", VERSION);
+	cv_json_add(root, "users", json_object_new_object());
+	if (cv_json_lacks() == lacks)
+		return root;
+	json_object_put(root);
+	return NULL;
 }
 
 /* What the file says; NULL: nothing that could be understood, @ret_error 0 or -errno. */
@@ -170,13 +199,16 @@ static struct json_object *read_root(struct cv_usage_file *file, int *ret_error)
 		return NULL;
 	}
 	if (!text) {
-		root = json_object_new_object();
-		json_object_object_add(root, "version", json_object_new_int(VERSION));
-		json_object_object_add(root, "users", json_object_new_object());
+		root = root_new();
+		*ret_error = root ? 0 : -ENOMEM;
 		return root;
 	}
-	root = parse(text, len);
+	root = parse(text, len, ret_error);
 	free(text);
+	if (*ret_error) {
+		complain(file, "cannot be read", -*ret_error);
+		return NULL;
+	}
 	if (root && is_count(root, "version") && count_of(root, "version") > VERSION) {
 		cv_log(CV_LOG_ERROR, "%s is of a later version: left alone, quotas are not kept",
 		       file->path);
@@ -237,13 +269,10 @@ static struct json_object *entry_json(const struct sums *sums, uint64_t wall_ms)
 {
 	struct json_object *object = json_object_new_object();
 
-	json_object_object_add(object, "uplinkBytes",
-			       json_object_new_uint64(sums->used_bytes[0]));
-	json_object_object_add(object, "downlinkBytes",
-			       json_object_new_uint64(sums->used_bytes[1]));
-	json_object_object_add(object, "periodStart",
-			       json_object_new_uint64(sums->period_ms / 1000));
-	json_object_object_add(object, "saved", json_object_new_uint64(wall_ms / 1000));
+	cv_json_u64(object, "uplinkBytes", sums->used_bytes[0]);
+	cv_json_u64(object, "downlinkBytes", sums->used_bytes[1]);
+	cv_json_u64(object, "periodStart", sums->period_ms / 1000);
+	cv_json_u64(object, "saved", wall_ms / 1000);
 	return object;
 }
 
@@ -264,13 +293,24 @@ static int write_all(int fd, const char *text, size_t len)
 	return fsync(fd) < 0 ? -errno : 0;
 }
 
+/* Out of memory, json-c leaves out pieces of a text and does not tell. */
+static bool says(const char *text, size_t len, struct json_object *root)
+{
+	int error;
+	struct json_object *read_back = parse(text, len, &error);
+	const bool is_same = read_back && json_object_equal(read_back, root);
+
+	json_object_put(read_back);
+	return is_same;
+}
+
 static int replace(struct cv_usage_file *file, struct json_object *root)
 {
 	size_t len;
 	const char *text = json_object_to_json_string_length(root, JSON_C_TO_STRING_PRETTY, &len);
 	int fd, error;
 
-	if (!text)
+	if (!text || !says(text, len, root))
 		return -ENOMEM;
 	(void)unlink(file->new_path); /* of a daemon that was killed; we hold the lock */
 	fd = open(file->new_path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -350,7 +390,7 @@ static bool merge(struct cv_usage_file *file, struct json_object *users, bool is
 			continue;
 		if (!base && sums[i].used_bytes[0] + sums[i].used_bytes[1] == 0)
 			continue;
-		json_object_object_add(users, usage->key, entry_json(&sums[i], wall_ms));
+		cv_json_add(users, usage->key, entry_json(&sums[i], wall_ms));
 		is_new = true;
 	}
 	return is_new;
@@ -382,23 +422,21 @@ static void end_periods(struct cv_usage_file *file, uint64_t wall_ms)
 
 static void exchange(struct cv_usage_file *file, uint64_t wall_ms)
 {
-	struct sums *sums = calloc(file->entry_count, sizeof(*sums));
+	struct sums *sums = calloc(file->entry_count + 1, sizeof(*sums));
+	const uint64_t lacks = cv_json_lacks();
 	int error = 0;
 	struct json_object *root = sums ? read_root(file, &error) : NULL;
-	const bool is_lost = !root;
+	const bool is_lost = sums && !error && !root;
 
-	if (!sums || error) {
+	if (is_lost)
+		root = root_new();
+	if (!root) {
 		free(sums);
 		return;
 	}
-	if (is_lost) {
-		root = json_object_new_object();
-		json_object_object_add(root, "version", json_object_new_int(VERSION));
-		json_object_object_add(root, "users", json_object_new_object());
-	}
 	forget_old(file, json_object_object_get(root, "users"), wall_ms);
 	if (merge(file, json_object_object_get(root, "users"), is_lost, sums, wall_ms))
-		error = replace(file, root);
+		error = cv_json_lacks() == lacks ? replace(file, root) : -ENOMEM;
 	if (error) {
 		complain(file, "cannot be written", -error);
 	} else {
