@@ -26,6 +26,8 @@
 
 #define FILE_MAX_BYTES (16u << 20)
 #define DEPTH_MAX 32
+#define ROOM_PER_BYTE 8 /* of a text, in objects */
+#define ROOM_BYTES 65536
 
 /* ---- reading ------------------------------------------------------------------------------ */
 
@@ -293,11 +295,21 @@ static void syntax_error(struct cv_load *load, const char *file, unsigned line, 
 	cv_load_error(load, "%s:%u: %s", file, line, what);
 }
 
+/* json-c cannot always tell whether memory or the text was to blame, and some versions trip over
+ * themselves without memory: so there has to be plenty beforehand. */
+static bool has_room(size_t len)
+{
+	void *room = malloc(len * ROOM_PER_BYTE + ROOM_BYTES);
+
+	free(room);
+	return room;
+}
+
 /* @text, in ASCII, and what it says. */
 static struct json_object *parse_ascii(struct cv_load *load, const char *file, const char *text,
 				       size_t len)
 {
-	struct json_tokener *tokener = json_tokener_new_ex(DEPTH_MAX);
+	struct json_tokener *tokener = has_room(len) ? json_tokener_new_ex(DEPTH_MAX) : NULL;
 	struct json_object *root;
 	enum json_tokener_error error;
 	size_t end;
@@ -314,7 +326,9 @@ static struct json_object *parse_ascii(struct cv_load *load, const char *file, c
 	json_tokener_free(tokener);
 	if (end > len)
 		end = len;
-	if (error == json_tokener_continue || (!root && end == len))
+	if (error == json_tokener_success && !root && !strstr(text, "null"))
+		load->out_of_memory = true;
+	else if (error == json_tokener_continue || (!root && end == len))
 		syntax_error(load, file, line_of(text, len), "the file ends inside a value");
 	else if (error != json_tokener_success)
 		syntax_error(load, file, line_of(text, end), json_tokener_error_desc(error));
