@@ -58,7 +58,7 @@ int cv_tls_record_open(struct cv_tls_keys *keys, const uint8_t *record, size_t r
 		return CV_PEER_UNEXPECTED_MESSAGE;
 	if (record_len > CV_TLS_RECORD_MAX)
 		return CV_PEER_TOO_LONG;
-	if (keys->sequence == UINT64_MAX)
+	if (keys->sequence == UINT64_MAX || !keys->aead)
 		return CV_INTERNAL_STATE;
 	record_nonce(keys, nonce);
 
@@ -96,7 +96,8 @@ int cv_tls_record_seal(struct cv_tls_keys *keys, uint8_t type, const uint8_t *by
 		total_len = overhead + len + 1;
 	if (total_len < overhead + len + 1 || total_len > overhead + INNER_MAX)
 		return CV_TARGET_PADDING;
-	if (keys->sequence == UINT64_MAX)
+	/* without keys, which memory was missing for, not even an alert can be said */
+	if (keys->sequence == UINT64_MAX || !keys->aead)
 		return CV_INTERNAL_STATE;
 	error = cv_buffer_reserve(out, total_len, &record);
 	if (error)
