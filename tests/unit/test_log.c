@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -170,9 +171,27 @@ static int directory_remove(void **state)
 	return rmdir(directory);
 }
 
+/* The first of many lines is logged, the others are counted. */
+static void test_pace(void **state)
+{
+	struct cv_log_pace pace = {0};
+	uint64_t held_back = 7;
+
+	(void)state;
+	assert_true(cv_log_turn(&pace, &held_back));
+	assert_int_equal(held_back, 0);
+	for (int i = 0; i < 1000; i++)
+		assert_false(cv_log_turn(&pace, &held_back));
+	atomic_store(&pace.next_ms, 1); /* its time has come */
+	assert_true(cv_log_turn(&pace, &held_back));
+	assert_int_equal(held_back, 1000);
+	assert_false(cv_log_turn(&pace, &held_back));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_pace),
 		cmocka_unit_test_setup(test_line_format, log_start),
 		cmocka_unit_test_setup(test_levels, log_start),
 		cmocka_unit_test_setup(test_control_bytes_cannot_forge_lines, log_start),

@@ -133,3 +133,17 @@ void cv_log(enum cv_log_level level, const char *format, ...)
 		atomic_store(&copy_fd, -1); /* nobody reads it any more */
 	errno = saved_errno;
 }
+
+bool cv_log_turn(struct cv_log_pace *pace, uint64_t *ret_held_back)
+{
+	const uint64_t now_ms = cv_clock_ms();
+	uint64_t next_ms = atomic_load(&pace->next_ms);
+
+	if (now_ms < next_ms ||
+	    !atomic_compare_exchange_strong(&pace->next_ms, &next_ms, now_ms + CV_LOG_PACE_MS)) {
+		atomic_fetch_add(&pace->held_back, 1);
+		return false;
+	}
+	*ret_held_back = atomic_exchange(&pace->held_back, 0);
+	return true;
+}

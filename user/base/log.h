@@ -6,6 +6,7 @@
 #define CV_BASE_LOG_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 enum cv_log_level { CV_LOG_DEBUG, CV_LOG_INFO, CV_LOG_WARNING, CV_LOG_ERROR, CV_LOG_NONE };
 
@@ -17,6 +18,16 @@ void cv_log_copy_errors(int fd);
 bool cv_log_wants(enum cv_log_level level);
 /** cv_log() - One line "TIMESTAMP level message"; thread safe, one write(2) per line. */
 void cv_log(enum cv_log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* For lines that would come by the thousand; zeroed, one for each kind of line. */
+struct cv_log_pace {
+	_Atomic uint64_t next_ms, held_back;
+};
+
+#define CV_LOG_PACE_MS 10000
+/** cv_log_turn() - True once in CV_LOG_PACE_MS: the line may be logged, @ret_held_back others were
+ * not since the last one. Thread safe. */
+bool cv_log_turn(struct cv_log_pace *pace, uint64_t *ret_held_back);
 
 #define cv_log_debug(...) \
 	do { \

@@ -147,7 +147,7 @@ int cv_flow_drain_pipe(struct cv_flow *flow)
 		if (moved > 0) {
 			flow->pipe_bytes -= (uint32_t)moved;
 			cv_flow_moved(flow, (size_t)moved);
-		} else {
+		} else if (moved == 0 || errno != EINTR) {
 			error = moved < 0 ? -errno : -EIO; /* 0: the pipe lost bytes we counted */
 		}
 	}
@@ -164,6 +164,8 @@ static size_t send_from(struct cv_flow *flow, const uint8_t *bytes, size_t at, s
 	while (at < end) {
 		ssize_t sent = send(flow->sink_fd, bytes + at, end - at, SEND_FLAGS);
 
+		if (sent < 0 && errno == EINTR)
+			continue;
 		if (sent < 0) {
 			*ret_error = -errno;
 			break;

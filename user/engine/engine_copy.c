@@ -68,7 +68,7 @@ static int copy_on(struct cv_flow *flow, uint8_t *buffer, int got, int *ret_erro
 			return -EAGAIN;
 		got = (int)recv(flow->source_fd, buffer, size_bytes, MSG_DONTWAIT);
 		if (got < 0)
-			return -errno;
+			return errno == EINTR ? -EAGAIN : -errno;
 	}
 	return got;
 }

@@ -61,8 +61,11 @@ static int drain(struct cv_flow *flow)
 static __attribute__((noinline)) ssize_t take_by_hand(struct cv_flow *flow, int *ret_error)
 {
 	uint8_t bytes[HAND_BYTES];
-	ssize_t taken = recv(flow->source_fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+	ssize_t taken;
 
+	do
+		taken = recv(flow->source_fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+	while (taken < 0 && errno == EINTR);
 	if (taken > 0)
 		*ret_error = cv_flow_deliver(flow, bytes, (size_t)taken);
 	return taken;
@@ -74,8 +77,10 @@ static ssize_t take(struct cv_flow *flow, int *ret_error)
 	ssize_t taken;
 
 	if (flow->pipe) {
-		taken = splice(flow->source_fd, NULL, flow->pipe->write_fd, NULL,
-			       flow->pipe->size_bytes, SPLICE_FLAGS);
+		do
+			taken = splice(flow->source_fd, NULL, flow->pipe->write_fd, NULL,
+				       flow->pipe->size_bytes, SPLICE_FLAGS);
+		while (taken < 0 && errno == EINTR);
 		flow->pipe_bytes = taken > 0 ? (uint32_t)taken : 0;
 	} else {
 		taken = take_by_hand(flow, ret_error);

@@ -144,10 +144,10 @@ static void accept_completed(struct cv_ring *ring, struct cv_op *op, int result,
 		return;
 	}
 	if (!op->cancelled && out_of_resources(result)) {
-		cv_log_debug("accept pauses: %s", strerror(-result));
 		list_append(&ring->paused, op, CV_OP_PAUSED);
 		if (!ring->pause_timer.heap_index)
 			cv_timer_arm(ring, &ring->pause_timer, ring->now_ms + CV_ACCEPT_PAUSE_MS);
+		op->done(op, result, flags);
 		return;
 	}
 	if (op->cancelled || !accept_goes_on(result)) {
@@ -184,6 +184,12 @@ void cv_ring_recv(struct cv_ring *ring, struct cv_op *op, int fd)
 	recv_submit(ring, op);
 }
 
+/* Nothing was received and nothing is wrong. */
+static bool interrupted(int result)
+{
+	return result == -EINTR || result == -EAGAIN;
+}
+
 static void recv_starve(struct cv_ring *ring, struct cv_op *op)
 {
 	if (op->cancelled)
@@ -211,7 +217,7 @@ static void recv_by_hand(struct cv_ring *ring, struct cv_op *op, int result)
 	result = count_bytes < 0 ? -errno : (int)count_bytes;
 	if (result <= 0)
 		cv_ring_buffer_give(ring, flags);
-	if ((result == -EAGAIN || result == -EINTR) && !op->cancelled)
+	if (interrupted(result) && !op->cancelled)
 		recv_submit(ring, op);
 	else
 		op_end(op, result, result > 0 ? flags : 0);
@@ -233,6 +239,8 @@ static void recv_completed(struct cv_ring *ring, struct cv_op *op, int result, u
 	if (result == -ENOBUFS) {
 		cv_buffers_widen(ring);
 		recv_starve(ring, op);
+	} else if (interrupted(result) && !op->cancelled) {
+		recv_submit(ring, op);
 	} else {
 		op_end(op, result, flags);
 	}

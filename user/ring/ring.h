@@ -77,8 +77,8 @@ uint64_t cv_ring_now_ms(const struct cv_ring *ring);
 /* Operations. None may be started while op->pending. They cannot fail synchronously: errors arrive
  * in done() (a full submission queue is flushed). */
 /** cv_ring_accept() - done() for each accepted socket (nonblocking, CLOEXEC; result = fd) until the
- * cancel; out of descriptors it pauses 100 ms. A negative result is the last one (pending is
- * false). */
+ * cancel. A negative result is the last one, unless op->pending: then the system is out of
+ * descriptors or memory, and it goes on after 100 ms. */
 void cv_ring_accept(struct cv_ring *ring, struct cv_op *op, int listener_fd);
 /** cv_ring_connect() - @address must stay until done(). */
 void cv_ring_connect(struct cv_ring *ring, struct cv_op *op, int fd,

@@ -580,9 +580,9 @@ static void send_done(struct cv_op *op, int result, uint32_t flags)
 		cv_session_event(leg->session, leg, 0);
 		return;
 	}
-	if (result != -ECANCELED)
+	if (result != -ECANCELED && result != -EINTR && result != -EAGAIN)
 		cv_leg_send_failed(leg, result ? result : -EPIPE);
-	cv_session_event(leg->session, leg, 0);
+	cv_session_event(leg->session, leg, 0); /* an interrupted one is sent again */
 }
 
 void cv_leg_recv(struct cv_leg *leg)
@@ -622,7 +622,7 @@ static void rest_ready(struct cv_op *op, int result, uint32_t flags)
 		return;
 	}
 	count = recv(leg->fd, space, wanted_bytes, MSG_DONTWAIT);
-	if (count == 0 || (count < 0 && errno != EAGAIN)) {
+	if (count == 0 || (count < 0 && errno != EAGAIN && errno != EINTR)) {
 		recv_done(op, count < 0 ? -errno : 0, flags);
 		return;
 	}

@@ -110,6 +110,8 @@ static void accepted(struct cv_op *op, int result, uint32_t flags)
 	struct cv_session *session = bind->session;
 
 	(void)flags;
+	if (result < 0 && op->pending)
+		return; /* it is tried again */
 	if (result >= 0 && session &&
 	    getpeername(result, &address.any, &address.len_bytes) == 0 &&
 	    is_expected(bind, &address)) {

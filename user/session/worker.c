@@ -28,6 +28,7 @@
 #include "session/session_tunnel.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -51,13 +52,42 @@
  * round trip of a distant client, and one lost packet. */
 #define RETIRE_MS 2000
 
+/* What this machine lacks, as one of ours; other errors of the system have none. */
+static int reason_of(int error)
+{
+	switch (error) {
+	case -ENOMEM:
+		return CV_INTERNAL_MEMORY;
+	case -EMFILE:
+	case -ENFILE:
+	case -ENOBUFS:
+		return CV_INTERNAL_RESOURCE;
+	default:
+		return error;
+	}
+}
+
+/* Our own trouble is everybody's; whoever wants to know about each session reads level info. */
+static void warn(const struct cv_worker *worker, int reason)
+{
+	static struct cv_log_pace paces[CV_INTERNAL_MEMORY - CV_INTERNAL_STATE + 1];
+	uint64_t held_back;
+
+	if (reason > CV_INTERNAL_MEMORY || reason < CV_INTERNAL_STATE ||
+	    !cv_log_turn(&paces[CV_INTERNAL_MEMORY - reason], &held_back))
+		return;
+	cv_log(CV_LOG_WARNING, "worker %u: %s (%s), %" PRIu64 " times more since the last such "
+	       "line", worker->index, cv_reason_text(reason), cv_reason_label(reason), held_back);
+}
+
 void cv_worker_count(struct cv_worker *worker, int reason)
 {
-	int index = cv_reason_index(reason);
+	int index = cv_reason_index(reason_of(reason));
 
 	if (index >= 0 && index < CV_WORKER_REASONS)
 		atomic_fetch_add_explicit(&worker->counters.reasons[index], 1,
 					  memory_order_relaxed);
+	warn(worker, reason_of(reason));
 }
 
 /* ---- sessions ----------------------------------------------------------------------------- */
@@ -197,6 +227,10 @@ static void accepted(struct cv_op *op, int result, uint32_t flags)
 	(void)flags;
 	if (result >= 0 && worker->stopping && !worker->retiring) {
 		(void)close(result);
+		return;
+	}
+	if (result < 0 && op->pending) { /* who knocks waits in the listener's queue */
+		cv_worker_count(worker, result);
 		return;
 	}
 	if (result < 0) { /* the ring arms the accept again where that makes sense */
@@ -490,10 +524,16 @@ static void close_quiet_listeners(struct cv_worker *worker)
 
 static void turn(struct cv_worker *worker)
 {
+	const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
 	int error = cv_ring_turn(worker->ring);
 
 	if (!error)
 		return;
+	if (error == -ENOMEM || error == -ENOBUFS) { /* nothing was submitted, nothing is lost */
+		cv_worker_count(worker, error);
+		(void)nanosleep(&pause, NULL);
+		return;
+	}
 	cv_log(CV_LOG_ERROR, "worker %u: ring: %s", worker->index, cv_reason_text(error));
 	abort(); /* without a ring no session of this worker can even be closed */
 }

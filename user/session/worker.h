@@ -142,7 +142,8 @@ void cv_worker_forget(struct cv_worker *worker, struct cv_session *session);
 /** cv_worker_keep_text() - A long-lived copy or NULL; given back by cv_worker_forget_text(). */
 char *cv_worker_keep_text(struct cv_worker *worker, const char *text);
 void cv_worker_forget_text(struct cv_worker *worker, char *text);
-/** cv_worker_count() - Add one to the counter of @reason. */
+/** cv_worker_count() - Add one to the counter of @reason; what this machine lacks (-ENOMEM,
+ * -EMFILE ...) has one, too. Our own trouble is logged, now and then. */
 void cv_worker_count(struct cv_worker *worker, int reason);
 
 /* A request answered on the worker's own thread, e.g. a list of its sessions. */
