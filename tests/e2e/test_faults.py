@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: MIT
+"""The system fails culvertd: it serves whom it can, says so, and serves all once that is over.
+
+Both daemons of a pair run with faults.c in front of libc, while downloads go through them that are
+compared byte by byte; what fails and how often is switched from here.
+"""
+
+import contextlib
+import os
+import signal
+import time
+import types
+
+import faults
+import pytest
+import rig
+from downloads import Downloads
+
+STRAIGHT, TUNNEL = 1091, 1092  # on the server: by the kernel; on the client: through both daemons
+REALITY = 4445
+HITS = 8  # of a fault, then it has been seen
+
+
+def tunnel(tag, listen, port):
+    return {"tag": tag, "listen": listen, "port": port, "protocol": "tunnel",
+            "settings": {"address": rig.INTERNET_IP, "port": 80, "network": "tcp"}}
+
+
+def start_server(net, tmp, keys, target, prefix=(), **more):
+    config = rig.server_config(REALITY, rig.reality_stream(keys.private, target.address),
+                               log={"loglevel": "warning"})
+    config["inbounds"].append(tunnel("straight", rig.SERVER_IP, STRAIGHT))
+    return rig.Culvert(net.server, tmp, config, "server", prefix=prefix,
+                       wait=((rig.SERVER_IP, REALITY), (rig.SERVER_IP, STRAIGHT)), **more)
+
+
+def start_client(net, tmp, keys, prefix=(), **more):
+    config = rig.client_config(1093, REALITY, rig.reality_client_stream(keys.public),
+                               log={"loglevel": "warning"})
+    config["inbounds"].append(tunnel("through", "127.0.0.1", TUNNEL))
+    return rig.Culvert(net.client, tmp, config, "client", prefix=prefix,
+                       wait=(("127.0.0.1", TUNNEL),), **more)
+
+
+def content_of(internet):
+    with open(os.path.join(internet.root, "small"), "rb") as file:
+        return file.read()
+
+
+@pytest.fixture(scope="module")
+def world(net, tmp, keys, target, internet):
+    """Both daemons with their faults, and downloads that never end."""
+    switches = [faults.Faults(tmp), faults.Faults(tmp)]
+    content = content_of(internet)
+    daemons = [start_server(net, tmp, keys, target, switches[0].prefix)]
+    daemons.append(start_client(net, tmp, keys, switches[1].prefix))
+    with rig.running(*daemons):
+        with Downloads(net.client, (rig.SERVER_IP, STRAIGHT), "/small", content, 6,
+                       pause=0.05) as straight, \
+                Downloads(net.client, ("127.0.0.1", TUNNEL), "/small", content, 6,
+                          pause=0.05) as through:
+            yield types.SimpleNamespace(daemons=daemons, server=daemons[0], client=daemons[1],
+                                        switches=switches, ways=(straight, through))
+        for daemon in daemons:
+            daemon.wait_idle()
+
+
+def serves(world, seconds=20):
+    """Both ways, with downloads that begin now."""
+    since = time.monotonic()
+    for way in world.ways:
+        way.wait(lambda: way.last_begun > since, "served again", seconds)
+    for daemon in world.daemons:
+        assert daemon.alive(), daemon.log()[-3000:]
+
+
+def fails_everywhere(world, call, error, odds, hits=HITS):
+    """In both daemons, until it has failed so often in one of them."""
+    before = [switch.hits(call) for switch in world.switches]
+
+    def seen():
+        return any(switch.hits(call) >= hit + hits
+                   for switch, hit in zip(world.switches, before))
+
+    with contextlib.ExitStack() as stack:
+        for switch in world.switches:
+            stack.enter_context(switch.failing(call, error, odds=odds))
+        rig.wait_for(seen, 20, "%s fails with %s" % (call, error))
+    serves(world)
+
+
+@pytest.mark.parametrize("call,errors", [
+    ("socket", "EMFILE ENFILE ENOBUFS ENOMEM"),
+    ("ring_accept", "ECONNABORTED ENFILE EMFILE ENOBUFS EPERM ENOMEM"),
+    ("ring_connect", "ENETUNREACH EADDRNOTAVAIL ENOBUFS EPERM EINTR"),
+    ("ring_send", "ENOMEM ENOBUFS"), ("ring_recv", "ENOMEM ENOBUFS"),
+    ("ring_poll", "ENOMEM"), ("ring_enter", "EINTR EBUSY EAGAIN ENOMEM"),
+    ("splice", "EAGAIN ENOMEM EINVAL"), ("epoll_ctl", "ENOSPC ENOMEM"),
+    ("setsockopt", "ENOBUFS"), ("getsockopt", "ENOBUFS"),
+])
+def test_calls_fail(world, call, errors):
+    """Some of them, then all of them: sessions may end, nobody gets a wrong byte."""
+    for error in errors.split():
+        for odds in (200000, faults.EVER):
+            fails_everywhere(world, call, error, odds)
+
+
+@pytest.mark.parametrize("call,error", [
+    ("ring_send", "EINTR"), ("ring_send", "EAGAIN"), ("ring_recv", "EINTR"),
+    ("ring_recv", "EAGAIN"), ("splice", "EINTR")])
+def test_interrupted_calls_end_nothing(world, call, error):
+    serves(world)
+    cut = [way.cut for way in world.ways]
+    fails_everywhere(world, call, error, 500000, hits=100)
+    assert [way.cut for way in world.ways] == cut
+
+
+def test_lack_of_descriptors_is_told(world):
+    """A counter, and one line in ten seconds, whatever is asked for meanwhile."""
+    before = [daemon.reason_count("internal_resource") for daemon in world.daemons]
+    with contextlib.ExitStack() as stack:
+        for switch in world.switches:
+            stack.enter_context(switch.failing("ring_accept", "EMFILE"))
+            stack.enter_context(switch.failing("socket", "EMFILE"))
+        for daemon, count in zip(world.daemons, before):
+            daemon.wait_reason("internal_resource", count + 3)
+    serves(world)
+    for daemon in world.daemons:
+        lines = [line for line in daemon.log().splitlines() if "(internal_resource)" in line]
+        assert lines and len(lines) < 30, lines
+
+
+def test_log_cannot_be_written(world):
+    """Nobody is served worse for it; what is said later is in the log again."""
+    for error in "EIO", "ENOSPC":
+        for daemon, switch in zip(world.daemons, world.switches):
+            before = switch.hits("write")
+            with switch.failing("write", error):
+                assert "took_ms" in daemon.ask("reload")
+                rig.wait_for(lambda: switch.hits("write") > before, 10, "a line is lost")
+            lines = daemon.log().count("configuration read again")
+            assert "took_ms" in daemon.ask("reload")
+            rig.wait_for(lambda: daemon.log().count("configuration read again") > lines, 10,
+                         "the log goes on")
+        serves(world)
+
+
+QUESTIONS = ("sessions", "users", "reasons", "workers", "outbounds", "engines", "kernel",
+             "carriers", "backends", "proxies", "sni", "reload")
+
+
+@pytest.mark.parametrize("odds", [1000, 20000, 200000, faults.EVER])
+def test_no_memory(world, odds):
+    """Under load, and while it is asked everything there is to ask, reloads included."""
+    for switch in world.switches:
+        switch.starve(odds)
+    before = [switch.get("alloc_hits") for switch in world.switches]
+    answers = 0
+    for question in QUESTIONS * 2:
+        for daemon in world.daemons:
+            with contextlib.suppress(OSError, ValueError):  # no answer is one, too
+                answers += isinstance(daemon.ask(question), dict)
+    for switch, hits in zip(world.switches, before):
+        rig.wait_for(lambda: switch.get("alloc_hits") > hits + 2, 20, "allocations fail")
+        switch.starve(0)
+    assert answers > 0 or odds > 1000
+    serves(world)
+    for daemon in world.daemons:
+        for question in QUESTIONS:
+            assert "error" not in daemon.ask(question)
+
+
+def test_short_transfers(world):
+    """No send and no receive moves more than some bytes."""
+    for most in (1, 7, 1000):
+        for switch in world.switches:
+            switch.set(short_bytes=most)
+        rig.wait_for(lambda: all(switch.get("short_hits") > 100 for switch in world.switches), 20,
+                     "transfers are short")
+        for switch in world.switches:
+            switch.set(short_bytes=0, short_hits=0)
+        serves(world)
+    assert not any(way.wrong for way in world.ways)
+
+
+def test_stopped_and_continued(world):
+    """While it stands still the world goes on."""
+    for daemon in world.daemons:
+        for _ in range(3):
+            daemon.child.send_signal(signal.SIGSTOP)
+            time.sleep(0.3)
+            daemon.child.send_signal(signal.SIGCONT)
+            time.sleep(0.05)
+    serves(world)
