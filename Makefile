@@ -63,6 +63,11 @@ LOAD_C := $(wildcard tools/load/*.c)
 UNIT_C := $(wildcard tests/unit/test_*.c)
 UNIT_HELPER_C := $(filter-out $(UNIT_C),$(wildcard tests/unit/*.c))
 FUZZ_C := $(wildcard tests/fuzz/fuzz_*.c)
+FUZZ_SIM_C := $(wildcard tests/fuzz/sim_*.c)
+SIM_CALLS := socket recv send splice shutdown close getsockopt setsockopt getsockname getpeername \
+	ioctl accept4 pthread_create pthread_join pthread_cond_wait malloc_trim \
+	cv_handover_try cv_handover_is_drained
+comma := ,
 BENCH_C := $(wildcard tests/bench/*.c)
 HOSTILE_C := $(wildcard tests/load/*.c)
 SKELETONS := $(patsubst bpf/%.bpf.c,$(G)/%.skel.h,$(wildcard bpf/*.bpf.c))
@@ -247,6 +252,12 @@ $(BENCHES): $(B)/%: $(O)/tests/bench/%.o $(LIBRARY)
 $(FUZZERS): $(B)/%: $(O)/tests/fuzz/%.o $(LIBRARY)
 	$(call say,LD,$@)
 	$(call link)
+
+# whole sessions: the ring, the clock and the system calls are simulated ones, whose own paths are
+# nothing to be found
+$(call objects,$(FUZZ_SIM_C)): ALL_CFLAGS += -fno-sanitize=fuzzer-no-link
+$(filter $(B)/fuzz_session%,$(FUZZERS)): $(call objects,$(FUZZ_SIM_C))
+$(filter $(B)/fuzz_session%,$(FUZZERS)): LDFLAGS += $(patsubst %,-Wl$(comma)--wrap=%,$(SIM_CALLS))
 
 # ---- Installing -------------------------------------------------------------------
 

@@ -31,6 +31,8 @@ pass() { passed=$((passed + ${1:-1})); }
 fail() { failed=$((failed + 1)); failures+=("$1"); printf '   FAILED %s\n' "$1"; }
 skip() { skipped=$((skipped + 1)); skips+=("$1"); printf '   skipped %s\n' "$1"; }
 fuzz_in_parallel=$((3 * $(nproc))) # 45 targets one by one would take all the time there is
+planted_faults="sim-lose sim-double sim-reset sim-fin sim-widen sim-drained sim-count sim-deadline \
+	sim-buffer sim-descriptor"
 python_in_parallel=$(($(nproc) + 2))
 guest_seconds=900
 guest_mutations=asan/unit/test_session_ktls # only there rules can be left out
@@ -148,6 +150,27 @@ fuzz()
 	for name in $names; do
 		if [ -e "$results/fuzz_good.$name" ]; then pass; else fail "fuzz_$name"; fi
 	done
+	fuzz_selftest
+}
+
+# fuzz_selftest - would the fuzzer of whole sessions notice? One fault at a time is planted, its
+# own corpus has to find it
+fuzz_selftest()
+{
+	local fault log found=0
+	for fault in $planted_faults; do
+		log=$results/fuzz_selftest_$fault.log
+		if CULVERT_MUTATION=$fault timeout 120 build/fuzz/fuzz_session -runs=0 \
+			-artifact_prefix="$results/" tests/fuzz/corpus/session >"$log" 2>&1 ||
+			! grep -q 'does not hold' "$log"
+		then
+			fail "fuzz_session does not notice $fault"
+		else
+			pass
+			found=$((found + 1))
+		fi
+	done
+	printf '   fuzz_session notices %d planted faults\n' $found
 }
 
 # python_one REPORT SECONDS PYTEST-ARGUMENT... - called through xargs; a line per failure and a sum

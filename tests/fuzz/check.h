@@ -8,15 +8,19 @@
 
 #include "base/buffer.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static inline void check(bool holds)
+/* In every build; says what does not hold. */
+#define check(holds) ((holds) ? (void)0 : check_failed(__FILE__, __LINE__, #holds))
+
+static inline _Noreturn void check_failed(const char *file, int line, const char *what)
 {
-	if (!holds)
-		abort();
+	fprintf(stderr, "%s:%d: does not hold: %s\n", file, line, what);
+	abort();
 }
 
 static inline void check_same(struct cv_span left, struct cv_span right)
