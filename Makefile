@@ -96,7 +96,7 @@ DEPENDS = Makefile $(G)/flags.mk
 
 # ---- Targets ----------------------------------------------------------------------
 
-.PHONY: all products units fuzzers asan tsan run test test-long test-vm check lint fuzz bench \
+.PHONY: all products units fuzzers asan tsan run test test-long test-vm soak check lint fuzz bench \
 	bench-engines interop install help clean distclean FORCE
 .DEFAULT_GOAL := all
 .SECONDARY:
@@ -124,6 +124,9 @@ test-long:
 
 test-vm:
 	$(Q)tests/run.sh guests
+
+soak:
+	$(Q)tests/run.sh soak
 
 check:
 	$(Q)tests/run.sh check
@@ -153,6 +156,7 @@ help:
 #H make test        everything in minutes: lint, unit, fuzz, end to end, interop (root)
 #H make test-long   the longer forms: fuzzing, end to end under sanitizers, soak (root)
 #H make test-vm     what leans on the kernel, in guests with kernels 6.1 and trixie (root)
+#H make soak        SOAK_MINUTES=20 of everything that happens to a server, and floods (root)
 #H make check       lint and unit tests: no root, no network, seconds
 #H make lint        floors, libraries, sizes and forms of the sources
 #H make fuzz        each codec's fuzz target, FUZZ_SECONDS=60 each
@@ -178,7 +182,7 @@ distclean:
 ifeq ($(filter-out help clean distclean lint,$(or $(MAKECMDGOALS),all)),)
 else
 deps_for := $(or $(and $(filter bench,$(MAKECMDGOALS)),bench),\
-	$(and $(filter test test-long test-vm interop bench-engines,$(MAKECMDGOALS)),test),\
+	$(and $(filter test test-long test-vm soak interop bench-engines,$(MAKECMDGOALS)),test),\
 	$(and $(filter run,$(MAKECMDGOALS)),run),\
 	$(and $(filter check units fuzzers fuzz,$(MAKECMDGOALS)),check),build)
 include $(G)/flags.mk

@@ -7,7 +7,9 @@
 #	test		check + fuzz 10 s each + end to end + detect + interop
 #	test-long	fuzz 60 s each, unit tests under TSan, 31 000 handovers for each engine, end
 #			to end under ASan+UBSan and as a user without rights through pinned maps,
-#			soak, guests
+#			a soak of two minutes, guests
+#	soak		ten thousand sessions, floods, dawdlers, 100 000 probes; then SOAK_MINUTES
+#			(20) of everything, with the programs in CULVERT_BUILD (build)
 #	guests		what leans on the kernel, on each Debian kernel of GUEST_KERNELS
 #
 # Every stage adds to three counts; failures and skips are repeated with their reasons at
@@ -317,6 +319,23 @@ guests()
 	done
 }
 
+# soak - what test_hostile.py and test_soak.py do in small, for as long as it takes; shown meanwhile
+soak()
+{
+	local name binaries=${CULVERT_BUILD:-build} report
+	[ "$(id -u)" = 0 ] || { skip "soak: needs root (network namespaces)"; return; }
+	for name in ${SOAK_ONLY:-hostile soak}; do
+		report=$results/soak-$name.xml
+		stage "$name with the programs in $binaries"
+		rm -f "$report"
+		CULVERT_BUILD=$(realpath "$binaries") CULVERT_SOAK=1 PYTHONDONTWRITEBYTECODE=1 \
+			SOAK_MINUTES=${SOAK_MINUTES:-20} /usr/bin/python3 -u -m pytest -s -q --tb=short \
+			-p no:cacheprovider --junitxml="$report" "tests/e2e/test_$name.py" </dev/null
+		[ -e "$report" ] || fail "soak: $name ended without a result"
+		python_count "$report" "soak "
+	done
+}
+
 guest_one()
 {
 	local kernel=$1 folder=$results/guest-$1 program started=$SECONDS
@@ -407,6 +426,10 @@ guests)
 	tools/build/deps.sh test || fail "tools/build/deps.sh"
 	build all && guests
 	;;
+soak)
+	tools/build/deps.sh test || fail "tools/build/deps.sh"
+	build all && { [[ ${CULVERT_BUILD:-} != *asan* ]] || build asan; } && soak
+	;;
 fuzz)
 	build $fuzzers && fuzz "${FUZZ_SECONDS:-60}"
 	;;
@@ -414,7 +437,7 @@ interop)
 	build all && interop
 	;;
 *)
-	echo "usage: tests/run.sh check|test|test-long|guests|fuzz|interop" >&2
+	echo "usage: tests/run.sh check|test|test-long|soak|guests|fuzz|interop" >&2
 	exit 2
 	;;
 esac

@@ -6,6 +6,7 @@ The sizes are a twentieth of what `make soak` does (CULVERT_SOAK=1).
 """
 
 import os
+import signal
 import subprocess
 import time
 
@@ -114,6 +115,8 @@ def town(net, tmp, target, authority, keys, streets):
 
 @pytest.fixture(autouse=True)
 def nobody_is_left(streets):
+    if FULL:
+        signal.alarm(900)
     yield
     Hostile.stop_all()
 

@@ -314,21 +314,3 @@ def test_the_peer_daemon_dies(net, internet, pair):
         assert child.returncode != 0
     client.wait_idle()
     client.stop_clean()
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("engine", ["splice", "copy", "sockmap"])
-def test_soak(net, internet, pair, engine):
-    """Ten rounds of 500: memory after the last is memory after the second."""
-    server, client = pair(engine=engine, loglevel="warning", workers=2)
-    after_second = []
-    for number in range(10):
-        load = loadgen.Load(net.client, 1081, internet.ca, "/small", internet.sizes["small"],
-                            internet.hashes["small"], 500, plain_every=7, slow_every=25).run()
-        assert not load.failures, load.failures[:5]
-        if number == 1:
-            after_second = [(daemon, Footprint(daemon)) for daemon in (client, server)]
-    for daemon, old in after_second:
-        assert_back(daemon, old, "%s after ten rounds" % daemon.log_path)
-    client.stop_clean()
-    server.stop_clean()
