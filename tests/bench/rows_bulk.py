@@ -4,7 +4,8 @@
 One connection, 64, and 1000. In the ways that carry TLS the client's TLS 1.3 ends in the sink; what
 comes is thrown away in the client's kernel. A timed window begins WARM seconds after all connections
 stand; bytes are counted on the sink's wire. System calls and memory are looked at once, in the first
-round, after its window, so that counting costs nothing in it.
+round, after its window, so that counting costs nothing in it. Where the load's cores are as good as fully
+busy and the relay's are not, the load is what limits the throughput: the CPU per GB counts then.
 """
 import time
 
@@ -18,6 +19,7 @@ FIGURES = (
     rows.Figure("syscalls", "system calls", "/GB", "less"),
     rows.Figure("own", "own CPU", "s/GB", "less"),
     rows.Figure("busy", "relay's cores busy", "%", None),
+    rows.Figure("load_busy", "the load's cores busy", "%", None),
     rows.Figure("user_mib", "memory, user", "MiB", "less"),
     rows.Figure("kernel_mib", "memory, sockets", "MiB", "less"),
 )
@@ -45,7 +47,7 @@ class Bulk(rows.Row):
             time.sleep(WARM)
             with world.lab.meter() as meter:
                 time.sleep(rows.SECONDS)
-            figures = self.figures_of(place, meter.usage)
+            figures = self.figures_of(place, meter.usage, len(world.lab.load_cores))
             if counting:
                 figures.update(self.counted(world, place))
             result = rows.result_of(load, seconds + 30)
@@ -60,13 +62,14 @@ class Bulk(rows.Row):
         wire = "direct" if place.via == "direct" else "relay"
         return usage.wire["%s %s" % (wire, "in" if self.kind == "upload" else "out")] / 1e9
 
-    def figures_of(self, place, usage):
+    def figures_of(self, place, usage, load_cores):
         gigabytes = self.moved(place, usage)
         if gigabytes < 1e-4:
             raise RuntimeError("nothing moved")
         return {
             "rate": gigabytes / usage.seconds, "own": usage.relay / gigabytes,
             "kernel": usage.kernel / gigabytes, "dirty": usage.dirty,
+            "load_busy": 100 * usage.load / usage.seconds / load_cores,
             "details": {"cpu": usage.cpu, "foreign_cores": usage.foreign_cores,
                         "seconds": usage.seconds, "gigabytes": gigabytes}}
 
