@@ -171,14 +171,19 @@ class Group:
         return None
 
     def remove(self):
-        for _ in range(200):
-            for pid in self.pids():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            with contextlib.suppress(OSError):
-                os.rmdir(self.path)
-                return
-            time.sleep(0.02)
+        remove_group(self.path)
+
+
+def remove_group(path):
+    """With whatever lives in it; SIGKILL."""
+    for _ in range(200):
+        with contextlib.suppress(OSError), open(path + "/cgroup.procs") as f:
+            for pid in f:
+                os.kill(int(pid), signal.SIGKILL)
+        with contextlib.suppress(OSError):
+            os.rmdir(path)
+            return
+        time.sleep(0.02)
 
 
 class Processes:
@@ -368,7 +373,7 @@ class Lab:
     def __init__(self):
         self.spaces, self.places, self.running, self.count = {}, {}, [], 0
         self.groups, self.groups_why, self.next_port = None, "", 10000
-        self.dir = tempfile.mkdtemp(prefix=PREFIX)
+        self.dir = tempfile.mkdtemp(prefix="%s%d-" % (PREFIX, os.getpid()))
         os.chmod(self.dir, 0o755)
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -487,16 +492,16 @@ class Lab:
 
 def remove_stale():
     """What a run left that was killed without a chance to tidy up."""
-    root = group_root()
-    for path in glob.glob("/run/netns/" + PREFIX + "*") + (
-            glob.glob(root + "/" + PREFIX + "*") if root else []):
-        pid = os.path.basename(path)[len(PREFIX):].split("-")[0]
-        if not pid.isdigit() or os.path.exists("/proc/" + pid):
-            continue
-        if path.startswith("/run/netns/"):
-            subprocess.run(["ip", "netns", "delete", os.path.basename(path)], check=False,
-                           stderr=subprocess.DEVNULL)
-        else:
-            for child in [entry.path for entry in os.scandir(path) if entry.is_dir()] + [path]:
-                with contextlib.suppress(OSError):
-                    os.rmdir(child)
+    for folder in ("/run/netns", group_root(), tempfile.gettempdir()):
+        for path in glob.glob("%s/%s*" % (folder, PREFIX)):
+            pid = os.path.basename(path)[len(PREFIX):].split("-")[0]
+            if not pid.isdigit() or os.path.exists("/proc/" + pid):
+                continue
+            if folder == "/run/netns":
+                subprocess.run(["ip", "netns", "delete", os.path.basename(path)], check=False,
+                               stderr=subprocess.DEVNULL)
+            elif folder == tempfile.gettempdir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                for group in [entry.path for entry in os.scandir(path) if entry.is_dir()] + [path]:
+                    remove_group(group)

@@ -13,10 +13,10 @@ import statistics
 import report
 
 WIN, LOSS, INK, FAINT = "#2a78b5", "#d9622b", "#222222", "#c8c8c8"
-COLOURS = ("#222222", "#2a78b5", "#d9622b", "#3a9b4e", "#8e5bb0", "#b08a00", "#c2457a", "#1b9e9e",
-           "#7f7f7f", "#5a3d2b")
+COLOURS = ("#d9622b", "#3a9b4e", "#8e5bb0", "#b08a00", "#c2457a", "#1b9e9e", "#5a3d2b", "#e0a0b0",
+           "#6b7a1f")
 BAR, GAP, LABEL, PEER, PANEL, VALUE = 17, 14, 290, 84, 330, 66
-PERCENTILES = (("p50_us", "p50"), ("p99_us", "p99"), ("p999_us", "p99.9"))
+PERCENTILES = (("p50", "p50"), ("p99", "p99"), ("p999", "p99.9"))
 STYLE = ("text{font:12px sans-serif;fill:%s} .t{font-size:15px;font-weight:bold} "
          ".s{font-size:11px} .r{text-anchor:end} .m{text-anchor:middle}" % INK)
 
@@ -171,25 +171,24 @@ def row_labels(shown, top, width):
 
 
 def percentiles_of(row):
-    """{contender: [us or None of each percentile]}."""
-    names = [figure["name"] for figure in row["figures"]]
-    if not all(name in names for name, _ in PERCENTILES):
-        return {}
+    """{contender: [us of each percentile]}, of two percentiles at least."""
+    names = [figure["name"] for figure in row["figures"] if figure["unit"] == "us"]
+    wanted = [name for name, _ in PERCENTILES if name in names]
     found = {}
     for name, contender in row["contenders"].items():
-        values = [report.values_of(contender, figure)[0] for figure, _ in PERCENTILES]
-        if all(some and min(some) > 0 for some in values):
+        values = [report.values_of(contender, figure)[0] for figure in wanted]
+        if len(wanted) > 1 and all(some and min(some) > 0 for some in values):
             found[name] = [statistics.median(some) for some in values]
     return found
 
 
 def latency_panel(row, found, colours, left, top):
     """One row: its percentiles from left to right, microseconds upwards."""
-    width, height = 300, 230
+    width, height = PANEL + 70, 230
     values = [v for some in found.values() for v in some]
     low, high = 2.0 ** math.floor(math.log2(min(values))), 2.0 ** math.ceil(math.log2(max(values)))
     axis = LogAxis(low, max(high, 2 * low), top + height, top)
-    parts = [text(left, top - 12, row["title"], "t"),
+    parts = [text(left - 60, top - 14, row["title"]),
              line(left, top, left, top + height), line(left, top + height, left + width, top + height),
              '<text transform="translate(%.1f %.1f) rotate(-90)" class="m s">microseconds</text>' % (
                  left - 52, top + height / 2)]
@@ -218,17 +217,18 @@ def latency_svg(rows):
         return None
     names = list(dict.fromkeys(name for _, some in found for name in some))
     names.sort(key=lambda name: (name != "culvert", name != "direct"))
-    colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
-    colours["culvert"] = WIN
-    columns = min(3, len(found))
+    colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(
+        name for name in names if name not in ("culvert", "direct"))}
+    colours.update(culvert=WIN, direct=INK)
+    columns = min(2, len(found))
     parts = [text(20, 26, "latency: medians of the rounds' percentiles", "t")]
     for i, name in enumerate(names):
         x = 20 + 110 * i
         parts += [box(x, 40, 22, 10, colours[name]), text(x + 28, 50, name)]
     for i, (row, some) in enumerate(found):
-        parts += latency_panel(row, some, colours, 90 + i % columns * 400, 100 + i // columns * 310)
+        parts += latency_panel(row, some, colours, 90 + i % columns * 510, 100 + i // columns * 310)
     height = 100 + math.ceil(len(found) / columns) * 310
-    return document(max(40 + columns * 400, 40 + 110 * len(names), 560), height, parts)
+    return document(max(40 + columns * 510, 40 + 110 * len(names), 560), height, parts)
 
 
 # ---- files -------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import xml.etree.ElementTree as tree
 
 import pytest
@@ -25,16 +26,16 @@ import report  # noqa: E402
 import servers  # noqa: E402
 
 FIGURES = [{"name": "rate", "title": "throughput", "unit": "GB/s", "better": "more"},
-           {"name": "p50_us", "title": "p50", "unit": "us", "better": "less"},
-           {"name": "p99_us", "title": "p99", "unit": "us", "better": "less"},
-           {"name": "p999_us", "title": "p99.9", "unit": "us", "better": "less"}]
+           {"name": "p50", "title": "p50", "unit": "us", "better": "less"},
+           {"name": "p99", "title": "p99", "unit": "us", "better": "less"},
+           {"name": "p999", "title": "p99.9", "unit": "us", "better": "less"}]
 
 
 def contender(*rounds, absent=None):
     """Rounds of (rate, p50, dirty); None: one that failed."""
     return {"absent": absent, "rounds": [
         {"failed": "no"} if one is None else
-        {"figures": dict(zip(("rate", "p50_us", "p99_us", "p999_us"),
+        {"figures": dict(zip(("rate", "p50", "p99", "p999"),
                              (one[0], one[1], 2 * one[1], 3 * one[1]))), "dirty": one[2]}
         for one in rounds]}
 
@@ -54,7 +55,7 @@ def test_ratios_are_of_the_same_round():
     one = row(culvert=contender((2, 10, 0), (4, 10, 0), (9, 10, 0)),
               slow=contender((1, 20, 0), (1, 20, 0), (3, 5, 0)))
     assert report.ratios_of(one, "slow", "rate") == ([2, 4, 3], True)
-    assert report.ratios_of(one, "slow", "p50_us") == ([0.5, 0.5, 2], True)
+    assert report.ratios_of(one, "slow", "p50") == ([0.5, 0.5, 2], True)
     assert report.spread([2, 4, 3]) == (3, 2, 4)
 
 
@@ -95,7 +96,7 @@ def test_pictures_are_well_formed():
 
 def test_rows_and_peers_are_chosen():
     found = bench.all_rows()
-    assert [one.name for one in bench.choose(found, "socks5-1,sni-*")] == [
+    assert [one.name for one in bench.choose(found, "socks5-1,sni-[0-9]*")] == [
         "sni-1", "sni-64", "sni-1000", "socks5-1"]
     assert all(one.usual for one in bench.choose(found, ""))
     with pytest.raises(ValueError):
@@ -123,9 +124,8 @@ def test_processes_are_accounted_without_groups():
 
 def left_behind(pid):
     """What a run with that pid has not removed."""
-    mark = "%s%d" % (lab.PREFIX, pid)
-    found = glob.glob("/run/netns/%s*" % mark)
-    return found + glob.glob("%s/%s*" % (lab.group_root() or "/nonexistent", mark))
+    return [path for folder in ("/run/netns", lab.group_root(), tempfile.gettempdir())
+            for path in glob.glob("%s/%s%d*" % (folder, lab.PREFIX, pid))]
 
 
 def start_bench(tmp, **more):
@@ -175,4 +175,17 @@ def test_ended_early(net, tmp):
         assert process.wait(60) == 130, log_of(tmp)
     finally:
         process.kill()
+    assert not left_behind(process.pid)
+
+
+def test_killed(net, tmp):
+    """SIGKILL leaves everything to the next run."""
+    _, process = start_bench(tmp, ROW="socks5-1", PEER="dante", BENCH_ROUNDS="1000")
+    try:
+        rig.wait_for(lambda: " round 1/" in log_of(tmp), 60, "it measures; " + log_of(tmp))
+        assert left_behind(process.pid)
+    finally:
+        process.kill()
+        process.wait()
+    lab.remove_stale()
     assert not left_behind(process.pid)
