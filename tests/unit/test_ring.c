@@ -4,7 +4,7 @@
  */
 #include "base/clock.h"
 #include "base/container.h"
-#include "ring/ring.h"
+#include "ring/internal.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -686,6 +686,37 @@ static void probe_agrees_with_the_kernel(void **state)
 	assert_true(features.multishot_accept || !features.multishot_recv);
 }
 
+/* A system call filter does not see these: the ring itself must refuse them. */
+static void foreign_operations_are_refused(void **state)
+{
+	struct cv_ring *ring = ring_with(state, 8, 8, 512);
+	struct __kernel_timespec second = {.tv_sec = 1};
+	char byte = 0;
+
+	for (int attempt = 0; attempt < 4; attempt++) {
+		struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->uring);
+		struct io_uring_cqe *cqe = NULL;
+
+		assert_non_null(sqe);
+		if (attempt == 0)
+			io_uring_prep_openat(sqe, AT_FDCWD, "/etc/hosts", O_RDONLY, 0);
+		else if (attempt == 1)
+			io_uring_prep_read(sqe, 0, &byte, 1, 0);
+		else if (attempt == 2)
+			io_uring_prep_rw(45 /* IORING_OP_SOCKET */, sqe, AF_INET, NULL, 0, 1);
+		else
+			io_uring_prep_nop(sqe);
+		io_uring_sqe_set_data64(sqe, 7);
+		(void)io_uring_submit_and_wait_timeout(&ring->uring, &cqe, 1, &second, NULL);
+		assert_non_null(cqe);
+		assert_int_equal(cqe->user_data, 7);
+		assert_int_equal(cqe->res, -EACCES);
+		io_uring_cqe_seen(&ring->uring, cqe);
+	}
+	assert_int_equal(io_uring_register_eventfd(&ring->uring, 0), -EACCES);
+	cv_ring_free(ring);
+}
+
 #define BOTH(test)                                                                                 \
 	{#test " with every feature", test, NULL, NULL, NULL},                                     \
 	{                                                                                          \
@@ -696,6 +727,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		BOTH(recv_bytes_then_end),
+		BOTH(foreign_operations_are_refused),
 		BOTH(recv_reports_reset),
 		BOTH(recv_starves_and_recovers),
 		BOTH(starved_recv_can_be_cancelled),

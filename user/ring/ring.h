@@ -61,6 +61,8 @@ struct cv_ring_features {
 	bool single_issuer, defer_taskrun, coop_taskrun, buffer_ring, multishot_accept,
 		multishot_recv, splice, send_zc;
 };
+/** cv_ring_allowed_operations() - Each ring is restricted to so many kinds of them. */
+unsigned cv_ring_allowed_operations(void);
 int cv_ring_probe(struct cv_ring_features *ret_features); /* 0, or -errno if io_uring is unusable */
 
 /** cv_ring_new() - For the calling thread (SINGLE_ISSUER). Returns 0 or -errno (-EINVAL: counts).

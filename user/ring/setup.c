@@ -2,7 +2,8 @@
 /*
  * setup.c - what this kernel's io_uring can do, found by asking for it.
  *
- * The ring is set up with the most flags the kernel accepts: the newest are dropped first. Each
+ * The ring is set up with the most flags the kernel accepts: the newest are dropped first. Before
+ * it is enabled it is restricted to the operations that we use: nobody opens a file with it. Each
  * multishot form is tried on a descriptor that is no socket: a kernel that knows it complains about
  * the descriptor (ENOTSOCK), one that does not about the request (EINVAL).
  */
@@ -12,6 +13,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define PROBE_ENTRIES 8
@@ -25,10 +27,50 @@ static const unsigned flag_steps[] = {
 	0,
 };
 
+/* What operation.c starts. A system call filter does not see what goes through a ring. */
+static const uint8_t operations[] = {
+	IORING_OP_ACCEPT, IORING_OP_RECV, IORING_OP_POLL_ADD,
+	IORING_OP_CONNECT, IORING_OP_SEND, IORING_OP_ASYNC_CANCEL,
+};
+static const uint8_t registrations[] = {IORING_REGISTER_PBUF_RING, IORING_UNREGISTER_PBUF_RING};
+
+unsigned cv_ring_allowed_operations(void)
+{
+	return sizeof(operations);
+}
+
+/* liburing 2.3 declares functions for what is needed here, but its library lacks them. */
+static int ring_register(const struct io_uring *uring, unsigned opcode, const void *list,
+			 unsigned count)
+{
+	return syscall(SYS_io_uring_register, uring->ring_fd, opcode, list, count) < 0 ? -errno : 0;
+}
+
+/* For good, while the ring is not enabled yet. */
+static int restrict_to_ours(struct io_uring *uring)
+{
+	struct io_uring_restriction list[sizeof(operations) + sizeof(registrations) + 1] = {
+		{.opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED,
+		 .sqe_flags = IOSQE_BUFFER_SELECT},
+	};
+	unsigned count = 1;
+
+	for (size_t i = 0; i < sizeof(operations); i++, count++) {
+		list[count].opcode = IORING_RESTRICTION_SQE_OP;
+		list[count].sqe_op = operations[i];
+	}
+	for (size_t i = 0; i < sizeof(registrations); i++, count++) {
+		list[count].opcode = IORING_RESTRICTION_REGISTER_OP;
+		list[count].register_op = registrations[i];
+	}
+	return ring_register(uring, IORING_REGISTER_RESTRICTIONS, list, count);
+}
+
 static int queue_init(struct io_uring *uring, uint32_t entry_count, unsigned flags)
 {
 	struct io_uring_params params = {
-		.flags = flags | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP,
+		.flags = flags | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP |
+			 IORING_SETUP_R_DISABLED,
 		.cq_entries = entry_count * COMPLETIONS_PER_ENTRY,
 	};
 	int error = io_uring_queue_init_params(entry_count, uring, &params);
@@ -76,16 +118,22 @@ static bool probe_multishot(struct io_uring *uring, int no_socket_fd, bool accep
 	return submit_one(uring) == -ENOTSOCK;
 }
 
-static void probe_operations(struct io_uring *uring, struct cv_ring_features *features)
+/* The ring must not be restricted yet. */
+static void probe_table(struct io_uring *uring, struct cv_ring_features *features)
 {
 	struct io_uring_probe *probe = io_uring_get_probe_ring(uring);
+
+	if (!probe)
+		return;
+	features->splice = io_uring_opcode_supported(probe, IORING_OP_SPLICE);
+	features->send_zc = io_uring_opcode_supported(probe, IORING_OP_SEND_ZC);
+	io_uring_free_probe(probe);
+}
+
+static void probe_operations(struct io_uring *uring, struct cv_ring_features *features)
+{
 	int no_socket_fd = eventfd(0, EFD_CLOEXEC);
 
-	if (probe) {
-		features->splice = io_uring_opcode_supported(probe, IORING_OP_SPLICE);
-		features->send_zc = io_uring_opcode_supported(probe, IORING_OP_SEND_ZC);
-		io_uring_free_probe(probe);
-	}
 	if (no_socket_fd >= 0) {
 		features->multishot_accept = probe_multishot(uring, no_socket_fd, true);
 		features->multishot_recv = probe_multishot(uring, no_socket_fd, false);
@@ -111,6 +159,15 @@ static int queue_setup(struct io_uring *uring, uint32_t entry_count, bool plain,
 		ret_features->coop_taskrun = flags & IORING_SETUP_COOP_TASKRUN;
 		break;
 	}
+	if (error)
+		return error;
+	if (!plain)
+		probe_table(uring, ret_features);
+	error = restrict_to_ours(uring);
+	if (!error)
+		error = ring_register(uring, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+	if (error)
+		io_uring_queue_exit(uring);
 	return error;
 }
 
