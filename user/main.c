@@ -14,7 +14,9 @@
 #include "base/log.h"
 #include "base/reason.h"
 #include "config/config_load.h"
+#include "config/node.h"
 #include "control/control_socket.h"
+#include "control/starter.h"
 #include "control/status.h"
 #include "control/successor.h"
 #include "control/usage_file.h"
@@ -23,6 +25,7 @@
 #include "engine/sockmap_selftest.h"
 #include "policy/reload.h"
 #include "sandbox/notify.h"
+#include "sandbox/sandbox.h"
 #include "session/listeners.h"
 #include "session/session_limits.h"
 #include "session/target_set.h"
@@ -67,9 +70,13 @@ struct daemon {
 	struct cv_control *control;
 	struct cv_status *status;
 	struct cv_kernel *kernel;
+	struct cv_kernel_found found;
+	struct cv_starter *starter;
+	struct cv_sandbox *sandbox;
 	struct cv_sockmap_selftest *selftest;
 	struct cv_listeners *listeners;
 	struct cv_successor *successor;
+	bool sealed;	       /* see seal() */
 	bool takeover;	       /* --takeover: another culvertd has the addresses */
 	_Atomic bool retiring; /* a successor has ours */
 	_Atomic bool shares_sockets; /* and accepts from those that we had bound */
@@ -216,6 +223,10 @@ static int load_next(struct daemon *daemon, struct findings *findings, struct cv
 	int error = cv_config_reload(daemon->path, daemon->config, &report, &next);
 
 	if (error) {
+		const char *refused = cv_sandbox_refused(daemon->sandbox);
+
+		if (refused)
+			note_finding(findings, true, refused);
 		if (findings->len == 0)
 			note(findings, cv_reason_text(error));
 		return error;
@@ -421,6 +432,8 @@ static void open_control(struct daemon *daemon)
 		.workers = daemon->workers,
 		.worker_count = daemon->worker_count,
 		.kernel = daemon->kernel,
+		.found = &daemon->found,
+		.sandbox = cv_sandbox_text(daemon->sandbox),
 	};
 	const char *path = daemon->config->daemon.control_path;
 	const int *fds;
@@ -497,6 +510,30 @@ static int start_verifier(struct daemon *daemon)
 	return cv_verifier_new(&config, &daemon->verifier);
 }
 
+static int expect_free(void *opaque)
+{
+	const struct daemon *daemon = opaque;
+
+	return cv_listeners_expect_free(daemon->listeners);
+}
+
+static int listen_now(void *opaque)
+{
+	const struct daemon *daemon = opaque;
+
+	return cv_listeners_open(daemon->listeners);
+}
+
+/* A self-test of sockmap, once per boot, makes a ring of its own while all else runs already. */
+static int seal(struct daemon *daemon)
+{
+	if (daemon->sealed ||
+	    cv_sockmap_selftest_state(daemon->selftest) == CV_SOCKMAP_TESTING)
+		return 0;
+	daemon->sealed = true;
+	return cv_sandbox_seal(daemon->sandbox);
+}
+
 static int start(struct daemon *daemon)
 {
 	const struct cv_resolver_config resolver = {
@@ -508,19 +545,21 @@ static int start(struct daemon *daemon)
 	};
 	int error;
 
+	cv_kernel_find(&daemon->found);
 	cv_ktls_probe((enum cv_ktls_policy)daemon->config->daemon.ktls, &daemon->ktls);
 	cv_log(CV_LOG_INFO, "kernel TLS %s: %s", daemon->ktls.usable ? "usable" : "not used",
 	       daemon->ktls.why);
-	error = cv_resolver_new(&resolver, &daemon->resolver);
-
+	error = open_kernel(daemon);
+	if (!error)
+		error = cv_sandbox_enter(daemon->sandbox, daemon->config, RUN_DIRECTORY);
+	if (!error)
+		error = cv_resolver_new(&resolver, &daemon->resolver);
 	if (!error)
 		error = start_verifier(daemon);
 	if (!error)
-		error = open_kernel(daemon);
-	if (!error)
 		error = test_sockmap(daemon);
 	if (!error)
-		error = cv_listeners_expect_free(daemon->listeners);
+		error = cv_sandbox_bind(daemon->sandbox, expect_free, daemon, false);
 	if (!error)
 		error = cv_usage_file_start(daemon->config->daemon.state_directory,
 					    daemon->config->usages, &daemon->usage_file);
@@ -529,7 +568,9 @@ static int start(struct daemon *daemon)
 	if (!error)
 		error = learn_targets(daemon);
 	if (!error)
-		error = cv_listeners_open(daemon->listeners);
+		error = seal(daemon);
+	if (!error)
+		error = cv_sandbox_bind(daemon->sandbox, listen_now, daemon, true);
 	if (!error)
 		open_control(daemon);
 	return error;
@@ -551,22 +592,28 @@ static void stop(struct daemon *daemon)
 	daemon->kernel = cv_kernel_close(daemon->kernel);
 	free(daemon->workers);
 	cv_config_free(daemon->config);
+	daemon->sandbox = cv_sandbox_free(daemon->sandbox);
+	daemon->starter = cv_starter_free(daemon->starter);
 }
 
-static void wait_for_stop(struct daemon *daemon, const sigset_t *signals)
+static int wait_for_stop(struct daemon *daemon, const sigset_t *signals)
 {
 	const struct timespec look = {.tv_sec = 1};
-	int number = 0;
+	int number = 0, error;
 
 	while (number != SIGTERM && number != SIGINT) {
-		number = daemon->former ? sigtimedwait(signals, NULL, &look)
-					: sigwaitinfo(signals, NULL);
+		number = daemon->former || !daemon->sealed ? sigtimedwait(signals, NULL, &look)
+							   : sigwaitinfo(signals, NULL);
 		if (number == SIGHUP)
 			reload_now(daemon);
 		free_former(daemon, false);
+		error = seal(daemon);
+		if (error)
+			return error;
 	}
 	if (!atomic_load(&daemon->retiring))
 		cv_log(CV_LOG_WARNING, "signal %d: stopping", number);
+	return 0;
 }
 
 static int run_daemon(struct daemon *daemon)
@@ -581,7 +628,7 @@ static int run_daemon(struct daemon *daemon)
 	sigaddset(&signals, SIGHUP);
 	pthread_sigmask(SIG_BLOCK, &signals, NULL);
 	signal(SIGPIPE, SIG_IGN);
-	cv_raise_descriptor_limit();
+	cv_raise_limits();
 	error = start(daemon);
 	if (!error) {
 		cv_log(CV_LOG_WARNING, "culvertd " CULVERT_VERSION " ready: %u workers",
@@ -589,7 +636,7 @@ static int run_daemon(struct daemon *daemon)
 		(void)snprintf(state, sizeof(state), "READY=1\nMAINPID=%d", (int)getpid());
 		cv_notify(state);
 		cv_report_ready();
-		wait_for_stop(daemon, &signals);
+		error = wait_for_stop(daemon, &signals);
 		if (!atomic_load(&daemon->retiring))
 			cv_notify("STOPPING=1");
 		sigdelset(&signals, SIGHUP);
@@ -597,6 +644,23 @@ static int run_daemon(struct daemon *daemon)
 	}
 	stop(daemon);
 	return error && error != -EINTR ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+/* Before the configuration is read: the starter shall know nothing of it, the sandbox all files. */
+static int prepare(struct daemon *daemon, char **argv)
+{
+	int error = cv_starter_new(argv, &daemon->starter);
+
+	if (error) {
+		fprintf(stderr, "error: cannot fork: %s\n", strerror(-error));
+		return error;
+	}
+	daemon->sandbox = cv_sandbox_new();
+	if (!daemon->sandbox)
+		return -ENOMEM;
+	cv_document_watch(cv_sandbox_note, daemon->sandbox);
+	cv_report_open();
+	return 0;
 }
 
 static void usage(FILE *out)
@@ -649,8 +713,9 @@ int main(int argc, char **argv)
 		usage(stderr);
 		return EXIT_CONFIG;
 	}
-	cv_report_open();
 	daemon.path = path;
+	if (!only_test && prepare(&daemon, argv) != 0)
+		return EXIT_FAILURE;
 	error = cv_config_load(path, &report, &daemon.config);
 	if (error < 0 && error > -2000) {
 		fprintf(stderr, "error: %s: %s\n", path, strerror(-error));
@@ -660,11 +725,12 @@ int main(int argc, char **argv)
 		cv_config_free(daemon.config);
 		return error ? EXIT_CONFIG : EXIT_SUCCESS;
 	}
-	if (open_log(daemon.config) != 0) {
+	if (cv_sandbox_identity(daemon.sandbox, daemon.config) != 0 ||
+	    open_log(daemon.config) != 0) {
 		cv_config_free(daemon.config);
 		return EXIT_CONFIG;
 	}
-	error = cv_successor_new(argv, &daemon.successor);
+	error = cv_successor_new(daemon.starter, &daemon.successor);
 	if (error) {
 		cv_config_free(daemon.config);
 		return EXIT_FAILURE;

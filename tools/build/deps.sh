@@ -16,7 +16,7 @@ cd "$(dirname "$0")/../.."
 build_packages="build-essential pkg-config clang llvm libclang-rt-dev bpftool
 	libbpf-dev liburing-dev libjson-c-dev libqrencode-dev libbrotli-dev
 	libzstd-dev zlib1g-dev libcrypt-dev libargon2-dev libnghttp2-dev
-	libyaml-dev"
+	libyaml-dev libseccomp-dev"
 run_packages="nginx-light curl openssl iproute2 procps ca-certificates python3"
 check_packages="libcmocka-dev"
 test_packages="ethtool haproxy netcat-openbsd proxychains4 socat stunnel4 strace tcpdump

@@ -19,7 +19,7 @@ write_if_changed()
 flags()
 {
 	local libraries="liburing libbpf json-c libqrencode libbrotlidec libzstd zlib libcrypt"
-	libraries="$libraries libargon2 libnghttp2 yaml-0.1"
+	libraries="$libraries libargon2 libnghttp2 yaml-0.1 libseccomp"
 	local ssl_cflags ssl_libs
 	if [ -e build/deps/openssl.stamp ]; then
 		ssl_cflags="-isystem build/deps/include"

@@ -78,6 +78,7 @@ libraries()
 	library liburing 'liburing' '^user/ring/|^tools/load/'
 	library libbpf 'bpf/|.*\.skel\.h' '^user/engine/|^tools/|^bpf/'
 	library libyaml 'yaml\.h' '^user/config/'
+	library libseccomp 'seccomp\.h' '^user/sandbox/'
 	library nghttp2 'nghttp2/' '^user/protocol/h2_(frames|layer|server)\.[ch]$'
 	library json-c 'json-c/|json\.h' '^user/config/|^user/control/|^tools/'
 }

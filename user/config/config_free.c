@@ -123,6 +123,7 @@ struct cv_config *cv_config_free(struct cv_config *config)
 	free(config->daemon.external_path);
 	free(config->daemon.pin_directory);
 	free(config->daemon.state_directory);
+	free(config->daemon.user);
 	free(config->daemon.status.user);
 	if (config->daemon.status.password)
 		cv_cleanse(config->daemon.status.password, strlen(config->daemon.status.password));

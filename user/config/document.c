@@ -31,6 +31,23 @@
 
 /* ---- reading ------------------------------------------------------------------------------ */
 
+static struct {
+	void (*seen)(void *context, const char *path, int error);
+	void *context;
+} watcher;
+
+void cv_document_watch(void (*seen)(void *context, const char *path, int error), void *context)
+{
+	watcher.seen = seen;
+	watcher.context = context;
+}
+
+void cv_document_seen(const char *path, int error)
+{
+	if (watcher.seen)
+		watcher.seen(watcher.context, path, error);
+}
+
 static int read_all(int fd, char *text, size_t size, size_t *ret_len)
 {
 	size_t len = 0;
@@ -56,10 +73,11 @@ int cv_document_read_file(const char *path, char **ret_text, size_t *ret_len)
 	char *text = NULL;
 	struct stat status;
 	size_t size, len = 0;
-	int error;
+	int error = fd < 0 ? -errno : 0;
 
-	if (fd < 0)
-		return -errno;
+	cv_document_seen(path, error);
+	if (error)
+		return error;
 	error = fstat(fd, &status) < 0 ? -errno : 0;
 	if (!error && S_ISDIR(status.st_mode))
 		error = -EISDIR;

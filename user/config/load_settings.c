@@ -127,9 +127,9 @@ void cv_load_policy(const struct cv_node *node)
 
 struct raw_culvert {
 	struct cv_daemon_settings settings;
-	int engine, bpf, ktls;
+	int engine, bpf, ktls, sandbox;
 	uint32_t ktls_after_kb;
-	const char *control, *pins, *state, *external;
+	const char *control, *pins, *state, *external, *user;
 	struct cv_node status;
 };
 
@@ -139,6 +139,12 @@ static const struct cv_word engines[] = {
 
 static const struct cv_word bpf_words[] = {
 	{"auto", CV_BPF_AUTO}, {"off", CV_BPF_OFF}, {"require", CV_BPF_REQUIRE}, {NULL, 0},
+};
+static const struct cv_word sandbox_words[] = {
+	{"auto", CV_SANDBOX_AUTO},
+	{"off", CV_SANDBOX_OFF},
+	{"require", CV_SANDBOX_REQUIRE},
+	{NULL, 0},
 };
 static const struct cv_word ktls_policies[] = {
 	{"auto", CV_KTLS_AUTO}, {"off", CV_KTLS_OFF}, {"force", CV_KTLS_FORCE}, {NULL, 0}};
@@ -181,6 +187,9 @@ static const struct cv_field culvert_fields[] = {
 	 CV_FIELD(struct raw_culvert, ktls)},
 	{"ktlsAfterKB", .type = CV_FIELD_U32, .max = 1u << 30, .number = 64,
 	 CV_FIELD(struct raw_culvert, ktls_after_kb)},
+	{"sandbox", .type = CV_FIELD_WORD, .words = sandbox_words, .text = "auto",
+	 CV_FIELD(struct raw_culvert, sandbox)},
+	{"user", .type = CV_FIELD_TEXT, CV_FIELD(struct raw_culvert, user)},
 	{"status", .type = CV_FIELD_OBJECT, CV_FIELD(struct raw_culvert, status)},
 	{.type = CV_FIELD_END},
 };
@@ -201,6 +210,8 @@ void cv_load_culvert(const struct cv_node *node)
 	load->config->daemon.external_path = cv_load_strdup(load, raw.external);
 	load->config->daemon.ban.max_sources = BAN_SOURCES;
 	load->config->daemon.bpf = (enum cv_bpf)raw.bpf;
+	load->config->daemon.sandbox = (enum cv_sandbox_mode)raw.sandbox;
+	load->config->daemon.user = cv_load_strdup(load, raw.user);
 	load->config->daemon.pin_directory = cv_load_strdup(load, raw.pins);
 	load->config->daemon.engine = cv_load_strdup(load, engines[raw.engine].text);
 	load->config->daemon.state_directory = cv_load_strdup(load, raw.state);

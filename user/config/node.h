@@ -59,6 +59,11 @@ void cv_document_close(struct cv_document *document);
 /** cv_document_read_file() - Whole file, NUL terminated; caller frees. 0 or -errno (-EFBIG above
  * 16 MiB). */
 int cv_document_read_file(const char *path, char **ret_text, size_t *ret_len);
+/** cv_document_watch() - From now on @seen hears of each file that a configuration names and that
+ * was read (@error 0) or could not be, and of each unix socket. NULL: of none. One thread. */
+void cv_document_watch(void (*seen)(void *context, const char *path, int error), void *context);
+/** cv_document_seen() - @path was read elsewhere, or is a socket. */
+void cv_document_seen(const char *path, int error);
 
 /** cv_node_root() - The document as a node. */
 struct cv_node cv_node_root(const struct cv_document *document);

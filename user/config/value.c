@@ -141,8 +141,13 @@ static bool set_target(const char *text, struct cv_destination *destination,
 {
 	uint16_t port;
 
-	if (text[0] == '/' || text[0] == '@')
-		return cv_sockaddr_from_unix(text, unix_address) == 0;
+	if (text[0] == '/' || text[0] == '@') {
+		if (cv_sockaddr_from_unix(text, unix_address) != 0)
+			return false;
+		if (text[0] == '/')
+			cv_document_seen(text, 0);
+		return true;
+	}
 	if (port_of(text, &port))
 		return port > 0 && cv_destination_set_text(destination, "localhost", port) == 0;
 	return split_host_port(text, destination) && destination->port > 0;

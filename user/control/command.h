@@ -10,19 +10,31 @@
 
 #include "control/json.h"
 #include "engine/kernel.h"
+#include "engine/kernel_probe.h"
 #include "session/worker.h"
+
+/* What the kernel has, found at the start: later the daemon has no right to try. */
+struct cv_kernel_found {
+	struct cv_kernel_features features;
+	struct cv_ring_features ring;
+	int features_error, ring_error;
+};
 
 struct cv_control_view {
 	const struct cv_config *config;
 	struct cv_worker *workers;
 	unsigned worker_count;
 	const struct cv_kernel *kernel; /* NULL: no BPF part was opened */
+	const struct cv_kernel_found *found; /* NULL: nothing was tried */
+	const char *sandbox; /* what is in force, or NULL */
 };
 
 /** cv_control_answer() - Run @line ("name" or "name argument"). Returns the answer, owned by the
  * caller: an object with a member named after the topic, or "error"; NULL: out of memory. */
 struct json_object *cv_control_answer(const struct cv_control_view *view, const char *line);
 
+/** cv_kernel_find() - Try everything: milliseconds, and rights that go with them. */
+void cv_kernel_find(struct cv_kernel_found *ret_found);
 /** cv_control_error() - {"error": @text}; as cv_control_answer(). */
 struct json_object *cv_control_error(const char *text);
 

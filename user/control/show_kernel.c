@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
- * show_kernel.c - what this kernel has and lets culvert use: features found by trying them, the BPF
- * parts as the daemon holds them, kernel TLS as its start-up test found it.
+ * show_kernel.c - what this kernel has and lets culvert use: features found by trying them at the
+ * start, the BPF parts as the daemon holds them, kernel TLS, and which rights it has given up.
  */
 #include "control/command.h"
-#include "engine/kernel_probe.h"
 #include "engine/ktls.h"
 
 #include <string.h>
@@ -46,27 +45,44 @@ static void add_ktls(struct json_object *object, const struct cv_ktls_support *s
 	cv_json_add(object, "ktls", member);
 }
 
+void cv_kernel_find(struct cv_kernel_found *ret_found)
+{
+	struct cv_kernel_found found = {.ring_error = 0};
+
+	found.features_error = cv_kernel_probe(&found.features);
+	found.ring_error = cv_ring_probe(&found.ring);
+	*ret_found = found;
+}
+
+static void add_found(struct json_object *object, const struct cv_kernel_found *found)
+{
+	const struct cv_kernel_features *features = &found->features;
+
+	if (found->features_error == 0) {
+		cv_json_text(object, "release", features->release);
+		add_verdict(object, "sk_lookup", features->sk_lookup);
+		add_verdict(object, "sockmap_verdict", features->sk_skb_verdict);
+		add_verdict(object, "socket_filter", features->socket_filter);
+		add_verdict(object, "tls", features->tls_ulp);
+	}
+	add_verdict(object, "io_uring", found->ring_error);
+	cv_json_bool(object, "io_uring_single_issuer", found->ring.single_issuer);
+	cv_json_bool(object, "io_uring_defer_taskrun", found->ring.defer_taskrun);
+	cv_json_bool(object, "io_uring_buffer_ring", found->ring.buffer_ring);
+	cv_json_bool(object, "io_uring_multishot_accept", found->ring.multishot_accept);
+}
+
 void cv_show_kernel(const struct cv_control_view *view, const char *argument,
 		    struct json_object *answer)
 {
 	struct json_object *object = json_object_new_object();
-	struct cv_kernel_features features = {0};
-	struct cv_ring_features ring = {0};
 
 	(void)argument;
-	if (cv_kernel_probe(&features) == 0) {
-		cv_json_text(object, "release", features.release);
-		add_verdict(object, "sk_lookup", features.sk_lookup);
-		add_verdict(object, "sockmap_verdict", features.sk_skb_verdict);
-		add_verdict(object, "socket_filter", features.socket_filter);
-		add_verdict(object, "tls", features.tls_ulp);
-	}
-	add_verdict(object, "io_uring", cv_ring_probe(&ring));
-	cv_json_bool(object, "io_uring_single_issuer", ring.single_issuer);
-	cv_json_bool(object, "io_uring_defer_taskrun", ring.defer_taskrun);
-	cv_json_bool(object, "io_uring_buffer_ring", ring.buffer_ring);
-	cv_json_bool(object, "io_uring_multishot_accept", ring.multishot_accept);
+	if (view->found)
+		add_found(object, view->found);
 	add_ktls(object, view->workers[0].ktls);
 	add_bpf(object, view->kernel);
+	if (view->sandbox)
+		cv_json_text(object, "sandbox", view->sandbox);
 	cv_json_add(answer, "kernel", object);
 }

@@ -11,35 +11,27 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "control/json.h"
-#include "session/inherited.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#define REPORT_VARIABLE "CULVERT_REPORT_FD"
 #define REPORT_MAX 8192
 #define READY "ready\n"
 #define READY_WAIT_MS 120000
 #define LOOK_MS 200
-#define END_WAIT_MS 5000
 #define ANSWER_WAIT_S 5
 
-extern char **environ;
-
 struct cv_successor {
-	char **argv;
+	struct cv_starter *starter;
 	pthread_mutex_t lock;
 	pthread_t thread;
 	bool has_thread, busy;
@@ -55,122 +47,6 @@ struct report {
 };
 
 /* ---- the old daemon ----------------------------------------------------------------------- */
-
-static char **arguments_of(char **argv)
-{
-	size_t count = 0, kept = 0;
-	char **copy;
-
-	while (argv[count])
-		count++;
-	copy = calloc(count + 2, sizeof(*copy));
-	if (!copy)
-		return NULL;
-	for (size_t i = 0; i < count; i++)
-		if (strcmp(argv[i], "--takeover") != 0)
-			copy[kept++] = argv[i];
-	copy[kept] = (char *)"--takeover";
-	return copy;
-}
-
-static char *listen_variable(const int *fds, size_t count)
-{
-	const size_t size = sizeof(CV_INHERITED_VARIABLE "=") + count * 8;
-	char *text = malloc(size);
-	size_t len;
-
-	if (!text)
-		return NULL;
-	len = (size_t)snprintf(text, size, CV_INHERITED_VARIABLE "=");
-	for (size_t i = 0; i < count && len < size; i++)
-		len += (size_t)snprintf(text + len, size - len, "%s%d", i ? "," : "", fds[i]);
-	return text;
-}
-
-static bool is_ours(const char *variable)
-{
-	return strncmp(variable, REPORT_VARIABLE "=", strlen(REPORT_VARIABLE "=")) == 0 ||
-	       strncmp(variable, CV_INHERITED_VARIABLE "=", strlen(CV_INHERITED_VARIABLE "=")) == 0;
-}
-
-static char **environment_of(char *report_variable, char *inherited_variable)
-{
-	size_t count = 0, kept = 0;
-	char **copy;
-
-	while (environ[count])
-		count++;
-	copy = calloc(count + 3, sizeof(*copy));
-	if (!copy)
-		return NULL;
-	for (size_t i = 0; i < count; i++)
-		if (!is_ours(environ[i]))
-			copy[kept++] = environ[i];
-	copy[kept++] = report_variable;
-	copy[kept] = inherited_variable;
-	return copy;
-}
-
-/* Each descriptor keeps its number: putting it onto itself only makes it survive the exec. */
-static int add_descriptors(const struct cv_successor *successor, int report_fd,
-			   posix_spawn_file_actions_t *actions)
-{
-	int error = posix_spawn_file_actions_adddup2(actions, report_fd, report_fd);
-
-	for (size_t i = 0; i < successor->left_count && !error; i++)
-		error = posix_spawn_file_actions_adddup2(actions, successor->left_fds[i],
-							 successor->left_fds[i]);
-	return error;
-}
-
-/* The workers' signal mask and ignored signals are ours, not the successor's. */
-static int spawn_with(const struct cv_successor *successor, char **arguments, char **environment,
-		      int report_fd, pid_t *ret_pid)
-{
-	posix_spawn_file_actions_t actions;
-	posix_spawnattr_t attributes;
-	sigset_t none, defaults;
-	int error;
-
-	sigemptyset(&none);
-	sigemptyset(&defaults);
-	sigaddset(&defaults, SIGPIPE);
-	posix_spawn_file_actions_init(&actions);
-	posix_spawnattr_init(&attributes);
-	posix_spawnattr_setsigmask(&attributes, &none);
-	posix_spawnattr_setsigdefault(&attributes, &defaults);
-	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-	error = add_descriptors(successor, report_fd, &actions);
-	if (!error)
-		error = posix_spawnp(ret_pid, arguments[0], &actions, &attributes, arguments,
-				     environment);
-	if (error == EACCES) { /* we may have been started by who may go where we may not */
-		cv_log(CV_LOG_WARNING, "restart: %s cannot be run: the successor is this program",
-		       arguments[0]);
-		error = posix_spawn(ret_pid, "/proc/self/exe", &actions, &attributes, arguments,
-				    environment);
-	}
-	posix_spawnattr_destroy(&attributes);
-	posix_spawn_file_actions_destroy(&actions);
-	return -error;
-}
-
-static int spawn(const struct cv_successor *successor, int report_fd, pid_t *ret_pid)
-{
-	char report_variable[64];
-	char *inherited_variable = listen_variable(successor->left_fds, successor->left_count);
-	char **arguments = arguments_of(successor->argv), **environment;
-	int error = -ENOMEM;
-
-	(void)snprintf(report_variable, sizeof(report_variable), REPORT_VARIABLE "=%d", report_fd);
-	environment = environment_of(report_variable, inherited_variable);
-	if (arguments && environment && inherited_variable)
-		error = spawn_with(successor, arguments, environment, report_fd, ret_pid);
-	free(arguments);
-	free(environment);
-	free(inherited_variable);
-	return error;
-}
 
 /* True when the report is over: the successor's end, or its last word. */
 static bool report_read(struct report *report, int fd)
@@ -202,22 +78,6 @@ static void report_wait(struct cv_successor *successor, struct report *report, i
 	if (report->len == 0)
 		report->len = (size_t)snprintf(report->text, REPORT_MAX, "not ready within %d s\n",
 					       READY_WAIT_MS / 1000);
-}
-
-/* SIGTERM, and what does not hear it is killed. Returns its wait status. */
-static int end_child(pid_t pid)
-{
-	const uint64_t until_ms = cv_clock_ms() + END_WAIT_MS;
-	const struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
-	int status = 0;
-
-	(void)kill(pid, SIGTERM);
-	while (waitpid(pid, &status, WNOHANG) == 0) {
-		if (cv_clock_ms() > until_ms)
-			(void)kill(pid, SIGKILL);
-		(void)nanosleep(&pause, NULL);
-	}
-	return status;
 }
 
 static void answer(int fd, struct json_object *root)
@@ -259,7 +119,7 @@ static void wait_and_answer(struct cv_successor *successor, pid_t pid, int repor
 		answer_pid(successor->client_fd, pid);
 		return;
 	}
-	end_child(pid);
+	cv_starter_end(successor->starter);
 	if (report.len == 0)
 		snprintf(report.text, REPORT_MAX, "the new culvertd ended without a word");
 	for (size_t i = 0; report.text[i]; i++)
@@ -278,7 +138,8 @@ static void *thread_main(void *opaque)
 	if (pipe2(pipe_fds, O_CLOEXEC) != 0) {
 		answer_error(successor->client_fd, strerror(errno));
 	} else {
-		error = spawn(successor, pipe_fds[1], &pid);
+		error = cv_starter_start(successor->starter, pipe_fds[1], successor->left_fds,
+					 successor->left_count, &pid);
 		(void)close(pipe_fds[1]);
 		if (error)
 			answer_error(successor->client_fd, strerror(-error));
@@ -292,13 +153,13 @@ static void *thread_main(void *opaque)
 	return NULL;
 }
 
-int cv_successor_new(char **argv, struct cv_successor **ret_successor)
+int cv_successor_new(struct cv_starter *starter, struct cv_successor **ret_successor)
 {
 	struct cv_successor *successor = calloc(1, sizeof(*successor));
 
 	if (!successor)
 		return -ENOMEM;
-	successor->argv = argv;
+	successor->starter = starter;
 	pthread_mutex_init(&successor->lock, NULL);
 	*ret_successor = successor;
 	return 0;
@@ -349,13 +210,13 @@ static int report_fd = -1;
 
 void cv_report_open(void)
 {
-	const char *text = getenv(REPORT_VARIABLE);
+	const char *text = getenv(CV_REPORT_VARIABLE);
 	int fd = text ? atoi(text) : -1;
 	struct stat status;
 
 	if (fd < 3 || fstat(fd, &status) != 0 || !S_ISFIFO(status.st_mode))
 		return;
-	(void)unsetenv(REPORT_VARIABLE);
+	(void)unsetenv(CV_REPORT_VARIABLE);
 	report_fd = fd;
 	(void)fcntl(report_fd, F_SETFD, FD_CLOEXEC);
 	cv_log_copy_errors(report_fd);

@@ -2,7 +2,7 @@
 /*
  * successor.h - a restart without a gap: this daemon starts the next one and hears how it went.
  *
- *   old: "restart" ---- spawn culvertd ... --takeover, report pipe ----> new: config, targets
+ *   old: "restart" -- starter: culvertd ... --takeover, report pipe ----> new: config, targets
  *        keeps serving                                              <---- "retire" (control socket)
  *        MAINPID=new, accepts 2 s more, drains                            new has the addresses
  *        answers the client                                         <---- "ready" (report pipe)
@@ -12,14 +12,16 @@
 #ifndef CV_CONTROL_SUCCESSOR_H
 #define CV_CONTROL_SUCCESSOR_H
 
+#include "control/starter.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 
 struct cv_successor;
 
-/** cv_successor_new() - @argv of this process, borrowed; the same program is started again with
- * --takeover appended. Returns 0 or -ENOMEM. */
-int cv_successor_new(char **argv, struct cv_successor **ret_successor);
+/** cv_successor_new() - @starter, borrowed, starts the same program again with --takeover appended.
+ * Returns 0 or -ENOMEM. */
+int cv_successor_new(struct cv_starter *starter, struct cv_successor **ret_successor);
 /** cv_successor_leave() - Listening sockets for a successor to inherit; borrowed, see
  * session/inherited.h. */
 void cv_successor_leave(struct cv_successor *successor, const int *fds, size_t count);

@@ -229,6 +229,7 @@ struct cv_observatory_settings {
 };
 
 enum cv_bpf { CV_BPF_AUTO, CV_BPF_OFF, CV_BPF_REQUIRE };
+enum cv_sandbox_mode { CV_SANDBOX_AUTO, CV_SANDBOX_OFF, CV_SANDBOX_REQUIRE };
 
 struct cv_status_settings { /* the status endpoint */
 	struct cv_sockaddr address; /* loopback; len_bytes 0 = off */
@@ -254,6 +255,8 @@ struct cv_daemon_settings {    /* our own top-level object "culvert" */
 	bool steer;	       /* listen by sk_lookup where its pins are there, default true */
 	int ktls;              /* enum cv_ktls_policy: "auto", "off", "force" */
 	uint64_t ktls_after_bytes; /* kernel TLS for sessions that moved as much; default 64 KiB */
+	enum cv_sandbox_mode sandbox; /* shall rights be given up? default CV_SANDBOX_AUTO */
+	char *user;	       /* whom to be when started as root, "" = stay */
 	struct cv_status_settings status;
 };
 

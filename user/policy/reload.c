@@ -88,6 +88,8 @@ static const char *changed_setting(const struct cv_daemon_settings *now,
 		{"loginFailures", now->ban.failures == next->ban.failures},
 		{"loginFailureSeconds", now->ban.window_s == next->ban.window_s},
 		{"loginBanSeconds", now->ban.ban_s == next->ban.ban_s},
+		{"sandbox", now->sandbox == next->sandbox},
+		{"user", same_text(now->user, next->user)},
 		{"status", same_address(&now->status.address, &next->status.address)},
 	};
 

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
  * notify.c - the service manager's notify protocol (one datagram to $NOTIFY_SOCKET) and limits.
+ *
+ * Rings are locked memory on some kernels, for which root has no limit as long as it has
+ * CAP_IPC_LOCK; ours is given up before the rings are made.
  */
 #include "sandbox/notify.h"
 
@@ -27,12 +30,24 @@ void cv_notify(const char *state)
 	(void)close(fd);
 }
 
-void cv_raise_descriptor_limit(void)
+static void raise_limit(int resource, rlim_t wanted)
 {
 	struct rlimit limit;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-		limit.rlim_cur = limit.rlim_max;
-		(void)setrlimit(RLIMIT_NOFILE, &limit);
+	if (getrlimit(resource, &limit) != 0)
+		return;
+	if (limit.rlim_max < wanted) { /* takes a right that we may have */
+		const struct rlimit higher = {.rlim_cur = wanted, .rlim_max = wanted};
+
+		if (setrlimit(resource, &higher) == 0)
+			return;
 	}
+	limit.rlim_cur = limit.rlim_max;
+	(void)setrlimit(resource, &limit);
+}
+
+void cv_raise_limits(void)
+{
+	raise_limit(RLIMIT_NOFILE, 0);
+	raise_limit(RLIMIT_MEMLOCK, RLIM_INFINITY);
 }
