@@ -12,7 +12,7 @@ remain, otherwise all count and the line says so.
     make bench ROW=list                   the rows there are
     make bench ROW='socks5-*' PEER=dante  some rows, some peers (names or patterns, with commas)
     make bench PEERS="xray=/path sing-box=/path hev=/path"      more peers, which nobody installs
-    BENCH_ROUNDS=5 BENCH_SECONDS=1 BENCH_CORES=1 BENCH_OUTPUT=build/bench
+    BENCH_ROUNDS=5 BENCH_SECONDS=0.8 BENCH_CORES=1 BENCH_OUTPUT=build/bench
 
 Writes into build/bench: table.txt, table.md, bench.json, pictures (*.svg) and index.html, which shows them,
 anew after every row. `bench.py --markdown [FILE]` prints the table of a bench.json for README.md.

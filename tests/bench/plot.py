@@ -246,7 +246,7 @@ def files(result):
     """{file name: text}: the pictures and the page."""
     pictures = {}
     for group in dict.fromkeys(row["group"] for row in result["rows"]):
-        pictures["ratios-%s.svg" % group] = ratios_svg(
+        pictures["ratios-%s.svg" % group.replace(" ", "-")] = ratios_svg(
             group, [row for row in result["rows"] if row["group"] == group])
     pictures["latency.svg"] = latency_svg(result["rows"])
     pictures = {name: content for name, content in pictures.items() if content}

@@ -29,7 +29,7 @@ import os
 import lab as benchlab
 
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
-SECONDS = float(os.environ.get("BENCH_SECONDS", "1"))
+SECONDS = float(os.environ.get("BENCH_SECONDS", "0.8"))
 READY_SECONDS = 60
 
 Figure = collections.namedtuple("Figure", "name title unit better")

@@ -99,7 +99,7 @@ def ways():
         ("reality", "download", True, "REALITY+VLESS, no flow", few),
         ("socks5", "download", False, "SOCKS5", all_sizes),
         ("socks5-tls", "download", False, "SOCKS5 over TLS (HAProxy, stunnel: before dante)", few),
-        ("http", "download", False, "HTTP CONNECT", few),
+        ("http", "download", False, "HTTP CONNECT", (64,)),
         ("ws-tls", "download", False, "VLESS+WebSocket+TLS", few),
     )
 
