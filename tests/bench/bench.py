@@ -114,7 +114,7 @@ class RowRun:
         finally:
             for place in self.places.values():
                 row.finish(self.world, place)
-        return {"name": row.name, "title": row.title, "group": row.group,
+        return {"name": row.name, "title": row.title, "group": row.group, "summary": row.summary,
                 "figures": [figure._asdict() for figure in row.figures],
                 "contenders": self.found}
 

@@ -16,7 +16,8 @@ What is charged to a relay, in CPU seconds:
              time (CONFIG_IRQ_TIME_ACCOUNTING), otherwise of the cores where no relay runs, since on its
              own cores they are in its own account already. ksoftirqd counts once: as softirq on cores
              whose softirq is counted, as a thread elsewhere.
-    added    (own + kernel) per GB, less the kernel per GB of the direct stream in the same round
+    added    (own + kernel) per GB, less the kernel per GB of the direct stream in the same round; with an
+             adapter its interrupts are in it, for every server the same
 
 Foreign load is what the machine was busy with (steal included) less all groups, this process and the
 kernel; above FOREIGN_CORES the measurement is dirty. Where no control group can be made (no v2 hierarchy,

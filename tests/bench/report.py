@@ -167,9 +167,9 @@ def ratio_markdown(row, peer, figure):
 
 
 def markdown_rows(row):
-    """A line for each of the first two figures that are compared."""
+    """A line for each of the first figures that are compared."""
     lines, title = [], row["title"]
-    for figure in compared(row)[:2]:
+    for figure in compared(row)[:row["summary"]]:
         values, clean = values_of(row["contenders"]["culvert"], figure["name"])
         own = "%s%s" % (number(statistics.median(values)), "" if clean else "\\*") if values else "-"
         ratios = [ratio_markdown(row, peer, figure) for peer in peers_of(row)]

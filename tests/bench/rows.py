@@ -44,6 +44,7 @@ class Row:
     rounds = None  # None: BENCH_ROUNDS
     usual = True  # part of a run without ROW=
     direct = False  # the baseline is measured in each round
+    summary = 2  # figures in the table for README
     peers = None  # names; None: all that serve the way
 
     def contenders(self, servers):

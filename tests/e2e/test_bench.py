@@ -41,7 +41,7 @@ def contender(*rounds, absent=None):
 
 
 def row(**contenders):
-    return {"name": "a-row", "title": "a < row", "group": "bulk", "figures": FIGURES,
+    return {"name": "a-row", "title": "a < row", "group": "bulk", "figures": FIGURES, "summary": 2,
             "contenders": contenders}
 
 
