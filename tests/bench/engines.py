@@ -22,13 +22,14 @@ import sys
 import tempfile
 import time
 
-from lab import BUILD, CULVERTD, TICK, children_of, machine_busy
+from lab import CULVERTD, LOAD, TICK, children_of, machine_busy
 
-FLOWS_PROGRAM = os.path.join(BUILD, "flows")
 ENGINES = {"copy": "copy", "splice": "splice", "sockmap": "sockmap", "adaptive": "auto"}
-LOADS = ("bulk", "pingpong", "idle")
+LOADS = {"bulk": "download", "pingpong": "request", "idle": "idle"}  # of `load run`
 LINKS = {"loopback": "loopback", "veth": "veth, offloads on", "packets": "veth, 1500 B, no offload"}
 SOCKS_PORT, SINK_PORT = 1080, 7000
+MESSAGE_BYTES = 64
+CORES = ",".join(map(str, sorted(os.sched_getaffinity(0))))  # of the generator and the site
 DIRTY_SHARE = 0.05
 
 
@@ -176,11 +177,11 @@ class Cell:
             if self.engine:
                 relay = self.start_relay()
                 self.wait_relay()
-            self.start(*self.link.inside(
-                "sink", FLOWS_PROGRAM, "sink", "0.0.0.0", SINK_PORT, counter_path))
-            while not os.path.exists(counter_path) or os.path.getsize(counter_path) < 8:
-                time.sleep(0.02)
-            time.sleep(0.1)
+            site = self.start(*self.link.inside(
+                "sink", LOAD, "serve", "0.0.0.0", "--bulk", SINK_PORT, "--cores", CORES, "--counter",
+                counter_path), stdout=subprocess.PIPE)
+            if site.stdout.readline() != b"ready\n":
+                raise RuntimeError("the site does not come up")
             with open(counter_path, "r+b") as file, mmap.mmap(file.fileno(), 8) as counter:
                 return self.observe(relay, counter)
         finally:
@@ -191,14 +192,17 @@ class Cell:
 
     def observe(self, relay, counter):
         if self.engine:
-            where = (self.link.sink_address, SINK_PORT, self.link.relay_address, SOCKS_PORT)
+            where = ("--via", "socks5", "--to", f"{self.link.sink_address}:{SINK_PORT}",
+                     "--relay", f"{self.link.relay_address}:{SOCKS_PORT}")
         else:
-            where = (self.link.direct_address, SINK_PORT)
+            where = ("--via", "direct", "--to", f"{self.link.direct_address}:{SINK_PORT}")
         warm = IDLE_WARM if self.load == "idle" else WARM if self.engine == "adaptive" else \
             min(WARM, FIXED_WARM)
         slab, anonymous = slab_bytes(), anonymous_bytes(relay.pid) if relay else 0
-        load = self.start(*self.link.inside("client", FLOWS_PROGRAM, "send", self.load, self.flows,
-                                            warm + SECONDS + 0.5, *where), stdout=subprocess.PIPE)
+        load = self.start(*self.link.inside(
+            "client", LOAD, "run", LOADS[self.load], *where, "--connections", self.flows, "--message",
+            MESSAGE_BYTES, "--cores", CORES, "--seconds", warm + SECONDS + 0.5),
+            stdout=subprocess.PIPE)
         if load.stdout.readline() != b"ready\n":
             return None
         time.sleep(warm)
@@ -218,12 +222,13 @@ class Cell:
         result = json.loads(load.stdout.readline())
         if result["failed"]:
             print(f"    {self.engine}: {result['failed']} of {self.flows} flows failed")
-        whole = result["operations"] / result["seconds"] * seconds
+        latency = result.get("latency_us", {})
+        whole = result["requests"] / result["seconds"] * seconds
         return {
             "seconds": seconds, "dirty": foreign > DIRTY_SHARE * seconds * os.cpu_count(),
             "rate": moved / 1e9 / seconds, "operations": whole / seconds,
             "cpu": max(0.0, busy - max(0.0, foreign)), "moved": moved, "whole": whole,
-            "p50_us": result["p50_us"], "p99_us": result["p99_us"],
+            "p50_us": latency.get("p50", 0), "p99_us": latency.get("p99", 0),
             "slab": grown[0], "anonymous": grown[1],
         }
 
@@ -277,7 +282,7 @@ def print_idle(link, rounds):
 
 
 def main():
-    for needed in (FLOWS_PROGRAM, CULVERTD):
+    for needed in (LOAD, CULVERTD):
         if not os.path.exists(needed):
             sys.exit(f"bench-engines: {needed} is missing")
     if os.geteuid() != 0:

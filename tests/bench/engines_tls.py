@@ -20,13 +20,19 @@ import threading
 import time
 
 from lab import CULVERTD, cpu_of, machine_busy
-from steps import free_port, wait_port
+from latency import wait_port
 from engines import spread
 
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
 BYTES = int(os.environ.get("BENCH_TLS_MIB", "1024")) << 20
 WAYS = {"user space": "off", "kernel": "force"}
 SETUP_SECONDS, MOVE_SECONDS = 30, 300
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
 
 
 def read_head(client):

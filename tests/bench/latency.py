@@ -1,14 +1,12 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""latency.py - what each step of a connection takes, beside its budget and beside HAProxy + v2ray.
+"""latency.py - the steps of a connection one by one: clients, and the two sides that they meet.
 
-Both sides know the same 10 000 users and 1000 rules; ours in one daemon, theirs in an HAProxy (server
-names, TLS) in front of a v2ray. v2ray 4.34 has no REALITY: where ours does REALITY, it does VLESS over
-TLS. Every iteration measures ours, then theirs; medians are printed, in milliseconds, with the 95th of
-100. The site behind everything is an echo server; "total" is from the first SYN to the first byte of an
-echo. The upstream is 50 ms away (netem, or a process that holds packets back where the kernel has none).
-
-    BENCH_ONLY=latency LATENCY_ITERATIONS=1000 LATENCY_USERS=10000 LATENCY_RULES=1000
+Both sides know the same users and rules; ours in one daemon, theirs in an HAProxy (server names, TLS) in
+front of a v2ray. v2ray 4.34 has no REALITY: where ours does REALITY, it does VLESS over TLS. The site
+behind everything is an echo server; "total" is from the first SYN to the first byte of an echo. The upstream
+is 50 ms away (netem, or a process that holds packets back where the kernel has none). rows_steps.py
+measures.
 """
 import base64
 import contextlib
@@ -17,21 +15,17 @@ import fcntl
 import json
 import os
 import select
-import shutil
 import socket
 import ssl
-import statistics
 import struct
 import subprocess
 import sys
-import threading
 import time
 from collections import deque
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e"))
 
 import netns  # noqa: E402
-import reality_client  # noqa: E402
 import scale  # noqa: E402
 
 NAME, PASSWORD = "user-00000", "secret"
@@ -41,6 +35,15 @@ NEAR, FAR = "10.98.0.1", "10.98.0.2"
 DISTANCE_MS = 50  # there and back
 UPSTREAM_THREADS = 20
 LOOPBACK = "127.0.0.1"
+
+
+def wait_port(port, seconds=30, address=LOOPBACK):
+    end = time.time() + seconds
+    while time.time() < end:
+        with contextlib.suppress(OSError), socket.create_connection((address, port), 1):
+            return
+        time.sleep(0.02)
+    raise RuntimeError("nothing listens on port %d" % port)
 
 
 # ---- 50 ms away --------------------------------------------------------------------------------
@@ -110,6 +113,34 @@ class Distance:
 
     def close(self):
         self.space.close()
+
+
+class Far:
+    """Proxies of three kinds, DISTANCE_MS away; close() when done."""
+
+    def __init__(self, bench):
+        self.distance = Distance(bench)
+        account = [{"user": NAME, "pass": PASSWORD}]
+        config = {
+            "log": {"loglevel": "none"}, "culvert": {"controlSocket": "", "stateDirectory": ""},
+            "inbounds": [
+                {"tag": "a", "listen": FAR, "port": UPSTREAMS["http"], "protocol": "http",
+                 "settings": {"accounts": account}},
+                {"tag": "b", "listen": FAR, "port": UPSTREAMS["socks"], "protocol": "socks"},
+                {"tag": "c", "listen": FAR, "port": UPSTREAMS["socks-password"],
+                 "protocol": "socks", "settings": {"auth": "password", "accounts": account}}],
+            "outbounds": [{"protocol": "freedom", "settings": {
+                "redirect": "%s:7" % LOOPBACK, "allowPrivate": True}}]}
+        with open(bench.path("far.json"), "w") as file:
+            json.dump(config, file)
+        for command in (("/usr/bin/python3", scale.__file__, "echo", "7"),
+                        (bench.culvertd, "-c", bench.path("far.json"))):
+            bench.start("ip", "netns", "exec", self.distance.space.name, *command)
+        for port in UPSTREAMS.values():
+            wait_port(port, 30, FAR)
+
+    def close(self):
+        self.distance.close()
 
 
 # ---- steps of a client -------------------------------------------------------------------------
@@ -458,184 +489,6 @@ def cpu_per(pid, count, handshake):
         handshake()
     time.sleep(0.02)  # what comes after the client's last message is part of it
     return (cpu_seconds(pid) - before) / count
-
-
-# ---- the table ---------------------------------------------------------------------------------
-
-
-def figures(values):
-    if not values:
-        return "%9s" % "-", "%11s" % ""
-    ordered = sorted(values)
-    late = ordered[min(len(ordered) - 1, len(ordered) * 95 // 100)]
-    return "%9.3f" % (1000 * statistics.median(values)), " (%8.3f)" % (1000 * late)
-
-
-NOTES = {
-    "peer": "the peer is faster",
-    "budget": "over the budget",
-    "one-by-one": "SOCKS5 messages go one by one: some proxies lose what comes ahead of its turn",
-}
-
-
-def print_line(title, budget_ms, ours, theirs, note=""):
-    own, peer = statistics.median(ours) * 1000, statistics.median(theirs) * 1000 if theirs else None
-    remarks = [NOTES["budget"]] if own >= budget_ms else []
-    if peer is not None and own > peer:
-        remarks.append(NOTES["peer"])
-    if remarks and note:
-        remarks.append(note)
-    print("  %-44s < %3g  %s%s  %s%s  %s" % (title, budget_ms, *figures(ours), *figures(theirs),
-                                            "; ".join(remarks)))
-    sys.stdout.flush()
-
-
-def alternately(count, *functions):
-    """Lists of what each function returned, the functions taking turns; None: an empty list."""
-    results = [[] for _ in functions]
-    for i in range(count + max(3, count // 50)):
-        for result, function in zip(results, functions):
-            if function and i >= max(3, count // 50):
-                result.append(function())
-            elif function:
-                function()  # the first ones warm up
-    return results
-
-
-def in_threads(count, *functions):
-    """The same, for what mostly waits: many at a time."""
-    parts, failures = [], []
-    threads = min(UPSTREAM_THREADS, count)
-
-    def work():
-        try:
-            parts.append(alternately((count + threads - 1) // threads, *functions))
-        except Exception as error:  # told by who waits for us
-            failures.append(error)
-
-    running = [threading.Thread(target=work) for _ in range(threads)]
-    for thread in running:
-        thread.start()
-    for thread in running:
-        thread.join()
-    if failures:
-        raise failures[0]
-    return [[value for part in parts for value in part[i]] for i in range(len(functions))]
-
-
-class Latency:
-    def __init__(self, bench, iterations, size):
-        self.bench, self.iterations, self.size = bench, iterations, size
-        self.echo_port = bench.free_port()
-        bench.start("/usr/bin/python3", scale.__file__, "echo", str(self.echo_port))
-        bench.wait_port(self.echo_port)
-        self.clients = Clients(bench.certificate[0])
-        backend = self.clients.backend.getsockname()
-        self.ours = Ours(bench, size, backend, self.echo_port)
-        has_peer = shutil.which("haproxy") and shutil.which("v2ray")
-        self.theirs = Theirs(bench, size, backend, self.echo_port) if has_peer else None
-        for side in (self.ours, self.theirs):
-            for port in side.ports.values() if side else ():
-                bench.wait_port(port, 60)
-        self.place = (LOOPBACK, self.echo_port)
-
-    def both(self, method, port, *arguments, run=alternately):
-        """One line's figures: the same step with each side's port of that name."""
-        def step(side):
-            function = getattr(self.clients, method)
-            return (lambda: function(side.ports[port], *arguments)) if side else None
-
-        return run(self.iterations, step(self.ours), step(self.theirs))
-
-    def routing(self):
-        """What users and rules add to a request."""
-        with_rules, without = self.both("route", "plain"), self.both("route", "bare")
-        return [[value - statistics.median(bare) for value in ruled] if ruled else []
-                for ruled, bare in zip(with_rules, without)]
-
-    def cpu_of_handshakes(self):
-        """In batches: the kernel's count of a sleeping thread is exact, but reading it costs."""
-        count = 20 if self.iterations >= 100 else 2
-
-        def reality():
-            with dial(self.ours.ports["reality"]) as connection:
-                reality_client.connect(connection, self.bench.public, self.bench.short_id,
-                                       REALITY_NAME)
-
-        def ours():
-            return cpu_per(self.ours.processes[0].pid, count, reality)
-
-        def theirs():
-            return cpu_per(self.theirs.processes[0].pid, count,
-                           lambda: self.clients.handshake(self.theirs.inner["vless"]))
-
-        return alternately(max(2, self.iterations // count), ours, theirs if self.theirs else None)
-
-    def lines(self):
-        place = self.place
-        print_line("SNI routing", 1, *self.both("sni", "edge"))
-        print_line("REALITY handshake, the server's CPU", 5, *self.cpu_of_handshakes(),
-                   note="theirs is TLS without REALITY")
-        print_line("TLS 1.3 handshake, SOCKS5", 3, *self.both("handshake", "socks"))
-        print_line("TLS 1.3 handshake, HTTP", 3, *self.both("handshake", "http"))
-        print_line("SOCKS5: greeting, password, CONNECT", 1, *self.both("socks_steps", "socks", place))
-        print_line("routing: what %d users, %d rules add" % self.size, 1, *self.routing())
-        print_line("total direct, VPN", 10, *self.both("vpn", "client", place))
-        print_line("total direct, SOCKS5 over TLS", 5, *self.both("socks", "socks", place))
-        print_line("total direct, HTTP proxy over TLS", 7, *self.both("http", "http", place))
-
-    def upstream_lines(self):
-        distance = Distance(self.bench)
-        try:
-            self.start_far(distance)
-            print("  (%d ms by %s)" % (DISTANCE_MS, distance.how))
-            for name, title in (("http", "HTTP CONNECT"), ("socks", "SOCKS5"),
-                                ("socks-password", "SOCKS5 with a password")):
-                print_line("upstream 50 ms away, " + title, 210, *self.both(
-                    "socks", "up-" + name, (FAR, 7), run=in_threads),
-                    NOTES["one-by-one"] if name == "socks-password" else "")
-        finally:
-            distance.close()
-
-    def start_far(self, distance):
-        account = [{"user": NAME, "pass": PASSWORD}]
-        config = {
-            "log": {"loglevel": "none"}, "culvert": {"controlSocket": "", "stateDirectory": ""},
-            "inbounds": [
-                {"tag": "a", "listen": FAR, "port": UPSTREAMS["http"], "protocol": "http",
-                 "settings": {"accounts": account}},
-                {"tag": "b", "listen": FAR, "port": UPSTREAMS["socks"], "protocol": "socks"},
-                {"tag": "c", "listen": FAR, "port": UPSTREAMS["socks-password"],
-                 "protocol": "socks", "settings": {"auth": "password", "accounts": account}}],
-            "outbounds": [{"protocol": "freedom", "settings": {
-                "redirect": "%s:7" % LOOPBACK, "allowPrivate": True}}]}
-        with open(self.bench.path("far.json"), "w") as file:
-            json.dump(config, file)
-        inside = {"preexec_fn": distance.space.enter}
-        self.bench.start("/usr/bin/python3", scale.__file__, "echo", "7", **inside)
-        self.bench.start(self.bench.culvertd, "-c", self.bench.path("far.json"), **inside)
-        for port in UPSTREAMS.values():
-            self.bench.wait_port(port, 30, FAR)
-
-
-def run(bench, iterations=None, users=None, rules=None):
-    def number(given, name, usual):
-        return given if given is not None else int(os.environ.get(name, usual))
-
-    iterations = number(iterations, "LATENCY_ITERATIONS", 1000)
-    size = (number(users, "LATENCY_USERS", 10000), number(rules, "LATENCY_RULES", 1000))
-    scale.raise_file_limit()
-    latency = Latency(bench, iterations, size)
-    print("\nlatency: medians of %d in ms (and the 95th of 100); both with %d users, %d rules" % (
-        iterations, *size))
-    print("  %-44s %6s %9s %11s  %9s %11s" % ("", "budget", "culvert", "", "peer", ""))
-    print("  peer: HAProxy + v2ray, VLESS over TLS in place of REALITY" if latency.theirs else
-          "  peer: HAProxy or v2ray is not installed")
-    latency.lines()
-    if os.geteuid() == 0:
-        latency.upstream_lines()
-    else:
-        print("  upstream 50 ms away: needs root")
 
 
 if __name__ == "__main__" and sys.argv[1:2] == ["distance"]:

@@ -1,12 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""scale.py - many users and rules: how long a start and a reload take, and what live sessions notice.
+"""scale.py - many users and rules, many live sessions, a reload: what rows and tests of them share.
 
 Sessions are plain VLESS, each of another user, to an echo server; each is asked for an echo again and
 again, so that the longest time without an answer is known. A reload is timed from the command on the
 control socket to its answer. Users are in one users.json that three inbounds name.
-
-    BENCH_ONLY=scale SCALE_USERS=10000 SCALE_RULES=1000 SCALE_SESSIONS=5000 SCALE_RELOADS=5
 """
 import contextlib
 import json
@@ -14,14 +12,10 @@ import os
 import resource
 import select
 import socket
-import statistics
-import subprocess
 import sys
 import time
 import uuid
 
-START_BUDGET_MS, RELOAD_BUDGET_MS = 1000, 200
-STARTS = 5
 # of "secret"; nobody logs in with it here
 HASH = ("$6$abc$iQFHHWJOI40scu4Gylo.RUX5qq2J0kAQ9qk8M8JCig3MKOyGfg6xrt2X0zi9IVWqPDD3hf2iC"
         "/X.tKtPW3NS60")
@@ -232,111 +226,6 @@ class Reload:
 
     def result(self):
         return json.loads(self.answer)
-
-
-# ---- the row -----------------------------------------------------------------------------------
-
-
-def start_seconds(bench, path, port):
-    """From the start of the process to the first connection that it accepts."""
-    start = time.monotonic()
-    process = bench.start(bench.culvertd, "-c", path)
-    while True:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return time.monotonic() - start, process
-        if process.poll() is not None:
-            raise RuntimeError("culvertd ended")
-        time.sleep(0.001)
-
-
-def main_thread_seconds(pid):
-    """Of CPU; that thread reads configurations, and does nothing else."""
-    with open("/proc/%d/task/%d/schedstat" % (pid, pid)) as file:
-        return int(file.read().split()[0]) / 1e9
-
-
-def resident_mib(pid):
-    with open("/proc/%d/status" % pid) as file:
-        return next(int(line.split()[1]) for line in file if line.startswith("VmRSS")) / 1024
-
-
-def line(what, values, budget=None, unit="ms"):
-    text = "%8.1f  [%.1f .. %.1f] %s" % (statistics.median(values), min(values), max(values), unit)
-    print("  %-46s %s%s" % (what, text, "   budget %d" % budget if budget else ""))
-    sys.stdout.flush()
-
-
-def run(bench, users=None, rule_count=None, sessions=None, reloads=None):
-    def number(given, name, usual):
-        return given if given is not None else int(os.environ.get(name, usual))
-
-    users, rule_count = number(users, "SCALE_USERS", 10000), number(rule_count, "SCALE_RULES", 1000)
-    sessions, reloads = number(sessions, "SCALE_SESSIONS", 5000), number(reloads, "SCALE_RELOADS", 5)
-    if raise_file_limit() < 3 * sessions:
-        print("scale: the limit of open files is too low")
-        return
-    users_path, path = bench.path("users.json"), bench.path("scale.json")
-    control = bench.path("scale.sock")
-    port, echo_port, *proxy_ports = (bench.free_port() for _ in range(4))
-    culvert = {"controlSocket": control, "stateDirectory": ""}
-    write_users(users_path, range(users))
-    whole = config(users_path, port, rule_count, bench.certificate, proxy_ports,
-                   log={"loglevel": "none"}, culvert=culvert)
-    with open(path, "w") as file:
-        json.dump(whole, file, indent=1)
-    print("\nscale: %d users on three inbounds, %d rules, %d live sessions" % (users, rule_count,
-                                                                             sessions))
-    checks = []
-    with open(bench.path("scale-reality.json"), "w") as file:
-        whole["inbounds"][0]["streamSettings"] = bench.reality_stream()
-        json.dump(whole, file)
-    for _ in range(STARTS):
-        start = time.monotonic()
-        subprocess.run([bench.culvertd, "-t", "-c", bench.path("scale-reality.json")], check=True,
-                       stderr=subprocess.DEVNULL)
-        checks.append(1000 * (time.monotonic() - start))
-    line("reading it all, with REALITY (culvertd -t)", checks)
-    starts = []
-    for _ in range(STARTS):
-        seconds, process = start_seconds(bench, path, port)
-        starts.append(1000 * seconds)
-        bench.stop(process)
-    line("start, to the first connection", starts, START_BUDGET_MS)
-    _, process = start_seconds(bench, path, port)
-    echoing = bench.start("/usr/bin/python3", os.path.abspath(__file__), "echo", str(echo_port))
-    bench.wait_port(echo_port)
-    live = Sessions(port, echo_port, range(sessions))
-    try:
-        measure_reloads(live, users, users_path, control, reloads, process.pid)
-    finally:
-        live.close()
-        print("  %-46s %8.1f MiB" % ("resident memory then", resident_mib(process.pid)))
-        bench.stop(echoing)
-        bench.stop(process)
-    print("  (REALITY learns its target before it listens, which takes some seconds with any number of "
-          "users)")
-
-
-def measure_reloads(live, users, users_path, control, reloads, pid):
-    quiet = [1000 * live.talk(lambda elapsed: elapsed > 3)]
-    took, used, pauses = [], [], []
-    for i in range(reloads):
-        write_users(users_path, range(users + i + 1))
-        live.talk(lambda elapsed: elapsed > 1)
-        before, reload = main_thread_seconds(pid), Reload(control)
-        pause = live.talk(reload.until)
-        used.append(1000 * (main_thread_seconds(pid) - before))
-        if "error" in reload.result():
-            raise RuntimeError(reload.result()["error"])
-        took.append(1000 * reload.seconds)
-        pauses.append(1000 * max(pause, live.talk(lambda elapsed: elapsed > 0.5)))
-    live.settle()
-    line("reload, asked to answered", took, RELOAD_BUDGET_MS)
-    line("  of that, the CPU's time", used)
-    line("longest wait of a session for an echo", quiet)
-    line("the same around a reload", pauses)
-    print("  sessions dropped: %d, echoes: %d of %d asked, wrong: %d" % (
-        live.dropped, live.answered, live.asked, live.wrong))
 
 
 if __name__ == "__main__" and sys.argv[1:2] == ["echo"]:

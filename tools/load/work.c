@@ -26,7 +26,7 @@
 #define TURN_NS (100 * 1000000ull)
 #define SETUP_TURN_NS (2 * 1000000ull)
 #define SWEEP_NS (250 * 1000000ull)
-#define LOW_WATER_BYTES (64 << 10) /* a bulk receiver is woken for no less; shared by all flows */
+#define LOW_WATER_BYTES (32 << 10) /* a bulk receiver is woken for no less; shared by all flows */
 #define LOW_WATER_LEAST (4 << 10)
 
 static bool dials_again(const struct cv_load_options *options)
