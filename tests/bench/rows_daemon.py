@@ -44,7 +44,7 @@ class Reload(rows.Row):
     name, way, group, peers = "reload", "", "the program", ()
     users, rules, sessions = 10000, 1000, 5000
     title = "a reload with %d users, %d rules, %d live sessions" % (users, rules, sessions)
-    rate, quiet, around = 2500, 1.0, 2.0
+    rate, quiet, around = 2500, 1.0, 1.8
     figures = (rows.Figure("took", "reload", "ms", "less"),
                rows.Figure("blip", "longest wait of a session", "ms", "less"),
                rows.Figure("usual", "the same without one", "ms", None),
@@ -128,9 +128,9 @@ class Counters(rows.Row):
         tls, counter = self.way == "vision", world.lab.path("received-%s-%d" % (self.way, number))
         command = rows.load_command(
             place, "download", world.to(place, world.tls if tls else world.bulk), self.connections,
-            rows.SECONDS + 1, counter=counter, inner_tls=tls)
+            rows.SHORT + 0.5, counter=counter, inner_tls=tls)
         with rows.running_load(world, *command) as load:
-            time.sleep(rows.SECONDS)
+            time.sleep(rows.SHORT)
             before, began = received(counter), time.monotonic()
             sessions = ask(place.control, "sessions")["sessions"]
             took, after = time.monotonic() - began, received(counter)

@@ -33,7 +33,7 @@ class Handshake(rows.Row):
 
     def command(self, world, place):
         command = rows.load_command(place, self.kind, world.to(place, world.tls), CONNECTIONS,
-                                    rows.SECONDS)
+                                    rows.SHORT)
         if self.via == "tls13":  # the same work for all: some know nothing else
             command.append("--x25519-only")
         if self.via.startswith("reality-"):
@@ -43,7 +43,7 @@ class Handshake(rows.Row):
     def measure(self, world, place, number):
         pids = benchlab.tree_of([place.processes[0].pid])
         before = benchlab.cpu_of(pids)
-        result, usage = rows_small.measured(world, self.command(world, place), rows.SECONDS)
+        result, usage = rows_small.measured(world, self.command(world, place), rows.SHORT)
         used = benchlab.cpu_of(pids) - before
         if not result["requests"] or used <= 0:
             raise RuntimeError("no handshake: %s" % result)

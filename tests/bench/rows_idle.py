@@ -15,8 +15,8 @@ import lab as benchlab
 import rows
 
 SESSIONS = int(os.environ.get("BENCH_IDLE", "10000"))
-SETTLE = 3.0
-TIDY = 23.0  # culvert gives back the memory of handshakes by then
+SETTLE = 2.0
+TIDY = 23  # culvert gives back the memory of handshakes by then
 SETUP_TIMEOUT = 10
 RELAY_DESCRIPTORS = 2.05
 

@@ -12,7 +12,7 @@ import lab as benchlab
 import rows
 import servers
 
-WARM = 0.3
+WARM = 0.2
 REQUEST_BYTES, REQUEST_CONNECTIONS, REQUEST_RATE = 1024, 64, 4000
 CHURN_CONNECTIONS = 16
 
@@ -52,11 +52,11 @@ class Request(rows.Row):
     def measure(self, world, place, number):
         command = rows.load_command(
             place, "request", world.to(place, world.tls if self.way != "socks5" else world.bulk),
-            REQUEST_CONNECTIONS, rows.SECONDS, warm=WARM, rate=REQUEST_RATE, message=REQUEST_BYTES,
+            REQUEST_CONNECTIONS, rows.SHORT, warm=WARM, rate=REQUEST_RATE, message=REQUEST_BYTES,
             inner_tls=self.way != "socks5" and place.via != "sni")
-        result, usage = measured(world, command, rows.SECONDS + WARM)
+        result, usage = measured(world, command, rows.SHORT + WARM)
         found = latencies(result)
-        whole = result["requests"] * (rows.SECONDS + WARM) / rows.SECONDS
+        whole = result["requests"] * (rows.SHORT + WARM) / rows.SHORT
         return {"p50": found["p50"], "p99": found["p99"], "p999": found["p999"],
                 "own": 1e6 * usage.relay / whole, "dirty": usage.dirty, "details": {"load": result}}
 
@@ -72,8 +72,8 @@ class Churn(rows.Row):
 
     def measure(self, world, place, number):
         command = rows.load_command(place, "churn", world.to(place, world.bulk), CHURN_CONNECTIONS,
-                                    rows.SECONDS)
-        result, usage = measured(world, command, rows.SECONDS)
+                                    rows.SHORT)
+        result, usage = measured(world, command, rows.SHORT)
         found = latencies(result)
         return {"rate": result["requests"] / result["seconds"], "p50": found["p50"],
                 "p99": found["p99"], "own": 1e6 * usage.relay / result["requests"],
@@ -96,8 +96,8 @@ class Decision(rows.Row):
         return servers.Endpoint("sni", benchlab.RELAY_FRONT, port, server.start(other, "sni", port))
 
     def measure(self, world, place, number):
-        command = rows.load_command(place, "decision", world.to(place, world.stamp), 1, rows.SECONDS)
-        result, usage = measured(world, command, rows.SECONDS)
+        command = rows.load_command(place, "decision", world.to(place, world.stamp), 1, rows.SHORT)
+        result, usage = measured(world, command, rows.SHORT)
         found = latencies(result)
         return {"p50": found["p50"], "p99": found["p99"], "dirty": usage.dirty,
                 "since_syn": latencies(result, "since_syn_us")["p50"],

@@ -27,7 +27,7 @@ import rows
 import scale
 import servers
 
-ITERATIONS = int(os.environ.get("STEPS_ITERATIONS", "25"))
+ITERATIONS = int(os.environ.get("STEPS_ITERATIONS", "15"))
 SIZE = (int(os.environ.get("STEPS_USERS", "10000")), int(os.environ.get("STEPS_RULES", "1000")))
 HANDSHAKES = 10  # whose CPU is read at once
 THREADS = 20
@@ -110,7 +110,7 @@ def many(function):
 
 
 class Steps(rows.Row):
-    name, way, group, rounds = "steps", "", "steps of a connection", 3
+    name, way, group = "steps", "", "steps of a connection"
     title = "steps of a connection, %d users, %d rules" % SIZE
     figures = tuple(rows.Figure(name, title, "ms", "less") for name, title in (
         ("total_vpn", "VPN"), ("total_socks", "SOCKS5/TLS"), ("total_http", "HTTP/TLS"),

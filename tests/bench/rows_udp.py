@@ -9,7 +9,6 @@ import rows
 import rows_small
 
 BYTES, ASSOCIATIONS, RATE = 200, 4, 10000
-WARM = 0.2
 
 
 class Datagrams(rows.Row):
@@ -30,10 +29,10 @@ class Datagrams(rows.Row):
         return rows_small.measured(world, command, seconds)
 
     def measure(self, world, place, number):
-        result, usage = self.run(world, place, rows.SECONDS)
+        result, usage = self.run(world, place, rows.SHORT)
         if not result["received"]:
             raise RuntimeError("nothing came back")
-        given, other = self.run(world, place, rows.SECONDS, RATE)
+        given, other = self.run(world, place, rows.SHORT, RATE)
         found = rows_small.latencies(given)
         return {"rate": result["received"] / result["seconds"],
                 "own": 1e6 * usage.relay / result["received"],

@@ -25,7 +25,7 @@
 #define TICK_NS (1000000ull)
 #define BUFFER_BYTES (32 << 20)
 #define STALL_NS (50 * 1000000ull)
-#define DRAIN_NS (300 * 1000000ull)
+#define DRAIN_NS (150 * 1000000ull)
 #define HEADER_MAX CV_SOCKS5_UDP_HEADER_MAX
 
 struct stamp {
