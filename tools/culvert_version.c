@@ -7,6 +7,8 @@
 #include "crypto/crypto.h"
 #include "engine/kernel_probe.h"
 #include "ring/ring.h"
+#include "sandbox/landlock.h"
+#include "sandbox/seccomp.h"
 #include "version.h"
 
 #include <bpf/libbpf.h>
@@ -57,6 +59,11 @@ static int missing_unless(bool found)
 	return found ? 0 : -ENOSYS;
 }
 
+static int missing_below(int abi)
+{
+	return missing_unless(cv_landlock_abi() >= abi);
+}
+
 int cv_cmd_version(int argc, char **argv)
 {
 	struct cv_kernel_features kernel = {0};
@@ -78,6 +85,10 @@ int cv_cmd_version(int argc, char **argv)
 		{"io_uring multishot accept", missing_unless(ring.multishot_accept)},
 		{"BPF sk_lookup", kernel.sk_lookup},
 		{"BPF sockmap verdict", kernel.sk_skb_verdict},
+		{"Landlock files", missing_below(1)},
+		{"Landlock ports", missing_below(4)},
+		{"Landlock signals", missing_below(6)},
+		{"seccomp", cv_seccomp_available()},
 		{"BPF socket filter", kernel.socket_filter},
 		{"kernel TLS", kernel.tls_ulp},
 	};
