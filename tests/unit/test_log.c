@@ -188,10 +188,32 @@ static void test_pace(void **state)
 	assert_false(cv_log_turn(&pace, &held_back));
 }
 
+/* So many lines are logged, the others counted, and told of when the next time begins. */
+static void test_some(void **state)
+{
+	struct cv_log_pace pace = {0};
+	uint64_t held_back = 7;
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		assert_true(cv_log_some(&pace, 3, &held_back));
+		assert_int_equal(held_back, 0);
+	}
+	for (int i = 0; i < 100; i++)
+		assert_false(cv_log_some(&pace, 3, &held_back));
+	assert_int_equal(held_back, 0);
+	atomic_store(&pace.next_ms, 1); /* its time has come */
+	assert_true(cv_log_some(&pace, 3, &held_back));
+	assert_int_equal(held_back, 100);
+	assert_true(cv_log_some(&pace, 3, &held_back));
+	assert_int_equal(held_back, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_pace),
+		cmocka_unit_test(test_some),
 		cmocka_unit_test_setup(test_line_format, log_start),
 		cmocka_unit_test_setup(test_levels, log_start),
 		cmocka_unit_test_setup(test_control_bytes_cannot_forge_lines, log_start),

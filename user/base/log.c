@@ -147,3 +147,20 @@ bool cv_log_turn(struct cv_log_pace *pace, uint64_t *ret_held_back)
 	*ret_held_back = atomic_exchange(&pace->held_back, 0);
 	return true;
 }
+
+bool cv_log_some(struct cv_log_pace *pace, uint32_t most, uint64_t *ret_held_back)
+{
+	const uint64_t now_ms = cv_clock_ms();
+	uint64_t next_ms = atomic_load(&pace->next_ms);
+
+	*ret_held_back = 0;
+	if (now_ms >= next_ms &&
+	    atomic_compare_exchange_strong(&pace->next_ms, &next_ms, now_ms + CV_LOG_PACE_MS)) {
+		atomic_store(&pace->said, 0);
+		*ret_held_back = atomic_exchange(&pace->held_back, 0);
+	}
+	if (atomic_fetch_add(&pace->said, 1) < most)
+		return true;
+	atomic_fetch_add(&pace->held_back, 1);
+	return false;
+}

@@ -22,12 +22,16 @@ void cv_log(enum cv_log_level level, const char *format, ...) __attribute__((for
 /* For lines that would come by the thousand; zeroed, one for each kind of line. */
 struct cv_log_pace {
 	_Atomic uint64_t next_ms, held_back;
+	_Atomic uint32_t said; /* cv_log_some() only */
 };
 
 #define CV_LOG_PACE_MS 10000
 /** cv_log_turn() - True once in CV_LOG_PACE_MS: the line may be logged, @ret_held_back others were
  * not since the last one. Thread safe. */
 bool cv_log_turn(struct cv_log_pace *pace, uint64_t *ret_held_back);
+/** cv_log_some() - True @most times in CV_LOG_PACE_MS; @ret_held_back is not 0 when there had been
+ * more the last time. Thread safe; one more or less at the turn is possible. */
+bool cv_log_some(struct cv_log_pace *pace, uint32_t most, uint64_t *ret_held_back);
 
 #define cv_log_debug(...) \
 	do { \

@@ -35,7 +35,20 @@
 #define MIRROR_CAP_MS \
 	(3600u * 1000u) /* far above any site's own time-outs, which are the real ones */
 
+#define WARNINGS_MOST 50 /* in ten seconds; strangers can cause them, as many as they like */
+
 static void target_connected(void *owner, int fd, int reason);
+
+/* Each is told, but not a flood of them above level info. */
+static enum cv_log_level warning_level(struct cv_log_pace *pace, const char *what)
+{
+	uint64_t held_back;
+	const bool may = cv_log_some(pace, WARNINGS_MOST, &held_back);
+
+	if (held_back)
+		cv_log(CV_LOG_WARNING, "%" PRIu64 " times more: %s", held_back, what);
+	return may ? CV_LOG_WARNING : CV_LOG_INFO;
+}
 
 static void dial_target(struct cv_session *session, const struct cv_reality_target *target)
 {
@@ -68,12 +81,14 @@ void cv_step_reality_begin(struct cv_session *session)
 
 static void target_connected(void *owner, int fd, int reason)
 {
+	static struct cv_log_pace pace;
 	struct cv_session *session = owner;
 	int error;
 
 	session->handshake->connector = NULL;
 	if (fd < 0) {
-		cv_log(CV_LOG_WARNING, "inbound=%s target=%s: %s", session->inbound->tag,
+		cv_log(warning_level(&pace, "a target cannot be dialled"),
+		       "inbound=%s target=%s: %s", session->inbound->tag,
 		       session->handshake->target->address_text, cv_reason_text(reason));
 		cv_session_close(session, CV_TARGET_UNREACHABLE); /* observable: nothing is sent */
 		cv_session_event(session, NULL, 0);
@@ -116,8 +131,11 @@ static void log_forward(struct cv_session *session, int reason)
 {
 	const struct cv_reality_server *reality = session->handshake->reality;
 	const struct cv_client_hello *hello = cv_reality_server_hello(reality);
-	enum cv_log_level level = is_near_miss(reason) ? CV_LOG_WARNING : CV_LOG_INFO;
+	static struct cv_log_pace pace;
+	enum cv_log_level level = CV_LOG_INFO;
 
+	if (is_near_miss(reason))
+		level = warning_level(&pace, "somebody nearly came in");
 	if (session->client.received_bytes == 0)
 		level = CV_LOG_DEBUG; /* connected and left: a health check */
 	cv_worker_count(session->worker, reason);
