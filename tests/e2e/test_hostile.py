@@ -27,7 +27,7 @@ ALICE, TUNNEL = ("alice", "wonder land"), "tunnel@test"
 NAME = "proxy.test"
 ATTACKERS = ["10.77.1.%d" % number for number in range(20, 52)]
 NOWHERE = "10.98.0.1"  # what is sent there is lost without a word
-HANDSHAKE_SECONDS = 4
+HANDSHAKE_SECONDS = 20 if FULL else 4
 WORKERS = 2
 # What one connection may make the daemon hold before it is somebody's: its slot, what was received
 # and not yet understood (CV_LEG_IN_LIMIT), its handshake with TLS; the sockets are the kernel's.
@@ -189,7 +189,7 @@ def test_ten_thousand_sessions(net, town, way):
                for daemon, name in zip(daemons, ("server", "client"))]
     people = users(net)
     everybody = Hostile(net.client, to, steps + ",ask:4000,meet,give:3000,ask:5000,end",
-                        count=count, deadline=600, source=source)
+                        count=count, rate=500, deadline=600, source=source)
     assert everybody.met() == count
     if FULL:
         time.sleep(12)  # until what their handshakes used has been given back
@@ -221,7 +221,7 @@ def test_connection_flood(net, town):
     for how in ("close", "reset"):
         for port in (REALITY, SOCKS):
             result = Hostile(net.client, (rig.SERVER_IP, port), how, seconds=8 if FULL else 1,
-                             at_a_time=400, deadline=5, source=ATTACKERS).result()
+                             at_a_time=100, deadline=5, source=ATTACKERS).result()
             print("churn by %s on %d: %d connections a second" % (
                 how, port, result["done"] / result["seconds"]))
             assert result["done"] > 1000 and result["wrong"] == 0, result
@@ -312,9 +312,10 @@ def test_dawdlers(net, tmp, town, keys):
         result = one.result()
         print("%-40s %s, at most %.1f s" % (phase, result["where"], result["longest_ms"] / 1000))
         assert result["late"] == result["wrong"] == result["refused"] == 0, (phase, result)
-        assert "drip" in phases[phase][1] or good(result), (phase, result)
+        last = phases[phase][1].count(",") - phases[phase][1].count(",close")
+        assert any(int(where.split()[0][2:]) >= last for where in result["where"]), (phase, result)
     people.end("dawdlers")
-    assert watch.reasons().get("peer_timeout", 0) >= 10 * count, watch.reasons()
+    assert watch.reasons().get("peer_timeout", 0) >= 8 * count, watch.reasons()
     watch.end()
 
 
@@ -347,6 +348,33 @@ def test_probes(net, tmp, town, keys):
         "sendline:%s,read:500,close" % late, "reset",
         count=count, at_a_time=200, deadline=30, source=ATTACKERS).result(600)
     print("probes: %d a second, %s" % (result["done"] / result["seconds"], result["where"]))
-    assert good(result), result
+    print("probes: %s" % watch.reasons())
+    # the target has deadlines and a queue of its own, and is as busy
+    assert result["done"] > 0.99 * count and result["wrong"] == result["late"] == 0, result
     people.end("probes")
-    watch.end()
+    log = watch.end()
+    assert 0 < log.count("peer_clock") < 40 + result["seconds"] * 10, log[:2000]
+
+
+# ---- limits ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what, reason", [("slots", "policy_session_limit"),
+                                          ("descriptors", "internal_resource")])
+def test_full_house(net, tmp, streets, what, reason):
+    """When there is no room left those leave who have not said who they are, the oldest first."""
+    more = {"maxSessions": 200} if what == "slots" else {
+        "prefix": ("prlimit", "--nofile=400:400")}
+    server = rig.Culvert(net.server, tmp, rig.socks_only_config(
+        SOCKS + 20, dict([ALICE]), listen=rig.SERVER_IP), "full", loglevel="warning",
+        wait=((rig.SERVER_IP, SOCKS + 20),), stateDirectory="", **more)
+    with rig.running(server):
+        people = Users(net.client, [("socks", (rig.SERVER_IP, SOCKS + 20), socks(ALICE))])
+        result = Hostile(net.client, (rig.SERVER_IP, SOCKS + 20), "silent", count=1500, rate=500,
+                         deadline=4, source=ATTACKERS).result()
+        assert result["refused"] == 0 and result["done"] > 800, result
+        people.end("no %s left" % what)
+        assert server.reason_count(reason) > 800, server.reasons()
+        told = server.log().count("(%s)" % reason)
+        assert 1 <= told < 5, server.log()
+        server.wait_idle()

@@ -33,6 +33,7 @@ struct cv_handshake *cv_handshake_free(struct cv_handshake *handshake)
 {
 	if (!handshake)
 		return NULL;
+	cv_room_leave(handshake);
 	cv_probe_end(handshake, 0);
 	cv_carrier_free(handshake->carrier);
 	if (handshake->connector)

@@ -11,6 +11,7 @@
 #include "protocol/tls_server.h"
 #include "policy/sniffing.h"
 #include "ring/connect.h"
+#include "session/room.h"
 #include "session/session.h"
 #include "session/verify.h"
 #include "wire/http_connect.h"
@@ -37,6 +38,7 @@ struct cv_early { /* the answer to silence, dialled while a hello is awaited: se
 
 struct cv_handshake {
 	struct cv_session *session;
+	struct cv_room_place place_in_line;
 	/* server */
 	struct cv_reality_server *reality;
 	const struct cv_reality_target *target;

@@ -20,6 +20,7 @@
 #include "session/carrier.h"
 #include "session/datagram_carrier.h"
 #include "session/handshake.h"
+#include "session/room.h"
 #include "session/session_edge.h"
 #include "session/session_front.h"
 #include "session/session_http.h"
@@ -591,7 +592,11 @@ struct cv_session *cv_session_without_client(struct cv_worker *worker,
 					     const struct cv_inbound *inbound)
 {
 	struct cv_handshake *handshake = cv_handshake_new();
-	struct cv_session *session = handshake ? cv_worker_adopt(worker) : NULL;
+	struct cv_session *session;
+
+	if (cv_room_is_short(worker))
+		cv_room_make(worker, 1, CV_POLICY_SESSION_LIMIT);
+	session = handshake ? cv_worker_adopt(worker) : NULL;
 
 	if (!session) {
 		cv_worker_count(worker, handshake ? CV_POLICY_SESSION_LIMIT : CV_INTERNAL_MEMORY);
@@ -623,6 +628,7 @@ void cv_session_start(struct cv_worker *worker, const struct cv_inbound *inbound
 		return;
 	}
 	session->client.fd = client_fd;
+	cv_room_enter(session);
 	cv_socket_tune_client(client_fd);
 	session->depth++;
 	if (inbound->accepts_proxy)

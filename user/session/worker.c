@@ -23,16 +23,19 @@
 #include "session/handover.h"
 #include "session/observatory.h"
 #include "session/reverse.h"
+#include "session/room.h"
 #include "session/session.h"
 #include "session/session_probe.h"
 #include "session/session_tunnel.h"
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -51,6 +54,7 @@
 /* After a successor took the addresses over, handshakes that began with us still end with us: a
  * round trip of a distant client, and one lost packet. */
 #define RETIRE_MS 2000
+#define ROOM_MADE 64 /* strangers who have to go when nobody can be accepted any more */
 
 /* What this machine lacks, as one of ours; other errors of the system have none. */
 static int reason_of(int error)
@@ -70,11 +74,12 @@ static int reason_of(int error)
 /* Our own trouble is everybody's; whoever wants to know about each session reads level info. */
 static void warn(const struct cv_worker *worker, int reason)
 {
-	static struct cv_log_pace paces[CV_INTERNAL_MEMORY - CV_INTERNAL_STATE + 1];
+	static struct cv_log_pace paces[CV_INTERNAL_MEMORY - CV_INTERNAL_STATE + 1], limit;
+	const bool is_ours = reason <= CV_INTERNAL_MEMORY && reason >= CV_INTERNAL_STATE;
 	uint64_t held_back;
 
-	if (reason > CV_INTERNAL_MEMORY || reason < CV_INTERNAL_STATE ||
-	    !cv_log_turn(&paces[CV_INTERNAL_MEMORY - reason], &held_back))
+	if ((!is_ours && reason != CV_POLICY_SESSION_LIMIT) ||
+	    !cv_log_turn(is_ours ? &paces[CV_INTERNAL_MEMORY - reason] : &limit, &held_back))
 		return;
 	cv_log(CV_LOG_WARNING, "worker %u: %s (%s), %" PRIu64 " times more since the last such "
 	       "line", worker->index, cv_reason_text(reason), cv_reason_label(reason), held_back);
@@ -231,6 +236,7 @@ static void accepted(struct cv_op *op, int result, uint32_t flags)
 	}
 	if (result < 0 && op->pending) { /* who knocks waits in the listener's queue */
 		cv_worker_count(worker, result);
+		cv_room_make(worker, ROOM_MADE, CV_INTERNAL_RESOURCE);
 		return;
 	}
 	if (result < 0) { /* the ring arms the accept again where that makes sense */
@@ -240,6 +246,8 @@ static void accepted(struct cv_op *op, int result, uint32_t flags)
 		return;
 	}
 	atomic_fetch_add_explicit(&worker->counters.accepted, 1, memory_order_relaxed);
+	if (cv_room_few_descriptors(worker, result))
+		cv_room_make(worker, 2, CV_INTERNAL_RESOURCE);
 	cv_session_start(worker, listener->inbound, result);
 }
 
@@ -446,6 +454,16 @@ static bool listeners_quiet(const struct cv_worker *worker)
 
 /* ---- thread ------------------------------------------------------------------------------- */
 
+/* The last ones are for upstreams, pipes and files. */
+static int descriptors_most(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur > INT_MAX)
+		return INT_MAX;
+	return (int)(limit.rlim_cur - limit.rlim_cur / 4);
+}
+
 static int set_up(struct cv_worker *worker)
 {
 	const struct cv_ring_config ring_config = {
@@ -465,6 +483,7 @@ static int set_up(struct cv_worker *worker)
 	cv_slab_init(&worker->slab, sizeof(struct cv_session), worker->config->daemon.max_sessions);
 	cv_slab_init(&worker->texts, TEXT_BYTES, worker->config->daemon.max_sessions);
 	cv_buffer_init(&worker->app, APP_LIMIT);
+	worker->descriptors_most = descriptors_most();
 	if (worker->index == 0) {
 		worker->checks =
 			cv_backend_checks_new(worker->ring, worker->resolver, worker->config);
