@@ -3,9 +3,10 @@
  * sandbox.c - the parts in their order, and what each of them is told.
  *
  * What stays of root, where the daemon is started as root:
- *   culvert.user set    nothing but sys_resource, and that only where pipes need it (below)
+ *   culvert.user set    nothing but sys_resource and ipc_lock, where pipes and rings need them
  *   not set             uid 0 without capabilities, which owns root's files all the same; Landlock
  *                       leaves it those below the directories that the configuration names
+ * ipc_lock stays where the limit of locked memory cannot be lifted (containers): rings count there.
  * net_bind_service stays with one thread until the listeners are open; dac_* stay only where a file
  * or socket of the configuration is another user's and closed to root without them.
  */
@@ -277,9 +278,19 @@ static int find_dac(struct cv_sandbox *sandbox, const struct cv_config *config)
 	return error ? error : other;
 }
 
+/* Rings are, on some kernels; and all of a user's processes have one limit in common. */
+static bool locked_memory_is_limited(void)
+{
+	struct rlimit limit;
+
+	return getrlimit(RLIMIT_MEMLOCK, &limit) != 0 || limit.rlim_cur != RLIM_INFINITY;
+}
+
 static int find_kept(struct cv_sandbox *sandbox, const struct cv_config *config)
 {
 	sandbox->kept = 0;
+	if (locked_memory_is_limited())
+		sandbox->kept |= CV_CAPABILITY(CAP_IPC_LOCK);
 	if (pipes_are_small())
 		sandbox->kept |= CV_CAPABILITY(CAP_SYS_RESOURCE);
 	return find_dac(sandbox, config);
