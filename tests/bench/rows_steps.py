@@ -111,6 +111,7 @@ def many(function):
 
 class Steps(rows.Row):
     name, way, group = "steps", "", "steps of a connection"
+    summary = 3
     title = "steps of a connection, %d users, %d rules" % SIZE
     figures = tuple(rows.Figure(name, title, "ms", "less") for name, title in (
         ("total_vpn", "VPN"), ("total_socks", "SOCKS5/TLS"), ("total_http", "HTTP/TLS"),
