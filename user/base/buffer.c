@@ -8,6 +8,10 @@
  * Space at the tail is found in this order: it is there; sliding the queued bytes to the front
  * makes it; the memory doubles, from 512 bytes, never past limit_bytes. Memory that held bytes may
  * have held secrets, so it is cleansed before the allocator gets it back.
+ *
+ * A relay in user space takes and releases large memory for every batch. Each thread keeps a few
+ * pieces of two sizes, the last released is the first taken: it is still in the cache, and nothing
+ * is allocated or cleansed between batches. They are given back once all is quiet.
  */
 #include "base/buffer.h"
 
@@ -18,6 +22,57 @@
 #include <string.h>
 
 #define FIRST_SIZE_BYTES 512
+#define STORE_SIZES 2 /* CV_BUFFER_BLOCK, twice that */
+#ifdef CV_SANITIZED
+#define STORE_MAX 0 /* the sanitizer is to see every use after a release */
+#else
+#define STORE_MAX 8
+#endif
+
+static _Thread_local struct {
+	uint8_t *memory[STORE_MAX + 1];
+	size_t count;
+} store[STORE_SIZES];
+
+static size_t store_of(size_t size_bytes)
+{
+	if (size_bytes == CV_BUFFER_BLOCK)
+		return 0;
+	return size_bytes == 2 * CV_BUFFER_BLOCK ? 1 : STORE_SIZES;
+}
+
+static uint8_t *memory_take(size_t size_bytes)
+{
+	const size_t place = store_of(size_bytes);
+
+	if (place < STORE_SIZES && store[place].count > 0)
+		return store[place].memory[--store[place].count];
+	return malloc(size_bytes);
+}
+
+static void memory_give(uint8_t *memory, size_t size_bytes)
+{
+	const size_t place = store_of(size_bytes);
+
+	if (place < STORE_SIZES && store[place].count != STORE_MAX) {
+		store[place].memory[store[place].count++] = memory;
+		return;
+	}
+	explicit_bzero(memory, size_bytes);
+	free(memory);
+}
+
+void cv_buffer_store_empty(void)
+{
+	for (size_t place = 0; place < STORE_SIZES; place++) {
+		while (store[place].count > 0) {
+			uint8_t *memory = store[place].memory[--store[place].count];
+
+			explicit_bzero(memory, CV_BUFFER_BLOCK << place);
+			free(memory);
+		}
+	}
+}
 
 void cv_span_skip(struct cv_span *span, size_t count_bytes)
 {
@@ -36,10 +91,8 @@ void cv_buffer_init(struct cv_buffer *buffer, size_t limit_bytes)
 
 void cv_buffer_done(struct cv_buffer *buffer)
 {
-	if (buffer->data) {
-		explicit_bzero(buffer->data, buffer->size_bytes);
-		free(buffer->data);
-	}
+	if (buffer->data)
+		memory_give(buffer->data, buffer->size_bytes);
 	cv_buffer_init(buffer, buffer->limit_bytes);
 }
 
@@ -73,14 +126,13 @@ static int buffer_grow(struct cv_buffer *buffer, size_t needed_bytes)
 {
 	const size_t len = cv_buffer_len(buffer);
 	const size_t size = buffer_grown_size(buffer, needed_bytes);
-	uint8_t *data = malloc(size);
+	uint8_t *data = memory_take(size);
 
 	if (!data)
 		return CV_INTERNAL_MEMORY;
 	if (buffer->data) {
 		memcpy(data, buffer->data + buffer->head, len);
-		explicit_bzero(buffer->data, buffer->size_bytes);
-		free(buffer->data);
+		memory_give(buffer->data, buffer->size_bytes);
 	}
 	buffer->data = data;
 	buffer->size_bytes = size;

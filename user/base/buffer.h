@@ -4,7 +4,8 @@
  *
  * cv_span is a borrowed view. cv_buffer owns memory; bytes live in data[head..tail). Appending
  * moves or grows the memory up to limit_bytes and never beyond. A buffer that became empty can be
- * released, so that an idle session holds none.
+ * released, so that an idle session holds none. What busy sessions release and take again all the
+ * time, memory of CV_BUFFER_BLOCK and twice that, goes through a small store of the thread.
  */
 #ifndef CV_BASE_BUFFER_H
 #define CV_BASE_BUFFER_H
@@ -12,6 +13,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#define CV_BUFFER_BLOCK 65536
 
 struct cv_span {
 	const uint8_t *data; /* borrowed */
@@ -39,6 +42,9 @@ void cv_buffer_init(struct cv_buffer *buffer, size_t limit_bytes);
 
 /** cv_buffer_done() - Clear (cleanse) and free the memory; the buffer may be used again. */
 void cv_buffer_done(struct cv_buffer *buffer);
+
+/** cv_buffer_store_empty() - Cleanse and free what this thread's store of memory holds. */
+void cv_buffer_store_empty(void);
 
 static inline size_t cv_buffer_len(const struct cv_buffer *buffer)
 {

@@ -10,7 +10,8 @@
  *    ahead of a layer above that may order the direction to go RAW;
  *  - a layer that sees that order sets rx_penetrated (tx_penetrated when writing): from the next
  *    unit on, that direction bypasses this layer and every layer below it;
- *  - encode may emit several units, each through @emit, in order.
+ *  - encode may emit several units, each through @emit, in order; a layer with none below may put
+ *    them where emit would have (cv_layer.below).
  */
 #ifndef CV_PROTOCOL_LAYER_H
 #define CV_PROTOCOL_LAYER_H
@@ -76,6 +77,7 @@ struct cv_layer {
 	bool is_over;	 /* both sides have said goodbye in it: nothing that follows counts */
 	uint8_t ending;	 /* enum cv_ending */
 	size_t held_bytes; /* of what encode was given, not emitted yet */
+	struct cv_buffer *below; /* while encode runs: where emit leads, if to no other layer */
 };
 
 #endif

@@ -102,16 +102,22 @@ static int update_tx(struct record_layer *self, struct cv_buffer *out)
 	return result ? result : cv_tls_keys_update(&self->tx, true);
 }
 
-static int emit_sealed(struct record_layer *self, uint8_t type, struct cv_span bytes,
-		       struct cv_buffer *scratch, cv_layer_emit emit, void *context)
+static int seal(struct record_layer *self, uint8_t type, struct cv_span bytes,
+		struct cv_buffer *out)
 {
 	int result = 0;
 
 	if (self->tx.sequence >= KEY_LIFETIME_RECORDS)
-		result = update_tx(self, scratch);
-	if (result == 0)
-		result = cv_tls_record_seal(&self->tx, type, bytes.data, bytes.len_bytes, 0,
-					    scratch);
+		result = update_tx(self, out);
+	return result ? result
+		      : cv_tls_record_seal(&self->tx, type, bytes.data, bytes.len_bytes, 0, out);
+}
+
+static int emit_sealed(struct record_layer *self, uint8_t type, struct cv_span bytes,
+		       struct cv_buffer *scratch, cv_layer_emit emit, void *context)
+{
+	int result = seal(self, type, bytes, scratch);
+
 	if (result == 0)
 		result = emit(context, cv_buffer_span(scratch));
 	cv_buffer_consume(scratch, cv_buffer_len(scratch));
@@ -131,9 +137,13 @@ static int record_encode(struct cv_layer *layer, struct cv_span bytes, cv_layer_
 	while (bytes.len_bytes > 0 && result == 0) {
 		size_t len = bytes.len_bytes < CV_TLS_PLAINTEXT_MAX ? bytes.len_bytes
 								    : CV_TLS_PLAINTEXT_MAX;
+		struct cv_span piece = cv_span_of(bytes.data, len);
 
-		result = emit_sealed(self, CV_TLS_APPLICATION, cv_span_of(bytes.data, len),
-				     &scratch, emit, context);
+		if (layer->below)
+			result = seal(self, CV_TLS_APPLICATION, piece, layer->below);
+		else
+			result = emit_sealed(self, CV_TLS_APPLICATION, piece, &scratch, emit,
+					     context);
 		cv_span_skip(&bytes, len);
 	}
 	cv_buffer_done(&scratch);

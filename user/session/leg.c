@@ -245,6 +245,18 @@ struct emit_context {
 	size_t below; /* layers [0, below) are still to be passed */
 };
 
+static int emit_down(void *opaque, struct cv_span bytes);
+
+static int encode_layer(struct cv_layer *layer, struct cv_span bytes, struct emit_context *next)
+{
+	int result;
+
+	layer->below = next->below == 0 ? &next->leg->out : NULL;
+	result = layer->ops->encode(layer, bytes, emit_down, next);
+	layer->below = NULL;
+	return result;
+}
+
 static int emit_down(void *opaque, struct cv_span bytes)
 {
 	struct emit_context *context = opaque;
@@ -256,8 +268,7 @@ static int emit_down(void *opaque, struct cv_span bytes)
 		return 0;
 	if (active == 0)
 		return cv_buffer_append(&context->leg->out, bytes.data, bytes.len_bytes);
-	return stack->layers[active - 1]->ops->encode(stack->layers[active - 1], bytes, emit_down,
-						      &next);
+	return encode_layer(stack->layers[active - 1], bytes, &next);
 }
 
 /* ---- decode ------------------------------------------------------------------------------- */
@@ -435,10 +446,20 @@ int cv_leg_decode_eof(struct cv_leg *leg, int truncated_reason)
 
 /* ---- encode ------------------------------------------------------------------------------- */
 
+/* Memory for a whole batch at once, instead of growing into it record by record. */
+static void make_room(struct cv_leg *leg)
+{
+	uint8_t *space;
+
+	(void)cv_buffer_reserve(&leg->out, CV_LEG_OUT_HIGH + CV_TLS_RECORD_MAX, &space);
+}
+
 int cv_leg_encode(struct cv_leg *leg, struct cv_span app)
 {
 	struct emit_context context = {.leg = leg, .below = leg->stack ? leg->stack->count : 0};
 
+	if (app.len_bytes >= CV_LEG_BULK / 2 && leg->out.size_bytes < CV_BUFFER_BLOCK)
+		make_room(leg);
 	return emit_down(&context, app);
 }
 
@@ -528,6 +549,9 @@ static void recv_done(struct cv_op *op, int result, uint32_t flags)
 	if (result > 0) {
 		int error = cv_buffer_append(&leg->in, cv_ring_buffer(ring, flags), (size_t)result);
 
+		if ((size_t)result == cv_ring_buffer_bytes(ring))
+			leg->facts |= CV_LEG_IN_BULK;
+
 		leg->received_bytes += (uint32_t)result;
 		cv_ring_buffer_give(ring, flags);
 		leg->session->last_activity_ms = cv_ring_now_ms(ring);
@@ -585,19 +609,6 @@ static void send_done(struct cv_op *op, int result, uint32_t flags)
 	cv_session_event(leg->session, leg, 0); /* an interrupted one is sent again */
 }
 
-void cv_leg_recv(struct cv_leg *leg)
-{
-	struct cv_ring *ring = leg->session->worker->ring;
-
-	if (leg->stream)
-		cv_stream_recv(leg);
-	if (leg->fd < 0 || leg->recv_op.pending ||
-	    (leg->facts & (CV_LEG_FIN_RECEIVED | CV_LEG_RESET)) ||
-	    cv_buffer_room(&leg->in) < cv_ring_buffer_bytes(ring))
-		return;
-	leg->recv_op.done = recv_done;
-	cv_ring_recv(ring, &leg->recv_op, leg->fd);
-}
 
 /* What the record that has begun still lacks, its header first. */
 static size_t rest_bytes(const struct cv_leg *leg)
@@ -608,10 +619,10 @@ static size_t rest_bytes(const struct cv_leg *leg)
 	return cv_tls_record_peek(in, &record_bytes) == -EAGAIN ? record_bytes - in.len_bytes : 0;
 }
 
-static void rest_ready(struct cv_op *op, int result, uint32_t flags)
+/* The socket became readable, or will never be: receive no more than @wanted_bytes. */
+static void receive(struct cv_op *op, int result, uint32_t flags, size_t wanted_bytes)
 {
 	struct cv_leg *leg = cv_container_of(op, struct cv_leg, recv_op);
-	size_t wanted_bytes = rest_bytes(leg);
 	uint8_t *space;
 	ssize_t count;
 
@@ -626,12 +637,53 @@ static void rest_ready(struct cv_op *op, int result, uint32_t flags)
 		recv_done(op, count < 0 ? -errno : 0, flags);
 		return;
 	}
+	if (count < CV_LEG_BULK)
+		leg->facts &= (uint8_t)~CV_LEG_IN_BULK;
 	if (count > 0) {
 		cv_buffer_commit(&leg->in, (size_t)count);
 		leg->received_bytes += (uint32_t)count;
 		leg->session->last_activity_ms = cv_ring_now_ms(leg->session->worker->ring);
 	}
 	cv_session_event(leg->session, leg, 0);
+}
+
+static void rest_ready(struct cv_op *op, int result, uint32_t flags)
+{
+	receive(op, result, flags, rest_bytes(cv_container_of(op, struct cv_leg, recv_op)));
+}
+
+static void bulk_ready(struct cv_op *op, int result, uint32_t flags)
+{
+	struct cv_leg *leg = cv_container_of(op, struct cv_leg, recv_op);
+	size_t len_bytes = cv_buffer_len(&leg->in);
+
+	receive(op, result, flags,
+		len_bytes < CV_BUFFER_BLOCK / 2 ? CV_BUFFER_BLOCK - len_bytes
+						: cv_buffer_room(&leg->in));
+}
+
+/*
+ * Many sockets' recvs complete together, each with bytes that leave the cache before their turn
+ * comes. Where much comes at a time the ring only tells that it came: it is received, transformed
+ * and sent in one go, through memory that the socket before has just used.
+ */
+void cv_leg_recv(struct cv_leg *leg)
+{
+	struct cv_ring *ring = leg->session->worker->ring;
+
+	if (leg->stream)
+		cv_stream_recv(leg);
+	if (leg->fd < 0 || leg->recv_op.pending ||
+	    (leg->facts & (CV_LEG_FIN_RECEIVED | CV_LEG_RESET)) ||
+	    cv_buffer_room(&leg->in) < cv_ring_buffer_bytes(ring))
+		return;
+	if ((leg->facts & CV_LEG_IN_BULK) && leg->session->state == CV_SESSION_RELAY) {
+		leg->recv_op.done = bulk_ready;
+		cv_ring_poll(ring, &leg->recv_op, leg->fd, POLLIN | POLLRDHUP);
+		return;
+	}
+	leg->recv_op.done = recv_done;
+	cv_ring_recv(ring, &leg->recv_op, leg->fd);
 }
 
 void cv_leg_recv_rest(struct cv_leg *leg)
@@ -653,6 +705,22 @@ void cv_leg_say_goodbye(struct cv_leg *leg)
 	(void)send(leg->fd, cv_buffer_bytes(&leg->out), cv_buffer_len(&leg->out),
 		   MSG_DONTWAIT | MSG_NOSIGNAL);
 	cv_buffer_consume(&leg->out, cv_buffer_len(&leg->out));
+}
+
+void cv_leg_flush_bulk(struct cv_leg *leg)
+{
+	ssize_t count;
+
+	if (leg->fd < 0 || leg->send_op.pending || cv_buffer_len(&leg->sending) > 0 ||
+	    cv_buffer_len(&leg->out) < CV_LEG_BULK ||
+	    (leg->facts & (CV_LEG_RESET | CV_LEG_SEND_FAILED)))
+		return;
+	count = send(leg->fd, cv_buffer_bytes(&leg->out), cv_buffer_len(&leg->out),
+		     MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (count <= 0) /* a send that waits finds out why */
+		return;
+	cv_buffer_consume(&leg->out, (size_t)count);
+	leg->session->last_activity_ms = cv_ring_now_ms(leg->session->worker->ring);
 }
 
 void cv_leg_flush(struct cv_leg *leg)

@@ -20,6 +20,7 @@
 #define CV_LEG_IN_LIMIT (96 * 1024)
 #define CV_LEG_OUT_LIMIT (512 * 1024)
 #define CV_LEG_OUT_HIGH (64 * 1024) /* at this many queued bytes the other leg is not read */
+#define CV_LEG_BULK (16 * 1024) /* so much at once is more than a message */
 #define CV_STREAM_OUT_HIGH (16 * 1024) /* likewise, where the leg is one of many on a carrier */
 
 enum cv_leg_fact {
@@ -30,6 +31,7 @@ enum cv_leg_fact {
 	CV_LEG_RESET = 16,	 /* the socket failed: nothing can be sent or received */
 	CV_LEG_SEND_FAILED = 32, /* reset as well, but what it said before can still be read */
 	CV_LEG_END_SAID = 64,	 /* inside a layer: FIN has to wait for the other direction */
+	CV_LEG_IN_BULK = 128,	 /* the last recv had no end: the next comes when there is time */
 };
 
 struct cv_ktls;
@@ -131,5 +133,8 @@ void cv_leg_recv_rest(struct cv_leg *leg);
 void cv_leg_send_failed(struct cv_leg *leg, int error);
 /** cv_leg_flush() - Start a send of what is queued; send FIN when wanted and nothing is queued. */
 void cv_leg_flush(struct cv_leg *leg);
+/** cv_leg_flush_bulk() - Send what is queued at once, if it is much and the kernel takes it: nobody
+ * hears of that. What it does not take is for cv_leg_flush(). */
+void cv_leg_flush_bulk(struct cv_leg *leg);
 
 #endif

@@ -185,6 +185,39 @@ static void fail(struct cv_session *session, struct cv_leg *leg, int error)
 
 /* ---- one direction ------------------------------------------------------------------------ */
 
+/* Much is sent while it is still in the cache; what the socket does not take ends the batch. */
+static bool has_room(struct cv_leg *sink)
+{
+	if (!cv_leg_has_room(sink))
+		cv_leg_flush_bulk(sink);
+	return cv_leg_has_room(sink);
+}
+
+/* What is next to be passed on; without layers it stays where it is. As cv_leg_decode(). */
+static int take_batch(struct cv_leg *source, struct cv_buffer *app, struct cv_span *ret_bytes)
+{
+	int result = 0;
+
+	if (!source->stack && cv_buffer_len(&source->in) > 0) {
+		*ret_bytes = cv_buffer_span(&source->in);
+		if (ret_bytes->len_bytes > CV_LEG_BATCH)
+			ret_bytes->len_bytes = CV_LEG_BATCH;
+		return 0;
+	}
+	result = cv_leg_decode(source, app);
+	*ret_bytes = cv_buffer_span(app);
+	return result;
+}
+
+static void batch_taken(struct cv_leg *source, struct cv_buffer *app, struct cv_span bytes)
+{
+	struct cv_buffer *place = cv_buffer_len(app) > 0 ? app : &source->in;
+
+	cv_buffer_consume(place, bytes.len_bytes);
+	if (place != app)
+		cv_buffer_release_if_empty(place);
+}
+
 /* Returns 0 when nothing more can be done now, or the reason that ended the session's life. */
 static int move_batches(struct cv_session *session, enum cv_direction direction)
 {
@@ -193,15 +226,16 @@ static int move_batches(struct cv_session *session, enum cv_direction direction)
 	struct cv_buffer *app = &session->worker->app;
 	int result = 0;
 
-	while (result == 0 && cv_leg_has_room(sink)) {
+	while (result == 0 && has_room(sink)) {
+		struct cv_span batch;
 		size_t app_bytes;
 		int error = 0;
 
-		result = cv_leg_decode(source, app);
-		app_bytes = cv_buffer_len(app);
+		result = take_batch(source, app, &batch);
+		app_bytes = batch.len_bytes;
 		if (app_bytes && !cv_leg_is_over(sink)) /* else nobody would hear it */
-			error = cv_leg_encode(sink, cv_buffer_span(app));
-		cv_buffer_consume(app, app_bytes);
+			error = cv_leg_encode(sink, batch);
+		batch_taken(source, app, batch);
 		session->user_moved_bytes[direction] += app_bytes;
 		if (app_bytes && direction == CV_UPLINK)
 			session->header_held = false;
@@ -301,6 +335,8 @@ static void run_direction(struct cv_session *session, enum cv_direction directio
 	}
 	cv_leg_settle(source);
 	cv_leg_settle(sink);
+	if (cv_leg_has_room(sink)) /* else there is more to come, which a completion has to tell */
+		cv_leg_flush_bulk(sink);
 	cv_leg_flush(sink);
 	if (!cv_handover_is_due(session, direction))
 		read_more(session, direction);

@@ -102,6 +102,7 @@ static void tidy_due(struct cv_timer *timer)
 {
 	struct cv_worker *worker = cv_container_of(timer, struct cv_worker, tidy_timer);
 
+	cv_buffer_store_empty();
 	(void)malloc_trim(0);
 	if (worker->tidy_again)
 		cv_timer_arm(worker->ring, timer, cv_ring_now_ms(worker->ring) + TIDY_MS);
