@@ -42,11 +42,14 @@ class Row:
     group = ""  # rows of a group share a plot and a part of the table
     way = ""  # of servers.WAYS
     figures = ()  # of Figure; the first is the one that matters most
-    rounds = None  # None: BENCH_ROUNDS
+    rounds = None  # at most so many; BENCH_ROUNDS, if that is less or this is None
     usual = True  # part of a run without ROW=
     direct = False  # the baseline is measured in each round
     summary = 2  # figures in the table for README
     peers = None  # names; None: all that serve the way
+
+    def count(self):
+        return min(self.rounds or ROUNDS, ROUNDS)
 
     def contenders(self, servers):
         """Servers in the order of the table, culvert first; absent ones too."""

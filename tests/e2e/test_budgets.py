@@ -5,11 +5,9 @@ Times are for `make bench`; here a few iterations show that each line of its tab
 that do what the line says.
 """
 
-import contextlib
 import hashlib
-import io
+import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -18,44 +16,35 @@ import pytest
 import rig
 from test_vision import address, arguments
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "bench"))
+BENCH = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "bench")
+sys.path.insert(0, BENCH)
 
-import steps as benchmark  # noqa: E402
 import latency  # noqa: E402
 
 GIB = 1 << 30
-LINES = ("SNI routing", "REALITY handshake, the server's CPU", "TLS 1.3 handshake, SOCKS5",
-         "TLS 1.3 handshake, HTTP", "SOCKS5: greeting, password, CONNECT",
-         "routing: what 60 users, 40 rules add", "total direct, VPN",
-         "total direct, SOCKS5 over TLS", "total direct, HTTP proxy over TLS",
-         "upstream 50 ms away, HTTP CONNECT", "upstream 50 ms away, SOCKS5",
-         "upstream 50 ms away, SOCKS5 with a password")
+STEPS = {"total_vpn", "total_socks", "total_http", "sni", "reality", "tls_socks", "tls_http", "socks",
+         "routing", "up_http", "up_socks", "up_password"}
 
 
-def test_row_065_every_line_of_the_table(net):
+def test_row_065_every_step_of_a_connection(net, tmp):
     """With a peer where there is one; an upstream costs what its round trips cost."""
-    one, printed = benchmark.Bench(), io.StringIO()
-    with net.server, contextlib.redirect_stdout(printed):
-        try:
-            one.site()
-            one.keys()
-            latency.run(one, iterations=2, users=60, rules=40)
-        finally:
-            one.close()
-    text = printed.getvalue()
-    table = {}
-    for line in text.splitlines():
-        found = re.match(r"  (\S.*?) +< +(\d+) +(-?[\d.]+) \( *-?[\d.]+\) +(-?[\d.]+|-)", line)
-        if found:
-            table[found.group(1)] = [None if figure == "-" else float(figure)
-                                     for figure in found.groups()[1:]]
-    assert sorted(table) == sorted(LINES), text
+    output = os.path.join(tmp, "steps")
+    environment = dict(os.environ, ROW="steps", BENCH_OUTPUT=output, BENCH_ROUNDS="1",
+                       STEPS_ITERATIONS="1", STEPS_USERS="60", STEPS_RULES="40")
+    done = subprocess.run(["/usr/bin/python3", os.path.join(BENCH, "bench.py")], env=environment,
+                          capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stdout + done.stderr
+    with open(os.path.join(output, "bench.json")) as file:
+        row, = json.load(file)["rows"]
+    assert {figure["name"] for figure in row["figures"]} == STEPS
     has_peer = shutil.which("haproxy") and shutil.which("v2ray")
-    for title, (budget, ours, peer) in table.items():
-        assert (peer is not None) == bool(has_peer), text
-        assert budget > 0 and ours == ours
-        if title.startswith("upstream"):
-            assert ours >= 3 * latency.DISTANCE_MS, "three round trips at least: " + text
+    assert bool(row["contenders"]["haproxy+v2ray"]["absent"]) != bool(has_peer)
+    for name, contender in row["contenders"].items():
+        for one in contender["rounds"]:
+            assert "failed" not in one, (name, one, done.stdout)
+            assert set(one["figures"]) == STEPS
+            far = [one["figures"][step] for step in STEPS if step.startswith("up_")]
+            assert min(far) >= 3 * latency.DISTANCE_MS, "three round trips at least: %s" % far
 
 
 @pytest.fixture(scope="module")
