@@ -96,7 +96,7 @@ class RowRun:
 
     def __init__(self, world, row, chosen, progress):
         self.world, self.row, self.progress = world, row, progress
-        self.count = row.count()
+        self.count = row.turns()
         self.found = {server.name: {"absent": server.absent, "rounds": []} for server in chosen}
         self.present = [server for server in chosen if not server.absent]
         if row.direct:
@@ -179,7 +179,7 @@ def run_rows(chosen_rows, available, peers):
                                 if server.name == "culvert" or matches(server.name, peers)]))
         present = [(row, sum(not server.absent for server in chosen) + row.direct)
                    for row, chosen in plans]
-        progress = Progress(sum(row.count() * count for row, count in present))
+        progress = Progress(sum(row.turns() * count for row, count in present))
         result = {"machine": report.machine(lab), "versions": report.versions(available),
                   "settings": {"rounds": rows.ROUNDS, "seconds": rows.SECONDS}, "rows": []}
         for row, chosen in plans:

@@ -48,7 +48,7 @@ class Row:
     summary = 2  # figures in the table for README
     peers = None  # names; None: all that serve the way
 
-    def count(self):
+    def turns(self):
         return min(self.rounds or ROUNDS, ROUNDS)
 
     def contenders(self, servers):

@@ -21,7 +21,7 @@ TIDY = 23  # culvert gives back the memory of handshakes by then
 SETUP_TIMEOUT = 10
 FIRST = 8  # one of so many is there before: what is needed once is not counted
 HOLD = 600
-RELAY_DESCRIPTORS = 2.05
+RELAY_DESCRIPTORS = 6.1  # of a session: two sockets, and two pipes in Go's programs
 
 
 def kernel_bytes():
