@@ -162,8 +162,9 @@ def ratio_markdown(row, peer, figure):
         return ""
     median, least, most = spread(ratios)
     lost = median < 1 if figure["better"] == "more" else median > 1
-    return "%s %s (%s .. %s)%s" % (peer, "**%s**" % number(median) if lost else number(median),
-                                   number(least), number(most), "" if clean else "\\*")
+    around = " (%s .. %s)" % (number(least), number(most)) if len(ratios) > 1 else ""
+    return "%s %s%s%s" % (peer, "**%s**" % number(median) if lost else number(median), around,
+                          "" if clean else "\\*")
 
 
 def markdown_rows(row):

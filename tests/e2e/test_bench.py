@@ -74,13 +74,15 @@ def test_dirty_rounds_are_left_out_while_enough_are_clean():
 def test_tables_say_what_lost_and_what_is_missing():
     one = row(culvert=contender((1, 10, 0)), fast=contender((4, 5, 1)), gone=contender(
         absent="gone is not installed"), broken=contender(None))
+    twice = row(culvert=contender((1, 10, 0), (2, 10, 0)), fast=contender((4, 5, 0), (4, 5, 0)))
     text, markdown = report.text(result_of(one)), report.markdown(result_of(one))
     assert "gone  absent: gone is not installed" in text and "broken  failed: no" in text
     assert "1 of 2 measurements dirty" in text and "culvert / fast" in text
     rows = [line for line in markdown.splitlines() if line.startswith("|")]
     assert rows[2:] == [
-        "| a < row | throughput, GB/s | 1 | fast **0.25** (0.25 .. 0.25)\\*, broken failed |",
-        "|  | p50, us | 10 | fast **2** (2 .. 2)\\*, broken failed |"]
+        "| a < row | throughput, GB/s | 1 | fast **0.25**\\*, broken failed |",
+        "|  | p50, us | 10 | fast **2**\\*, broken failed |"]
+    assert "| fast **0.375** (0.25 .. 0.5) |" in report.markdown(result_of(twice))
 
 
 def test_pictures_are_well_formed():
