@@ -18,6 +18,17 @@
 #define RECEIVE_BYTES 16384
 #define BUFFER_BYTES (1 << 20)
 
+static bool is_open(const struct cv_load_connection *connection)
+{
+	return connection->stage != CV_LOAD_CLOSED && connection->stage != CV_LOAD_LEAVING;
+}
+
+/* Neither gone nor, since then, dialled again. */
+static bool is_on_its_way(const struct cv_load_connection *connection)
+{
+	return connection->stage > CV_LOAD_CONNECTING && connection->stage < CV_LOAD_STANDING;
+}
+
 /* ---- ends ---------------------------------------------------------------------------------- */
 
 static struct cv_layer *free_layer(struct cv_layer *layer)
@@ -46,7 +57,7 @@ static void finish(struct cv_load_connection *connection)
 
 void cv_load_leave(struct cv_load_connection *connection)
 {
-	if (connection->stage == CV_LOAD_CLOSED || connection->stage == CV_LOAD_LEAVING)
+	if (!is_open(connection))
 		return;
 	if (connection->stage < CV_LOAD_STANDING)
 		connection->worker->connecting_count--;
@@ -59,7 +70,7 @@ void cv_load_leave(struct cv_load_connection *connection)
 
 void cv_load_fail(struct cv_load_connection *connection, enum cv_load_failure failure)
 {
-	if (connection->stage == CV_LOAD_CLOSED || connection->stage == CV_LOAD_LEAVING)
+	if (!is_open(connection))
 		return;
 	connection->worker->counts.failed[failure]++;
 	cv_load_leave(connection);
@@ -88,7 +99,7 @@ void cv_load_send(struct cv_load_connection *connection, const uint8_t *bytes, s
 
 static void flush(struct cv_load_connection *connection)
 {
-	if (connection->is_sending || connection->stage == CV_LOAD_LEAVING)
+	if (connection->is_sending || !is_open(connection))
 		return;
 	if (cv_buffer_len(&connection->out) == 0) {
 		const struct cv_buffer empty = connection->out;
@@ -165,7 +176,7 @@ void cv_load_receive(struct cv_load_connection *connection)
 	struct io_uring_sqe *entry;
 	uint8_t *space;
 
-	if (connection->is_receiving || connection->stage == CV_LOAD_LEAVING)
+	if (connection->is_receiving || !is_open(connection))
 		return;
 	if (cv_buffer_reserve(&connection->in, RECEIVE_BYTES, &space) != 0) {
 		cv_load_fail(connection, CV_LOAD_FAIL_PROXY);
@@ -181,7 +192,7 @@ void cv_load_discard(struct cv_load_connection *connection, bool expect_more)
 {
 	struct io_uring_sqe *entry;
 
-	if (connection->is_receiving || connection->stage == CV_LOAD_LEAVING)
+	if (connection->is_receiving || !is_open(connection))
 		return;
 	entry = cv_load_ring_entry(&connection->worker->ring, connection, CV_LOAD_OP_RECV);
 	io_uring_prep_recv(entry, connection->fd, cv_load_scratch, sizeof(cv_load_scratch),
@@ -284,7 +295,7 @@ static void connected(struct cv_load_connection *connection)
 	default:
 		reach_site(connection);
 	}
-	if (connection->stage < CV_LOAD_STANDING)
+	if (is_on_its_way(connection))
 		cv_load_receive(connection);
 }
 
@@ -296,7 +307,7 @@ static bool read_tls(struct cv_load_connection *connection, struct cv_buffer *fr
 
 	cv_buffer_consume(from, cv_buffer_len(from) - span.len_bytes);
 	put_all_of(connection, cv_tls_client_output(connection->tls));
-	if (result == -EAGAIN || connection->stage == CV_LOAD_LEAVING)
+	if (result == -EAGAIN || !is_open(connection))
 		return false;
 	if (result != 0) {
 		cv_load_fail(connection, CV_LOAD_FAIL_TLS);
@@ -330,18 +341,19 @@ static bool read_proxy(struct cv_load_connection *connection, struct cv_buffer *
 	cv_buffer_consume(from, used);
 	put_all_of(connection, &answer);
 	cv_buffer_done(&answer);
-	if (result == 0)
-		reach_site(connection);
-	else if (result != -EAGAIN)
+	if (result != 0 && result != -EAGAIN)
 		cv_load_fail(connection, CV_LOAD_FAIL_PROXY);
-	return result == 0;
+	if (result != 0 || !is_open(connection))
+		return false;
+	reach_site(connection);
+	return true;
 }
 
 static void advance(struct cv_load_connection *connection)
 {
 	bool goes_on = true;
 
-	while (goes_on && connection->stage < CV_LOAD_STANDING) {
+	while (goes_on && is_on_its_way(connection)) {
 		struct cv_buffer *from = connection->outer ? &connection->plain : &connection->in;
 
 		if (connection->outer && !cv_load_decode(connection))
@@ -349,7 +361,7 @@ static void advance(struct cv_load_connection *connection)
 		goes_on = connection->stage == CV_LOAD_PROXY ? read_proxy(connection, from)
 							     : read_tls(connection, from);
 	}
-	if (connection->stage < CV_LOAD_STANDING)
+	if (is_on_its_way(connection))
 		cv_load_receive(connection);
 }
 
