@@ -92,9 +92,15 @@ static void load_document(const struct cv_document *document)
 	cv_load_culvert(&raw.culvert);
 	join_usages(document->load);
 	cv_load_bridges(&raw.reverse);
+	if (document->load->out_of_memory) /* what follows leans on what is above */
+		return;
 	cv_load_inbounds(&raw.inbounds);
+	if (document->load->out_of_memory)
+		return;
 	cv_load_edge(&raw.edge);
 	cv_load_outbounds(&raw.outbounds, &raw.reverse);
+	if (document->load->out_of_memory)
+		return;
 	cv_load_observatory(&raw.observatory);
 	cv_load_routing(&raw.routing);
 	make_certificate_key(document->load);

@@ -86,9 +86,8 @@ struct cv_trust_store *cv_load_system_trust(const struct cv_node *node)
 		store = cv_trust_store_new(NULL, true);
 		if (store)
 			load->system_trust = keep_store(load, store);
-		else
-			cv_node_warning(node, "this machine has no root certificates: install "
-					      "ca-certificates");
+		else /* a machine may have none, that is no failure */
+			load->out_of_memory = true;
 	}
 	return load->system_trust;
 }

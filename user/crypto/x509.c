@@ -63,14 +63,26 @@ static const char *const system_bundles[] = {
 	"/etc/ssl/cert.pem",
 };
 
-static void store_add_system_roots(X509_STORE *store)
+static bool memory_was_missing(void)
 {
+	unsigned long error;
+	bool found = false;
+
+	while ((error = ERR_get_error()) != 0)
+		found |= ERR_GET_REASON(error) == ERR_R_MALLOC_FAILURE;
+	return found;
+}
+
+/* False: out of memory. A machine without roots can still run REALITY; checking a real site fails
+ * then. */
+static bool store_add_system_roots(X509_STORE *store)
+{
+	ERR_clear_error();
 	for (size_t i = 0; i < sizeof(system_bundles) / sizeof(system_bundles[0]); i++)
 		if (access(system_bundles[i], R_OK) == 0 &&
 		    X509_STORE_load_file(store, system_bundles[i]) == 1)
-			return;
-	/* A machine without roots can still run REALITY; checking a real site fails then. */
-	ERR_clear_error();
+			break;
+	return !memory_was_missing();
 }
 
 struct cv_trust_store *cv_trust_store_new(const char *ca_file, bool with_system_roots)
@@ -83,8 +95,8 @@ struct cv_trust_store *cv_trust_store_new(const char *ca_file, bool with_system_
 	store->store = X509_STORE_new();
 	if (!store->store)
 		return cv_trust_store_free(store);
-	if (with_system_roots)
-		store_add_system_roots(store->store);
+	if (with_system_roots && !store_add_system_roots(store->store))
+		return cv_trust_store_free(store);
 	if (ca_file && X509_STORE_load_file(store->store, ca_file) != 1) {
 		ERR_clear_error();
 		return cv_trust_store_free(store);
