@@ -14,6 +14,7 @@
 #include "base/utf8.h"
 
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -201,12 +202,28 @@ static void add_record(const struct family *family, struct json_object *record,
 		add_sample(samples, labels, strcmp(text, family->is) == 0);
 }
 
-static void put_head(FILE *out, const char *name, const char *type, const char *help)
+/* A stream of memory that cannot grow tells so nowhere else. */
+struct output {
+	FILE *file;
+	bool failed;
+};
+
+static void __attribute__((format(printf, 2, 3)))
+put(struct output *out, const char *format, ...)
 {
-	(void)fprintf(out, "# HELP %s %s.\n# TYPE %s %s\n", name, help, name, type);
+	va_list arguments;
+
+	va_start(arguments, format);
+	out->failed |= vfprintf(out->file, format, arguments) < 0;
+	va_end(arguments);
 }
 
-static void put_family(FILE *out, const struct family *family, struct json_object *gathered)
+static void put_head(struct output *out, const char *name, const char *type, const char *help)
+{
+	put(out, "# HELP %s %s.\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static void put_family(struct output *out, const struct family *family, struct json_object *gathered)
 {
 	struct json_object *list = json_object_object_get(gathered, family->list);
 	struct json_object *samples = json_object_new_object();
@@ -224,21 +241,21 @@ static void put_family(FILE *out, const struct family *family, struct json_objec
 		put_head(out, family->name, family->type, family->help);
 	json_object_object_foreach(samples, labels, value)
 	{
-		(void)fprintf(out, "%s%s %" PRIu64 "\n", family->name, labels,
+		put(out, "%s%s %" PRIu64 "\n", family->name, labels,
 			      json_object_get_uint64(value));
 	}
 	json_object_put(samples);
 }
 
-static void put_process(FILE *out, const struct cv_status_process *process)
+static void put_process(struct output *out, const struct cv_status_process *process)
 {
 	char version[VALUE_MAX * 2 + 1];
 
 	escape(process->version, version);
 	put_head(out, "culvert_info", "gauge", "The version that runs");
-	(void)fprintf(out, "culvert_info{version=\"%s\"} 1\n", version);
+	put(out, "culvert_info{version=\"%s\"} 1\n", version);
 	put_head(out, "culvert_start_time_seconds", "gauge", "When it started, in Unix time");
-	(void)fprintf(out, "culvert_start_time_seconds %" PRIu64 ".%03u\n",
+	put(out, "culvert_start_time_seconds %" PRIu64 ".%03u\n",
 		      process->started_wall_ms / 1000,
 		      (unsigned)(process->started_wall_ms % 1000));
 }
@@ -249,22 +266,19 @@ char *cv_status_metrics(const struct cv_control_view *view, const struct cv_stat
 	const uint64_t lacks = cv_json_lacks();
 	struct json_object *gathered = cv_status_gather(view);
 	char *text = NULL;
-	FILE *out = gathered ? open_memstream(&text, ret_len) : NULL;
-	bool is_whole = false;
+	struct output out = {.file = gathered ? open_memstream(&text, ret_len) : NULL};
 
-	if (out) {
+	out.failed = !out.file;
+	if (out.file) {
 		name_users(json_object_object_get(gathered, "users"),
 			   view->config->daemon.status.max_users);
-		put_process(out, process);
+		put_process(&out, process);
 		for (size_t i = 0; i < FAMILY_COUNT; i++)
-			put_family(out, &families[i], gathered);
+			put_family(&out, &families[i], gathered);
+		out.failed |= fclose(out.file) != 0;
 	}
 	json_object_put(gathered);
-	if (out) {
-		is_whole = !ferror(out) && cv_json_lacks() == lacks;
-		is_whole &= fclose(out) == 0;
-	}
-	if (is_whole)
+	if (!out.failed && cv_json_lacks() == lacks)
 		return text;
 	free(text);
 	return NULL;

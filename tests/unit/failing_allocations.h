@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * failing_allocations.h - the n-th allocation fails, in this program and in every library it uses.
+ *
+ *   failing_begin(n) ... what is tested ... failing_end() -> did it come to n?
+ *
+ * n is swept from 1 until the work gets along without it. One file of a test program includes this:
+ * it defines malloc() and the like, in front of those of a sanitizer or of libc. What is left
+ * allocated is LeakSanitizer's to find.
+ */
+#ifndef CV_TESTS_FAILING_ALLOCATIONS_H
+#define CV_TESTS_FAILING_ALLOCATIONS_H
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <json-c/json.h>
+#include <regex.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define FAILING_SANITIZED 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define FAILING_SANITIZED 1
+#endif
+#ifdef FAILING_SANITIZED
+#define FAILING_REAL(name) __interceptor_##name
+#else
+#define FAILING_REAL(name) __libc_##name
+#endif
+
+void *FAILING_REAL(malloc)(size_t bytes);
+void *FAILING_REAL(calloc)(size_t count, size_t bytes);
+void *FAILING_REAL(realloc)(void *memory, size_t bytes);
+#ifdef FAILING_SANITIZED
+int FAILING_REAL(posix_memalign)(void **ret_memory, size_t alignment, size_t bytes);
+#else
+void *FAILING_REAL(memalign)(size_t alignment, size_t bytes);
+#endif
+
+/* Whose allocations fail. */
+enum failing_who { FAILING_NOBODY, FAILING_ME, FAILING_OTHERS };
+
+static _Atomic long failing_left;
+static _Atomic int failing_who;
+static _Atomic bool failing_all_after;
+static _Thread_local bool failing_is_me, failing_paused;
+
+/* From now on; @all_after: none behind the n-th succeeds either. */
+static inline void failing_begin(enum failing_who who, long n, bool all_after)
+{
+	failing_is_me = true;
+	failing_paused = false;
+	atomic_store(&failing_left, n);
+	atomic_store(&failing_all_after, all_after);
+	atomic_store(&failing_who, who);
+}
+
+/* True: the n-th was asked for. */
+static inline bool failing_end(void)
+{
+	atomic_store(&failing_who, FAILING_NOBODY);
+	return atomic_load(&failing_left) <= 0;
+}
+
+static bool failing_now(void)
+{
+	const int who = atomic_load(&failing_who);
+	long left;
+
+	if (who == FAILING_NOBODY || failing_paused || failing_is_me != (who == FAILING_ME))
+		return false;
+	left = atomic_fetch_sub(&failing_left, 1);
+	if (left != 1 && !(left < 1 && atomic_load(&failing_all_after)))
+		return false;
+	errno = ENOMEM;
+	return true;
+}
+
+void *malloc(size_t bytes)
+{
+	return failing_now() ? NULL : FAILING_REAL(malloc)(bytes);
+}
+
+void *calloc(size_t count, size_t bytes)
+{
+	return failing_now() ? NULL : FAILING_REAL(calloc)(count, bytes);
+}
+
+void *realloc(void *memory, size_t bytes)
+{
+	return failing_now() ? NULL : FAILING_REAL(realloc)(memory, bytes);
+}
+
+void *reallocarray(void *memory, size_t count, size_t bytes)
+{
+	size_t all;
+
+	if (__builtin_mul_overflow(count, bytes, &all)) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	return realloc(memory, all);
+}
+
+int posix_memalign(void **ret_memory, size_t alignment, size_t bytes)
+{
+	if (failing_now())
+		return ENOMEM;
+#ifdef FAILING_SANITIZED
+	return FAILING_REAL(posix_memalign)(ret_memory, alignment, bytes);
+#else
+	*ret_memory = FAILING_REAL(memalign)(alignment, bytes);
+	return *ret_memory ? 0 : ENOMEM;
+#endif
+}
+
+char *strdup(const char *text)
+{
+	const size_t bytes = strlen(text) + 1;
+	char *copy = malloc(bytes);
+
+	return copy ? memcpy(copy, text, bytes) : NULL;
+}
+
+char *strndup(const char *text, size_t most)
+{
+	const size_t len = strnlen(text, most);
+	char *copy = malloc(len + 1);
+
+	if (!copy)
+		return NULL;
+	memcpy(copy, text, len);
+	copy[len] = '\0';
+	return copy;
+}
+
+/* Nothing fails inside of two that would end the process: json-c 0.16 reads a key that could not be
+ * copied (the daemon looks for room beforehand), glibc's regcomp() frees twice. */
+#define FAILING_NOT_IN(type, name, parameters, arguments) \
+	type name parameters \
+	{ \
+		static __typeof__(&name) real; \
+		const bool paused = failing_paused; \
+		type result; \
+\
+		if (!real) \
+			real = (__typeof__(real))dlsym(RTLD_NEXT, #name); \
+		failing_paused = true; \
+		result = real arguments; \
+		failing_paused = paused; \
+		return result; \
+	}
+
+FAILING_NOT_IN(struct json_object *, json_tokener_parse_ex,
+	       (struct json_tokener *tokener, const char *text, int len), (tokener, text, len))
+FAILING_NOT_IN(int, regcomp, (regex_t *regexp, const char *text, int flags), (regexp, text, flags))
+
+#endif
