@@ -330,6 +330,16 @@ int pthread_cond_timedwait(pthread_cond_t *condition, pthread_mutex_t *mutex,
 	return real(condition, mutex, &real_until);
 }
 
+int pthread_cond_clockwait(pthread_cond_t *condition, pthread_mutex_t *mutex, clockid_t clock,
+			   const struct timespec *until)
+{
+	struct timespec real_until = *until;
+
+	REAL(pthread_cond_clockwait);
+	time_add(&real_until, -word(clock == CLOCK_REALTIME ? WORD_WALL_MS : WORD_STEADY_MS));
+	return real(condition, mutex, clock, &real_until);
+}
+
 /* ---- descriptors and files ---------------------------------------------------------------- */
 
 int socket(int family, int type, int protocol)

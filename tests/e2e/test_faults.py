@@ -192,3 +192,87 @@ def test_stopped_and_continued(world):
             daemon.child.send_signal(signal.SIGCONT)
             time.sleep(0.05)
     serves(world)
+
+
+DAY_MS = 24 * 3600 * 1000
+
+
+def test_clocks_are_set(world):
+    """Forwards and backwards: who has another time than the server is a stranger, until it is over."""
+    server, ours = world.server, world.switches[0]
+    for offset in DAY_MS, -DAY_MS:
+        before = server.reason_count("peer_clock")
+        ours.set(wall_ms=offset)
+        server.wait_reason("peer_clock", before)
+        since = time.monotonic()
+        world.ways[0].wait(lambda: world.ways[0].last_begun > since, "users without a clock")
+        ours.set(wall_ms=0)
+        serves(world)
+        for switch in world.switches:  # all of them together
+            switch.set(wall_ms=offset)
+        serves(world)
+        for switch in world.switches:
+            switch.set(wall_ms=0)
+        serves(world)
+
+
+def test_deadlines_all_come_at_once(world):
+    """As after a pause of the machine that the steady clock counted."""
+    for _ in range(2):
+        for switch in world.switches:
+            switch.set(steady_ms=switch.get("steady_ms") + DAY_MS)
+        serves(world)
+
+
+# ---- daemons of their own ----------------------------------------------------------------------
+
+
+def ends_at_start(namespace, tmp, config, switch, what):
+    """With status 1 and a line that says why."""
+    with pytest.raises(AssertionError) as told:
+        rig.Culvert(namespace, tmp, config, "server", prefix=switch.prefix,
+                    wait=((rig.SERVER_IP, STRAIGHT + 10),))
+    assert what in str(told.value)
+
+
+def straight_config(**more):
+    return dict({"inbounds": [tunnel("straight", rig.SERVER_IP, STRAIGHT + 10)],
+                 "log": {"loglevel": "warning"},
+                 "outbounds": [{"protocol": "freedom", "tag": "direct", "settings": {
+                     "finalRules": [{"action": "allow"}]}}]}, **more)
+
+
+def test_no_ring(net, tmp):
+    """RLIMIT_MEMLOCK too small, io_uring switched off: not started, and told."""
+    for error, what in (("ENOMEM", "ulimit -l"), ("EPERM", "Operation not permitted"),
+                        ("ENOSYS", "Function not implemented")):
+        switch = faults.Faults(tmp)
+        switch.fail("ring_setup", error)
+        ends_at_start(net.server, tmp, straight_config(), switch, what)
+
+
+@pytest.mark.parametrize("what", ["small rings", "no pipes", "few pipes", "no buffer rings"])
+def test_goes_with_less(net, tmp, internet, what):
+    switch = faults.Faults(tmp)
+    if what == "small rings":
+        switch.set(ring_entries=2)
+    elif what == "no buffer rings":
+        switch.fail("ring_buffers", "EINVAL")
+    else:
+        switch.fail("pipe2", "EMFILE", odds=faults.EVER if what == "no pipes" else 700000)
+    daemon = rig.Culvert(net.server, tmp, straight_config(), "server", prefix=switch.prefix,
+                         wait=((rig.SERVER_IP, STRAIGHT + 10),))
+    with rig.running(daemon):
+        with Downloads(net.client, (rig.SERVER_IP, STRAIGHT + 10), "/small", content_of(internet),
+                       40) as way:
+            way.wait(lambda: way.whole > 100, "served with %s" % what)
+            for _ in range(3):  # what has come meanwhile is told all at once
+                daemon.child.send_signal(signal.SIGSTOP)
+                time.sleep(0.2)
+                daemon.child.send_signal(signal.SIGCONT)
+                time.sleep(0.05)
+            whole = way.whole
+            way.wait(lambda: way.whole > whole + 50, "served on")
+            assert way.cut == 0
+        assert what != "small rings" or switch.get("overflows") > 0
+        daemon.wait_idle()

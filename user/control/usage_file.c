@@ -511,7 +511,7 @@ void cv_usage_file_sync(struct cv_usage_file *file, uint64_t wall_ms)
 
 /* ---- thread ------------------------------------------------------------------------------- */
 
-static uint64_t next_round_ms(uint64_t wall_ms)
+static uint64_t until_round_ms(uint64_t wall_ms)
 {
 	uint64_t next_ms = wall_ms + CV_USAGE_FILE_S * 1000u;
 
@@ -522,20 +522,21 @@ static uint64_t next_round_ms(uint64_t wall_ms)
 		if (period_ms < next_ms)
 			next_ms = period_ms;
 	}
-	return next_ms;
+	return next_ms - wall_ms;
 }
 
+/* By the clock that nobody sets: a wait until tomorrow would go on if today came again. */
 static void *thread_main(void *opaque)
 {
 	struct cv_usage_file *file = opaque;
 
 	pthread_mutex_lock(&file->lock);
 	while (!file->stopping) {
-		const uint64_t until_ms = next_round_ms(cv_clock_wall_ms());
+		const uint64_t until_ms = cv_clock_ms() + until_round_ms(cv_clock_wall_ms());
 		const struct timespec until = {.tv_sec = (time_t)(until_ms / 1000),
 					       .tv_nsec = (long)(until_ms % 1000) * 1000000};
 
-		if (pthread_cond_timedwait(&file->wake, &file->lock, &until) == 0)
+		if (pthread_cond_clockwait(&file->wake, &file->lock, CLOCK_MONOTONIC, &until) == 0)
 			continue;
 		cv_usage_file_sync(file, cv_clock_wall_ms());
 	}

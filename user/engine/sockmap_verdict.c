@@ -186,7 +186,7 @@ enum cv_sockmap_state cv_sockmap_selftest_state(const struct cv_sockmap_selftest
 
 enum cv_sockmap_state cv_sockmap_selftest_wait(struct cv_sockmap_selftest *test, uint32_t wait_ms)
 {
-	uint64_t until_ms = cv_clock_wall_ms() + wait_ms;
+	uint64_t until_ms = cv_clock_ms() + wait_ms;
 	const struct timespec until = {
 		.tv_sec = (time_t)(until_ms / 1000),
 		.tv_nsec = (long)(until_ms % 1000) * 1000000,
@@ -194,7 +194,7 @@ enum cv_sockmap_state cv_sockmap_selftest_wait(struct cv_sockmap_selftest *test,
 
 	pthread_mutex_lock(&test->lock);
 	while (atomic_load(&test->state) == CV_SOCKMAP_TESTING &&
-	       pthread_cond_timedwait(&test->done, &test->lock, &until) == 0)
+	       pthread_cond_clockwait(&test->done, &test->lock, CLOCK_MONOTONIC, &until) == 0)
 		;
 	pthread_mutex_unlock(&test->lock);
 	return cv_sockmap_selftest_state(test);

@@ -517,10 +517,10 @@ static bool join_helpers(struct cv_resolver *resolver)
 	struct timespec until;
 	bool all = true;
 
-	(void)clock_gettime(CLOCK_REALTIME, &until);
+	(void)clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += STOP_WAIT_S;
 	for (unsigned i = 0; i < resolver->thread_count; i++) {
-		if (pthread_timedjoin_np(resolver->threads[i], NULL, &until) == 0)
+		if (pthread_clockjoin_np(resolver->threads[i], NULL, CLOCK_MONOTONIC, &until) == 0)
 			continue;
 		(void)pthread_detach(resolver->threads[i]);
 		all = false;

@@ -431,9 +431,9 @@ struct cv_target_learner *cv_target_learner_stop(struct cv_target_learner *learn
 		return NULL;
 	if (write(learner->stop_fd, &one, sizeof(one)) < 0)
 		cv_log_debug("target %s: cannot stop its learner", learner->target_text);
-	clock_gettime(CLOCK_REALTIME, &until);
+	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += STOP_WAIT_S;
-	if (pthread_timedjoin_np(learner->thread, NULL, &until) != 0)
+	if (pthread_clockjoin_np(learner->thread, NULL, CLOCK_MONOTONIC, &until) != 0)
 		pthread_detach(learner->thread);
 	learner_release(learner);
 	return NULL;
