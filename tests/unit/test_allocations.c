@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * test_allocations.c - each allocation fails once, and all behind it: configurations, users, answers
- * of the control socket, the status page, quotas.
+ * test_allocations.c - each allocation fails once, and all behind it: configurations, users,
+ * answers of the control socket, the status page, quotas.
  *
  * What is tested ends with an error or is as whole as ever, nothing stays allocated, and the next
  * time it works. Without CULVERT_LONG long sweeps take steps.
@@ -47,7 +47,8 @@ static const char *const files[][2] = {
 	{"external_proxy.json",
 	 "{\"enabled\": true, \"routing\": {\"mode\": \"selective\"}, \"proxies\": [{\"id\": "
 	 "\"proxy-1\", \"type\": \"socks5s\", \"address\": \"up.test\", \"port\": 1080, "
-	 "\"username\": \"me\", \"password\": \"secret\", \"tls\": {\"ca_file\": \"root.pem\"}, \"enabled\": true}]}"},
+	 "\"username\": \"me\", \"password\": \"secret\", \"tls\": {\"ca_file\": \"root.pem\"}, "
+	 "\"enabled\": true}]}"},
 	{"config.json",
 	 "{\"log\": {\"loglevel\": \"none\"}, \"culvert\": {\"status\": {\"password\": \"" HASH
 	 "\"}, \"externalProxyFile\": \"external_proxy.json\", \"stateDirectory\": \"\"},\n"
@@ -74,7 +75,8 @@ static const char *const files[][2] = {
 	 "\"pass\": \"" HASH "\"}]}},\n"
 	 "{\"tag\": \"http\", \"port\": 8118, \"protocol\": \"http\", \"settings\": {\"accounts\": "
 	 "[{\"user\": \"bob\", \"pass\": \"b\"}]}},\n"
-	 "{\"tag\": \"tunnel\", \"port\": 53, \"protocol\": \"tunnel\", \"settings\": {\"address\": "
+	 "{\"tag\": \"tunnel\", \"port\": 53, \"protocol\": \"tunnel\", \"settings\": {"
+	 "\"address\": "
 	 "\"192.0.2.1\", \"port\": 53, \"network\": \"tcp,udp\"}}],\n"
 	 "\"outbounds\": [{\"tag\": \"direct\", \"protocol\": \"freedom\"},\n"
 	 "{\"tag\": \"block\", \"protocol\": \"blackhole\"},\n"
@@ -84,7 +86,8 @@ static const char *const files[][2] = {
 	 "{\"tag\": \"far\", \"protocol\": \"vless\", \"settings\": {\"vnext\": [{\"address\": "
 	 "\"v.test\", \"port\": 443, \"users\": [{\"id\": \"" UUID_A "\", \"encryption\": "
 	 "\"none\"}]}]}, \"mux\": {\"enabled\": true}, \"streamSettings\": {\"network\": \"h2\", "
-	 "\"security\": \"tls\", " ROOTS ", \"httpSettings\": {\"host\": [\"h.test\"], \"path\": \"/\"}}}],\n"
+	 "\"security\": \"tls\", " ROOTS ", \"httpSettings\": {\"host\": [\"h.test\"], "
+	 "\"path\": \"/\"}}}],\n"
 	 "\"edge\": {\"inboundTag\": [\"front\"], \"routes\": [{\"to\": {\"inboundTag\": "
 	 "\"reality\"}}, {\"names\": [\"*.c.test\"], \"to\": {\"backend\": \"c\"}}], \"backends\": "
 	 "[{\"name\": \"c\", \"address\": \"127.0.0.1:9443\"}], \"target\": \"a.test:443\"},\n"

@@ -223,7 +223,8 @@ static void put_head(struct output *out, const char *name, const char *type, con
 	put(out, "# HELP %s %s.\n# TYPE %s %s\n", name, help, name, type);
 }
 
-static void put_family(struct output *out, const struct family *family, struct json_object *gathered)
+static void put_family(struct output *out, const struct family *family,
+		       struct json_object *gathered)
 {
 	struct json_object *list = json_object_object_get(gathered, family->list);
 	struct json_object *samples = json_object_new_object();
