@@ -75,6 +75,24 @@ static void given_pipes_are_used_again(void **state)
 	cv_pipe_pool_free(pool);
 }
 
+static void the_first_pipes_are_the_largest(void **state)
+{
+	struct cv_pipe_pool *pool = cv_pipe_pool_new(100, 100, 1048576);
+	struct cv_pipe *pipes[70], *last;
+
+	(void)state;
+	assert_non_null(pool);
+	for (int i = 0; i < 70; i++)
+		pipes[i] = cv_pipe_take(pool); /* NULL: this user's share is used up */
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(pipes[i] ? pipes[i]->size_bytes : 1048576, 1048576);
+	last = pipes[69];
+	assert_true(!last || last->size_bytes == 262144);
+	for (int i = 0; i < 70; i++)
+		cv_pipe_give(pool, pipes[i], 0);
+	cv_pipe_pool_free(pool);
+}
+
 static void out_of_descriptors_is_no_pipe(void **state)
 {
 	struct cv_pipe_pool *pool = cv_pipe_pool_new(100, 1, 65536);
@@ -96,6 +114,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(pool_keeps_its_limits),
 		cmocka_unit_test(given_pipes_are_used_again),
+		cmocka_unit_test(the_first_pipes_are_the_largest),
 		cmocka_unit_test(out_of_descriptors_is_no_pipe),
 	};
 

@@ -7,22 +7,45 @@
 #include "engine/pipe_pool.h"
 
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #define SMALLEST_BYTES 65536u
-/* The first pipes, which serve whenever no sink is full, have the whole size: one splice then takes
- * what a socket has. The others wait with a slow sink most of the time and are smaller. */
-#define LARGE_COUNT 4u
+/* The first pipes have the whole size: one splice then takes what a socket has. They serve whenever
+ * no sink is full, and some dozens of busy flows. The others wait with a slow sink most of the time
+ * and are smaller. */
+#define LARGE_MIN 4u
+#define LARGE_MAX 64u
 #define SMALLER 4u
 #define REFUSED_ASKS 1024 /* this many asks are answered without trying again */
 
 struct cv_pipe_pool {
 	struct cv_pipe *idle;
 	uint32_t refused_asks;
-	uint32_t idle_count, count, max_count, keep_count, size_bytes;
+	uint32_t idle_count, count, max_count, keep_count, size_bytes, large_count;
 };
+
+/* As many as take half of what an unprivileged user may have, each worker its share. */
+static uint32_t large_count(uint32_t size_bytes)
+{
+	FILE *file = fopen("/proc/sys/fs/pipe-user-pages-soft", "re");
+	unsigned long pages = 0, count;
+	bool is_limited = !file || fscanf(file, "%lu", &pages) != 1 || pages > 0;
+
+	if (file)
+		(void)fclose(file);
+	if (!is_limited)
+		return LARGE_MAX;
+	count = pages / 2 * (unsigned long)sysconf(_SC_PAGESIZE) / size_bytes /
+		(unsigned long)get_nprocs();
+	if (count < LARGE_MIN)
+		return LARGE_MIN;
+	return count < LARGE_MAX ? (uint32_t)count : LARGE_MAX;
+}
 
 struct cv_pipe_pool *cv_pipe_pool_new(uint32_t max_count, uint32_t keep_count, uint32_t size_bytes)
 {
@@ -33,6 +56,7 @@ struct cv_pipe_pool *cv_pipe_pool_new(uint32_t max_count, uint32_t keep_count, u
 	pool->max_count = max_count;
 	pool->keep_count = keep_count;
 	pool->size_bytes = size_bytes;
+	pool->large_count = large_count(size_bytes);
 	return pool;
 }
 
@@ -64,7 +88,7 @@ static struct cv_pipe *pipe_open(struct cv_pipe_pool *pool)
 	uint32_t size_bytes = pool->size_bytes;
 	int fds[2], granted;
 
-	if (pool->count >= LARGE_COUNT && size_bytes / SMALLER >= SMALLEST_BYTES)
+	if (pool->count >= pool->large_count && size_bytes / SMALLER >= SMALLEST_BYTES)
 		size_bytes /= SMALLER;
 	if (!pipe || pipe2(fds, O_NONBLOCK | O_CLOEXEC) < 0) {
 		free(pipe);
