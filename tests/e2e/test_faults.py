@@ -279,3 +279,29 @@ def test_goes_with_less(net, tmp, internet, what):
             assert way.cut == 0
         assert what != "small rings" or switch.get("overflows") > 0
         daemon.wait_idle()
+
+
+def test_map_is_full(net, tmp, internet):
+    """Sessions that sockmap has no room for are copied, and counted; later ones have it again."""
+    switch = faults.Faults(tmp)
+    daemon = rig.Culvert(net.server, tmp, straight_config(), "server", prefix=switch.prefix,
+                         engine="sockmap", wait=((rig.SERVER_IP, STRAIGHT + 10),))
+
+    def carried():
+        return next(engine["downlink_flows_total"] for engine in daemon.ask("engines")["engines"]
+                    if engine["engine"] == "sockmap")
+
+    with rig.running(daemon):
+        if "engine sockmap: not available" in daemon.log():
+            pytest.skip("no sockmap here")
+        with Downloads(net.client, (rig.SERVER_IP, STRAIGHT + 10), "/small", content_of(internet),
+                       4, pause=0.05) as way:
+            way.wait(lambda: carried() > 0, "sockmap carries")
+            with switch.failing("bpf_map_update_elem", "E2BIG"):
+                daemon.wait_reason("internal_refused", 3)
+                whole = way.whole
+                way.wait(lambda: way.whole > whole + 10, "copied")
+            before = carried()
+            way.wait(lambda: carried() > before + 5, "sockmap carries again")
+            assert way.cut == 0
+        daemon.wait_idle()
