@@ -274,6 +274,36 @@ static void a_stream_may_be_refused(void **state)
 	talk_stop(&server);
 }
 
+/* To one who has said all a server may leave early, but what broke off is not an end. */
+static void a_reset_is_an_end_if_it_says_so(void **state)
+{
+	static const struct {
+		const char *code;
+		bool ends;
+		int result;
+	} cases[] = {
+		{"\0\0\0\x0", false, CV_LAYER_EOF},      /* NO_ERROR */
+		{"\0\0\0\x8", false, CV_UPSTREAM_RESET}, /* CANCEL */
+		{"\0\0\0\x8", true, CV_LAYER_EOF},
+		{"\0\0\0\x2", true, CV_UPSTREAM_RESET}, /* INTERNAL_ERROR */
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct talker client, server;
+		uint8_t bytes[32];
+		size_t len;
+
+		start_pair(&client, &server, false);
+		assert_int_equal(exchange(&client, &server, SIZE_MAX), 0);
+		if (cases[i].ends)
+			assert_int_equal(talk_end(&client), 0);
+		len = h2_put_frame(bytes, 3, 0, 1, cases[i].code, 4);
+		assert_int_equal(talk_hear(&client, bytes, len), cases[i].result);
+		stop_pair(&client, &server);
+	}
+}
+
 /* Who does not read stops the client at the window, and goes on when it has. */
 static void windows_follow_the_reader(void **state)
 {
@@ -311,6 +341,7 @@ int main(void)
 		cmocka_unit_test(what_is_no_http2_is_refused),
 		cmocka_unit_test(streams_are_opened_at_once),
 		cmocka_unit_test(a_stream_may_be_refused),
+		cmocka_unit_test(a_reset_is_an_end_if_it_says_so),
 		cmocka_unit_test(windows_follow_the_reader),
 	};
 

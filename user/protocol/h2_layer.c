@@ -155,8 +155,9 @@ static int on_stream_close(nghttp2_session *session, int32_t stream, uint32_t co
 	cv_buffer_consume(&self->held, cv_buffer_len(&self->held));
 	if (self->end_received)
 		return 0;
-	/* who has heard all may leave like this, too */
-	self->end_received = code == NGHTTP2_NO_ERROR || self->end_wanted;
+	/* who has heard all may leave like this, too; not one to whom something happened */
+	self->end_received = code == NGHTTP2_NO_ERROR ||
+			     (code == NGHTTP2_CANCEL && self->end_wanted);
 	return self->end_received ? 0 : fail(self, CV_UPSTREAM_RESET);
 }
 
