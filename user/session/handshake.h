@@ -42,6 +42,7 @@ struct cv_handshake {
 	/* server */
 	struct cv_reality_server *reality;
 	const struct cv_reality_target *target;
+	uint32_t mirrored_bytes; /* of the client's, to it */
 	struct cv_hello_assembler assembler; /* only to read a name before anybody else does */
 	bool assembler_used;
 	size_t chosen_target; /* of a REALITY inbound's, by the name in the hello */

@@ -164,6 +164,8 @@ static void go_forward(struct cv_session *session)
 		return;
 	}
 	session->is_fallback = true;
+	session->user_moved_bytes[CV_UPLINK] += session->handshake->mirrored_bytes;
+	session->user_moved_bytes[CV_DOWNLINK] += cv_buffer_len(saved);
 	cv_session_relay(session);
 }
 
@@ -287,8 +289,11 @@ static void take_client_bytes(struct cv_session *session)
 	enum cv_reality_verdict verdict;
 	int error = 0;
 
-	if (session->state == CV_SESSION_EXPECT_HELLO) /* observable: the target sees every byte */
+	if (session->state == CV_SESSION_EXPECT_HELLO) {
+		/* observable: the target sees every byte */
 		error = cv_buffer_append(&target->out, bytes.data, bytes.len_bytes);
+		session->handshake->mirrored_bytes += (uint32_t)bytes.len_bytes;
+	}
 	if (error) {
 		cv_session_close(session, error);
 		return;
