@@ -96,8 +96,8 @@ DEPENDS = Makefile $(G)/flags.mk
 
 # ---- Targets ----------------------------------------------------------------------
 
-.PHONY: all products units fuzzers asan tsan run test test-long test-vm soak check lint fuzz bench \
-	bench-engines interop install help clean distclean FORCE
+.PHONY: all products units fuzzers asan tsan run test test-long test-vm soak check lint fuzz \
+	fuzz-merge bench bench-engines interop install help clean distclean FORCE
 .DEFAULT_GOAL := all
 .SECONDARY:
 .DELETE_ON_ERROR:
@@ -131,8 +131,8 @@ soak:
 check:
 	$(Q)tests/run.sh check
 
-fuzz:
-	$(Q)tests/run.sh fuzz
+fuzz fuzz-merge:
+	$(Q)tests/run.sh $@
 
 interop:
 	$(Q)tests/run.sh interop
@@ -159,7 +159,9 @@ help:
 #H make soak        SOAK_MINUTES=20 of everything that happens to a server, and floods (root)
 #H make check       lint and unit tests: no root, no network, seconds
 #H make lint        floors, libraries, sizes and forms of the sources
-#H make fuzz        each codec's fuzz target, FUZZ_SECONDS=60 each
+#H make fuzz        each codec's fuzz target and whole sessions, FUZZ_SECONDS=60 each, or
+#H                  FUZZ_TOTAL_MINUTES=60 of all; what it finds stays in build/fuzz/found
+#H make fuzz-merge  what reaches more than the seeds joins them, in tests/fuzz/corpus
 #H make interop     against other implementations (Go)
 #H make bench       culvert beside its peers in namespaces of their own (root); ROW=list, ROW='socks5-*',
 #H                  PEER=dante, PEERS="xray=/path"; into build/bench: table, JSON, SVG
@@ -184,7 +186,7 @@ else
 deps_for := $(or $(and $(filter bench,$(MAKECMDGOALS)),bench),\
 	$(and $(filter test test-long test-vm soak interop bench-engines,$(MAKECMDGOALS)),test),\
 	$(and $(filter run,$(MAKECMDGOALS)),run),\
-	$(and $(filter check units fuzzers fuzz,$(MAKECMDGOALS)),check),build)
+	$(and $(filter check units fuzzers fuzz fuzz-merge,$(MAKECMDGOALS)),check),build)
 include $(G)/flags.mk
 $(G)/flags.mk: FORCE
 	@tools/build/deps.sh $(deps_for)

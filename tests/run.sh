@@ -32,6 +32,7 @@ stage() { printf '\n== %s (%s)\n' "$1" "$(date -u +%T)"; }
 pass() { passed=$((passed + ${1:-1})); }
 fail() { failed=$((failed + 1)); failures+=("$1"); printf '   FAILED %s\n' "$1"; }
 skip() { skipped=$((skipped + 1)); skips+=("$1"); printf '   skipped %s\n' "$1"; }
+fuzz_session_weight=2
 fuzz_in_parallel=$((3 * $(nproc))) # 45 targets one by one would take all the time there is
 planted_faults="sim-lose sim-double sim-reset sim-fin sim-widen sim-drained sim-count sim-deadline \
 	sim-buffer sim-descriptor"
@@ -137,18 +138,37 @@ fuzz_one()
 	fi
 }
 
+fuzz_names()
+{
+	(cd tests/fuzz && ls fuzz_*.c 2>/dev/null) | sed 's/^fuzz_//; s/\.c$//'
+}
+
+# fuzz_weight NAME - whole sessions have more to them than one codec
+fuzz_weight()
+{
+	case $1 in session*) echo "$fuzz_session_weight" ;; *) echo 1 ;; esac
+}
+
+# fuzz SECONDS - of each target; with FUZZ_TOTAL_MINUTES of all together
 fuzz()
 {
-	local seconds=$1 name names
-	names=$(cd tests/fuzz && ls fuzz_*.c 2>/dev/null | sed 's/^fuzz_//; s/\.c$//')
-	stage "fuzzing, $seconds s each, $fuzz_in_parallel at a time"
+	local seconds=$1 name names weights=0
+	names=$(fuzz_names)
 	[ -n "$names" ] || { fail "no fuzz targets found"; return; }
+	if [ -n "${FUZZ_TOTAL_MINUTES:-}" ]; then
+		fuzz_session_weight=8 fuzz_in_parallel=$(nproc)
+		for name in $names; do weights=$((weights + $(fuzz_weight "$name"))); done
+		seconds=$((FUZZ_TOTAL_MINUTES * 60 / weights))
+	fi
+	stage "fuzzing, $seconds s each, sessions $fuzz_session_weight times as long, $fuzz_in_parallel at a time"
 	export -f fuzz_one
 	export results
 	rm -f "$results"/fuzz_good.*
-	# shellcheck disable=SC2016
-	xargs -P "$fuzz_in_parallel" -I NAME bash -c \
-		'fuzz_one NAME "$0" && : >"$results/fuzz_good.NAME"' "$seconds" <<<"$names"
+	# the longest first
+	for name in $names; do
+		echo "$name $((seconds * $(fuzz_weight "$name")))"
+	done | sort -k2,2nr -k1,1 | xargs -P "$fuzz_in_parallel" -L 1 bash -c \
+		'fuzz_one "$0" "$1" && : >"$results/fuzz_good.$0"'
 	for name in $names; do
 		if [ -e "$results/fuzz_good.$name" ]; then pass; else fail "fuzz_$name"; fi
 	done
@@ -173,6 +193,23 @@ fuzz_selftest()
 		fi
 	done
 	printf '   fuzz_session notices %d planted faults\n' $found
+}
+
+# fuzz_merge - what was found joins the seeds, as little of it as reaches all
+fuzz_merge()
+{
+	local name
+	stage "merging what was found into tests/fuzz/corpus"
+	for name in $(fuzz_names); do
+		[ -d "build/fuzz/found/$name" ] || continue
+		if tests/fuzz/thin.py "build/fuzz/fuzz_$name" "tests/fuzz/corpus/$name" \
+			"build/fuzz/found/$name"
+		then
+			pass
+		else
+			fail "merging of $name"
+		fi
+	done
 }
 
 # python_one REPORT SECONDS PYTEST-ARGUMENT... - called through xargs; a line per failure and a sum
@@ -433,11 +470,14 @@ soak)
 fuzz)
 	build $fuzzers && fuzz "${FUZZ_SECONDS:-60}"
 	;;
+fuzz-merge)
+	build $fuzzers && fuzz_merge
+	;;
 interop)
 	build all && interop
 	;;
 *)
-	echo "usage: tests/run.sh check|test|test-long|soak|guests|fuzz|interop" >&2
+	echo "usage: tests/run.sh check|test|test-long|soak|guests|fuzz|fuzz-merge|interop" >&2
 	exit 2
 	;;
 esac

@@ -2,7 +2,7 @@
 /*
  * sim_people.c - see sim_people.h.
  *
- *   client:  [request] [opening] A pattern of A ..        server:  a pattern of a ..
+ *   client:  [request] [opening] A pattern of A ..        server:  [opening] a pattern of a ..
  *
  * Who speaks is known from the byte in front of the pattern; each is heard by one other at most.
  */
@@ -12,6 +12,7 @@
 #include "check.h"
 
 #include <errno.h>
+#include <stdio.h>
 
 #define PLAN_BYTES (192 * 1024)
 #define ID_STRIDE 997
@@ -34,19 +35,55 @@ static void make_pattern(void)
 	is_made = true;
 }
 
-/* The longest piece of a stream that lies in one place: its opening, who it is, or the pattern. */
-static struct cv_span piece_at(uint8_t id, const struct sim_kind *opens, uint32_t at)
+static uint32_t from_hex(const char *text, uint8_t bytes[SIM_OPENING_BYTES])
 {
-	static uint8_t ids[256];
-	const size_t opening = opens ? opens->opening_bytes : 0;
+	uint32_t count = 0;
 
-	if (at < opening)
-		return cv_span_of(opens->opening + at, opening - at);
-	ids[id] = id;
-	if (at == opening)
-		return cv_span_of(&ids[id], 1);
-	at -= (uint32_t)opening;
-	return cv_span_of(pattern + id * ID_STRIDE + at, PLAN_BYTES - at);
+	for (unsigned byte; text && sscanf(text, "%2x", &byte) == 1; text += 2) {
+		check(count < SIM_OPENING_BYTES);
+		bytes[count++] = (uint8_t)byte;
+	}
+	return count;
+}
+
+static struct sim_opening *make_openings(const struct sim_kind *kinds, unsigned kind_count)
+{
+	static struct sim_opening openings[SIM_KINDS];
+	static bool is_made;
+
+	check(kind_count <= SIM_KINDS);
+	for (unsigned i = 0; i < kind_count && !is_made; i++) {
+		openings[i].client_bytes = from_hex(kinds[i].client_opening, openings[i].client);
+		openings[i].server_bytes = from_hex(kinds[i].server_opening, openings[i].server);
+	}
+	is_made = true;
+	return openings;
+}
+
+struct cv_span sim_opening_of(struct sim_side *side)
+{
+	const struct sim_client *client = sim_as_client(side);
+	const struct sim_kind *kind =
+		client ? client->kind : sim_kind_to(sim_as_server(side)->port);
+	const struct sim_opening *opening = &sim_people.openings[kind - sim_people.kinds];
+
+	return client ? cv_span_of(opening->client, opening->client_bytes)
+		      : cv_span_of(opening->server, opening->server_bytes);
+}
+
+/* The longest piece of a stream that lies in one place: its opening, who it is, or the pattern. */
+static struct cv_span piece_at(struct sim_side *side, uint32_t at)
+{
+	struct cv_span opening = sim_opening_of(side);
+
+	if (at < opening.len_bytes) {
+		cv_span_skip(&opening, at);
+		return opening;
+	}
+	if (at == opening.len_bytes)
+		return cv_span_of(&side->id, 1);
+	at -= (uint32_t)opening.len_bytes;
+	return cv_span_of(pattern + side->id * ID_STRIDE + at, PLAN_BYTES - at);
 }
 
 static size_t least(size_t one, size_t other)
@@ -54,12 +91,12 @@ static size_t least(size_t one, size_t other)
 	return one < other ? one : other;
 }
 
-/* @bytes follow after @at of the stream of @id. */
-static void check_stream(uint8_t id, const struct sim_kind *opens, uint32_t at,
-			 struct cv_span bytes)
+/* @bytes follow after @at of what @side says. */
+static void check_stream(struct sim_side *side, uint32_t at, struct cv_span bytes)
 {
+	check(at + bytes.len_bytes <= side->said_bytes);
 	while (bytes.len_bytes > 0) {
-		const struct cv_span piece = piece_at(id, opens, at);
+		const struct cv_span piece = piece_at(side, at);
 		const size_t count = least(piece.len_bytes, bytes.len_bytes);
 
 		check(memcmp(piece.data, bytes.data, count) == 0);
@@ -109,31 +146,41 @@ static void client_heard_who(struct sim_client *client, uint8_t id)
 	client->side.other = index;
 }
 
+static struct sim_side *other_of(struct sim_side *side)
+{
+	if (side->other == SIM_NOBODY)
+		return NULL;
+	return sim_as_client(side) ? &sim_server_of(side->other)->side
+				   : &sim_client_of(side->other)->side;
+}
+
+/* Until it is known who speaks there is only the opening, which is the same for all. */
+static void stream_heard(struct sim_side *side, struct cv_span opening, struct cv_span bytes)
+{
+	struct sim_client *client = sim_as_client(side);
+	const size_t at = side->heard_bytes;
+
+	side->heard_bytes += (uint32_t)bytes.len_bytes;
+	if (side->other == SIM_NOBODY && side->heard_bytes > opening.len_bytes) {
+		const uint8_t id = bytes.data[opening.len_bytes - at];
+
+		if (client)
+			client_heard_who(client, id);
+		else
+			server_heard_who(sim_as_server(side), id);
+	}
+	if (side->other == SIM_NOBODY)
+		check(memcmp(opening.data + at, bytes.data, bytes.len_bytes) == 0);
+	else
+		check_stream(other_of(side), (uint32_t)at, bytes);
+}
+
 static void server_heard(struct sim_server *server, struct cv_span bytes)
 {
 	const struct sim_kind *kind = sim_kind_to(server->port);
-	struct sim_side *side = &server->side;
+	const struct sim_opening *opening = &sim_people.openings[kind - sim_people.kinds];
 
-	if (side->heard_bytes <= kind->opening_bytes &&
-	    side->heard_bytes + bytes.len_bytes > kind->opening_bytes)
-		server_heard_who(server, bytes.data[kind->opening_bytes - side->heard_bytes]);
-	check_stream((uint8_t)('A' + side->other), kind, side->heard_bytes, bytes);
-	side->heard_bytes += (uint32_t)bytes.len_bytes;
-	if (side->other != SIM_NOBODY)
-		check(side->heard_bytes <= sim_client_of(side->other)->side.said_bytes);
-}
-
-static void stream_heard(struct sim_client *client, struct cv_span bytes)
-{
-	struct sim_side *side = &client->side;
-
-	if (bytes.len_bytes == 0)
-		return;
-	if (side->heard_bytes == 0)
-		client_heard_who(client, bytes.data[0]);
-	check_stream((uint8_t)('a' + side->other), NULL, side->heard_bytes, bytes);
-	side->heard_bytes += (uint32_t)bytes.len_bytes;
-	check(side->heard_bytes <= sim_server_of(side->other)->side.said_bytes);
+	stream_heard(&server->side, cv_span_of(opening->client, opening->client_bytes), bytes);
 }
 
 /* ---- requests ----------------------------------------------------------------------------- */
@@ -188,8 +235,12 @@ static void reply_heard(struct sim_client *client, struct cv_span *bytes)
 
 static void client_heard(struct sim_client *client, struct cv_span bytes)
 {
+	const struct sim_opening *opening = &sim_people.openings[client->kind - sim_people.kinds];
+
 	reply_heard(client, &bytes);
-	stream_heard(client, bytes);
+	if (bytes.len_bytes > 0)
+		stream_heard(&client->side, cv_span_of(opening->server, opening->server_bytes),
+			     bytes);
 }
 
 /* ---- what a side does --------------------------------------------------------------------- */
@@ -285,8 +336,7 @@ bool sim_say(struct sim_side *side, size_t most_bytes)
 	if (!sim_has_asked(side))
 		return sim_ask(client);
 	while (most_bytes > 0 && side->said_bytes < side->plan_bytes) {
-		const struct cv_span piece =
-			piece_at(side->id, client ? client->kind : NULL, side->said_bytes);
+		const struct cv_span piece = piece_at(side, side->said_bytes);
 		const size_t left = least(side->plan_bytes - side->said_bytes, most_bytes);
 		const uint32_t sent = utter(side, piece.data, least(piece.len_bytes, left));
 
@@ -296,14 +346,6 @@ bool sim_say(struct sim_side *side, size_t most_bytes)
 		most_bytes -= sent;
 	}
 	return side->said_bytes > before;
-}
-
-static struct sim_side *other_of(struct sim_side *side)
-{
-	if (side->other == SIM_NOBODY)
-		return NULL;
-	return sim_as_client(side) ? &sim_server_of(side->other)->side
-				   : &sim_client_of(side->other)->side;
 }
 
 bool sim_has_heard_all(struct sim_side *side)
@@ -335,6 +377,7 @@ static void heard_fin(struct sim_side *side)
 		return;
 	if (!client)
 		client = sim_client_of(side->other);
+	trace("hears end", side);
 	if (!other || !client || client->kind->ends_both || sim_people.was_cut)
 		return;
 	check(other->said_fin && side->heard_bytes == other->said_bytes);
@@ -359,8 +402,8 @@ bool sim_hear(struct sim_side *side, size_t most_bytes)
 		heard_fin(side);
 	else
 		side->was_reset = true;
-	if (got <= 0)
-		trace("hears end", side);
+	if (got < 0)
+		trace("hears reset", side);
 	return true;
 }
 
@@ -376,6 +419,14 @@ void sim_leave(struct sim_side *side, bool aborts, bool loses)
 	side->end = NULL;
 	side->left = true;
 	trace(aborts ? "aborts" : "leaves", side);
+}
+
+void sim_lose(struct sim_side *side)
+{
+	if (!side->end)
+		return;
+	sim_fail(side->end->peer, -ETIMEDOUT);
+	trace("is lost", side);
 }
 
 /* ---- who comes ---------------------------------------------------------------------------- */
@@ -400,11 +451,12 @@ void sim_come(uint8_t which, uint8_t how)
 		.side = {.end = end,
 			 .id = (uint8_t)('A' + sim_people.client_count),
 			 .other = SIM_NOBODY,
-			 .plan_bytes = (uint32_t)kind->opening_bytes + plan_of(how)},
+			 .plan_bytes = plan_of(how)},
 		.kind = kind,
 		.is_served = kind->speech == SIM_RAW,
 	};
 	sim_people.client_count++;
+	client->side.plan_bytes += (uint32_t)sim_opening_of(&client->side).len_bytes;
 	trace("comes", &client->side);
 }
 
@@ -425,6 +477,7 @@ bool sim_greet(void)
 		.port = end->port,
 	};
 	sim_people.server_count++;
+	server->side.plan_bytes += (uint32_t)sim_opening_of(&server->side).len_bytes;
 	trace("visited", &server->side);
 	return true;
 }
@@ -433,4 +486,5 @@ void sim_people_start(const struct sim_kind *kinds, unsigned kind_count)
 {
 	make_pattern();
 	sim_people = (struct sim_people){.kinds = kinds, .kind_count = kind_count};
+	sim_people.openings = make_openings(kinds, kind_count);
 }

@@ -11,7 +11,14 @@
 #define SIM_CLIENTS 4
 #define SIM_SERVERS 24
 #define SIM_REPLY_BYTES 512
+#define SIM_OPENING_BYTES 512
+#define SIM_KINDS 32
 #define SIM_NOBODY 0xff
+
+struct sim_opening {
+	uint8_t client[SIM_OPENING_BYTES], server[SIM_OPENING_BYTES];
+	uint32_t client_bytes, server_bytes;
+};
 
 struct sim_side {
 	struct sim_end *end; /* NULL: left */
@@ -39,6 +46,7 @@ struct sim_server {
 struct sim_people {
 	const struct sim_kind *kinds;
 	unsigned kind_count;
+	struct sim_opening *openings; /* of each kind */
 	struct sim_client clients[SIM_CLIENTS];
 	struct sim_server servers[SIM_SERVERS];
 	unsigned client_count, server_count;
@@ -53,6 +61,8 @@ struct sim_client *sim_client_of(uint8_t index);
 struct sim_server *sim_server_of(uint8_t index);
 /** sim_kind_to() - A kind that leads to servers at @port. */
 const struct sim_kind *sim_kind_to(uint16_t port);
+/** sim_opening_of() - What @side's stream begins with. */
+struct cv_span sim_opening_of(struct sim_side *side);
 /** sim_side_at() - Modulo how many there are; NULL: none. */
 struct sim_side *sim_side_at(unsigned index);
 /** sim_as_client() - NULL if it is a server's. sim_as_server() - It is one's. */
@@ -71,6 +81,8 @@ bool sim_hear(struct sim_side *side, size_t most_bytes);
 bool sim_end_speech(struct sim_side *side);
 /** sim_leave() - Close; @aborts: with a reset, of which @loses: in place of what is on its way. */
 void sim_leave(struct sim_side *side, bool aborts, bool loses);
+/** sim_lose() - The network between it and the program is gone. */
+void sim_lose(struct sim_side *side);
 bool sim_has_heard_all(struct sim_side *side);
 /** sim_is_traced() - CULVERT_SIM_TRACE is set: people who look into a finding want to know what
  * happens. */

@@ -113,8 +113,8 @@ static void be_rude(struct cv_ring *ring, uint8_t which)
 		forward(ring, (uint64_t)next_ms);
 	else if (which == 5)
 		forward(ring, 1000u * how);
-	else if (which == 6 && side && side->end)
-		sim_fail(side->end->peer, -ETIMEDOUT);
+	else if (which == 6 && side)
+		sim_lose(side);
 	else if (which == 7 && !world.stopped) {
 		world.stopped = sim_people.was_cut = true;
 		cv_worker_stop(&world.worker);
@@ -213,7 +213,7 @@ static void check_served(struct sim_client *client)
 	if (client->kind->ends_both && server->side.was_early)
 		return;
 	check(server->side.other == (uint8_t)(client - sim_people.clients) ||
-	      side->plan_bytes <= client->kind->opening_bytes);
+	      side->plan_bytes <= sim_opening_of(side).len_bytes);
 	check(server->side.heard_bytes == side->plan_bytes && server->side.heard_fin);
 }
 

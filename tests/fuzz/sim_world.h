@@ -31,13 +31,11 @@ struct sim_kind {
 	const char *name;
 	uint16_t port;    /* of the entry inbound */
 	uint16_t to_port; /* of the server that it leads to; kinds share one if they say the same */
-#define SIM_INPUT_BYTES 1024
-
 	enum sim_speech speech;
 	unsigned session_count; /* of a client, one behind the other */
 	bool ends_both;         /* there is no half-close on the way */
-	const char *opening;    /* the client's stream begins with it; the server hears it too */
-	size_t opening_bytes;
+	/* in hex: a stream begins with it, and whoever hears it hears that, too */
+	const char *client_opening, *server_opening;
 };
 
 struct sim_world {
