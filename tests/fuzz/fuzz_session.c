@@ -79,8 +79,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size > SIM_INPUT_BYTES) /* longer ones say no more */
 		return 0;
-	if (!world.config)
-		world.config = sim_load(configuration);
+	if (!world.configs[0])
+		sim_load(&world, configuration);
 	sim_run(&world, cv_span_of(data, size));
 	return 0;
 }

@@ -114,16 +114,14 @@ static struct cv_target_profile profile(void *context, const char *server_name,
 	return (struct cv_target_profile){.ccs_limit = -1};
 }
 
-static struct cv_config *load(void)
+static void know_targets(struct cv_config *config)
 {
-	struct cv_config *config = sim_load(configuration);
+	for (size_t i = 0; i < config->inbound_count; i++) {
+		const struct cv_reality_inbound *reality = config->inbounds[i].reality;
 
-	for (size_t i = 0; i < config->inbound_count; i++)
-		for (size_t t = 0; config->inbounds[i].reality &&
-				   t < config->inbounds[i].reality->target_count;
-		     t++)
-			config->inbounds[i].reality->targets[t].reality.profile = profile;
-	return config;
+		for (size_t t = 0; reality && t < reality->target_count; t++)
+			reality->targets[t].reality.profile = profile;
+	}
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -133,8 +131,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size > SIM_INPUT_BYTES) /* longer ones say no more */
 		return 0;
-	if (!world.config)
-		world.config = load();
+	if (!world.configs[0]) {
+		sim_load(&world, configuration);
+		know_targets(world.configs[0]);
+		know_targets(world.configs[1]);
+	}
 	sim_run(&world, cv_span_of(data, size));
 	return 0;
 }

@@ -26,6 +26,7 @@
 #define WATCHES 128
 #define START_MS 1000000
 #define WALL_MS 1700000000000ull
+#define RUN_WALL_MS 300000 /* what a run said is too old to be said again in the next */
 
 enum wait_kind { WAIT_ACCEPT, WAIT_CONNECT, WAIT_RECV, WAIT_SEND, WAIT_POLL };
 
@@ -51,6 +52,7 @@ static uint32_t watch_events[WATCHES];
 static struct cv_post *posts;
 static uint64_t clock_ms;
 static bool is_running;
+static uint64_t run_count;
 void (*sim_turn)(struct cv_ring *ring);
 
 bool sim_is_running(void)
@@ -359,7 +361,7 @@ uint64_t cv_clock_ms(void)
 
 uint64_t cv_clock_wall_ms(void)
 {
-	return WALL_MS + clock_ms;
+	return WALL_MS + run_count * RUN_WALL_MS + clock_ms;
 }
 
 uint64_t cv_ring_now_ms(const struct cv_ring *ring)
@@ -464,6 +466,7 @@ int cv_ring_turn(struct cv_ring *ring)
 void sim_ring_start(void)
 {
 	is_running = true;
+	run_count++;
 	clock_ms = START_MS;
 	sim_ring_buffers(BUFFERS);
 }

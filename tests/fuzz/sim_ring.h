@@ -38,5 +38,7 @@ void sim_ring_buffers(unsigned most);
 /** sim_is_awaited() - An operation is under way on @fd. */
 bool sim_is_awaited(int fd);
 void sim_run_posts(void);
+/** sim_random_start() - The same randomness as in the run before. */
+void sim_random_start(void);
 
 #endif

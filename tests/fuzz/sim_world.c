@@ -11,7 +11,11 @@
 #include "base/log.h"
 #include "config/config_load.h"
 #include "engine/pipe_pool.h"
+#include "policy/reload.h"
+#include "session/session_limits.h"
 #include "session/worker.h"
+
+#include <culvert/reason.h>
 
 #include "check.h"
 #include "sim_people.h"
@@ -96,6 +100,26 @@ static void whim(uint8_t which)
 	}
 }
 
+static void stop(bool retires)
+{
+	if (world.stopped)
+		return;
+	world.stopped = sim_people.was_cut = true;
+	if (retires)
+		cv_worker_retire(&world.worker, NULL, 0);
+	else
+		cv_worker_stop(&world.worker);
+}
+
+/* The other of two that say the same. */
+static void reload(void)
+{
+	struct cv_config *const *configs = world.about->configs;
+
+	if (!world.stopped)
+		cv_worker_use(&world.worker, configs[world.worker.config == configs[0]]);
+}
+
 static void be_rude(struct cv_ring *ring, uint8_t which)
 {
 	static const int errors[] = {-ECONNREFUSED, -ETIMEDOUT, -ENETUNREACH, -EHOSTUNREACH,
@@ -104,6 +128,10 @@ static void be_rude(struct cv_ring *ring, uint8_t which)
 	struct sim_side *side = sim_side_at(how);
 	const int64_t next_ms = sim_ring_next_ms(ring);
 
+	if (which == 8) { /* which is not rude: nobody may notice */
+		reload();
+		return;
+	}
 	sim_people.was_rude = true;
 	if (which < 3 && side)
 		sim_leave(side, which < 2, which == 1);
@@ -115,10 +143,11 @@ static void be_rude(struct cv_ring *ring, uint8_t which)
 		forward(ring, 1000u * how);
 	else if (which == 6 && side)
 		sim_lose(side);
-	else if (which == 7 && !world.stopped) {
-		world.stopped = sim_people.was_cut = true;
-		cv_worker_stop(&world.worker);
-	}
+	else if (which == 7 || which == 9)
+		stop(which == 9);
+	else if (which == 10)
+		(void)cv_limits_kick(&world.worker, 1, "11111111-2222-4333-8444-555555555555",
+				     CV_POLICY_KICKED);
 }
 
 static void act(struct cv_ring *ring)
@@ -313,12 +342,13 @@ static int lowest_descriptor(void)
 static void turn_first(struct cv_ring *ring)
 {
 	world.worker.ring = ring;
-	listen_everywhere(world.about->config);
+	listen_everywhere(world.about->configs[0]);
 	sim_turn = turn;
 	sim_run_posts();
 }
 
-/* Each session on the way counts. What is cut may have been counted and not have arrived. */
+/* Each session on the way counts. What is cut may have been counted and not have arrived; aside are
+ * strangers, also one of the program's own clients that was late. */
 static void check_counters(const struct cv_worker *worker)
 {
 	const uint64_t counted[] = {atomic_load(&worker->counters.relayed_uplink_bytes),
@@ -337,7 +367,8 @@ static void check_counters(const struct cv_worker *worker)
 	for (unsigned i = 0; i < sim_people.server_count; i++)
 		most[1] += sim_people.servers[i].side.said_bytes * SESSIONS_MOST;
 	for (unsigned i = 0; i < 2; i++)
-		check(counted[i] >= heard[i] && counted[i] <= most[i]);
+		check(counted[i] >= heard[i] &&
+		      counted[i] - atomic_load(&worker->counters.aside_bytes[i]) <= most[i]);
 }
 
 static void check_end(void)
@@ -348,7 +379,8 @@ static void check_end(void)
 	check(worker->slab.used_count == 0 && worker->texts.used_count == 0);
 	check(cv_pipe_pool_used(worker->env.pipes) == 0);
 	check(cv_buffer_len(&worker->app) == 0);
-	check(atomic_load(&world.about->config->session_count) == 0);
+	for (unsigned i = 0; i < 2; i++)
+		check(atomic_load(&world.about->configs[i]->session_count) == 0);
 	check_counters(worker);
 	if (sim_people.was_rude)
 		return;
@@ -365,10 +397,11 @@ void sim_run(const struct sim_world *about, struct cv_span input)
 	world.about = about;
 	sim_people_start(about->kinds, about->kind_count);
 	world.input = input;
-	world.worker.config = about->config;
+	world.worker.config = about->configs[0];
 	world.worker.engine = engines[take_u8(&world.input) % 3];
 	sim_net_start();
 	sim_ring_start();
+	sim_random_start();
 	sim_turn = turn_first;
 	check(cv_worker_start(&world.worker) == 0);
 	check_end();
@@ -387,12 +420,19 @@ static void complain(void *context, bool is_error, const char *text)
 	fprintf(stderr, "%s: %s\n", is_error ? "error" : "warning", text);
 }
 
-struct cv_config *sim_load(const char *text)
+static struct cv_config *load(const char *text)
 {
 	const struct cv_config_report report = {.line = complain};
 	struct cv_config *config = NULL;
 
-	check(cv_log_open("", sim_is_traced() ? CV_LOG_DEBUG : CV_LOG_NONE) == 0);
 	check(cv_config_load_text("sim.json", text, strlen(text), &report, &config) == 0);
 	return config;
+}
+
+void sim_load(struct sim_world *about, const char *text)
+{
+	check(cv_log_open("", sim_is_traced() ? CV_LOG_DEBUG : CV_LOG_NONE) == 0);
+	about->configs[0] = load(text);
+	about->configs[1] = load(text);
+	cv_reload_inherit(about->configs[1], about->configs[0]);
 }

@@ -39,7 +39,7 @@ struct sim_kind {
 };
 
 struct sim_world {
-	struct cv_config *config; /* its inbounds' ports are listened at */
+	struct cv_config *configs[2]; /* the same twice; at its inbounds' ports is listened */
 	const struct sim_kind *kinds;
 	unsigned kind_count;
 };
@@ -47,6 +47,6 @@ struct sim_world {
 /** sim_run() - One run of @world; aborts if something does not hold. */
 void sim_run(const struct sim_world *world, struct cv_span input);
 /** sim_load() - A configuration; aborts with what is wrong about it. */
-struct cv_config *sim_load(const char *text);
+void sim_load(struct sim_world *about, const char *text);
 
 #endif
