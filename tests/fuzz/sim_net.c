@@ -120,10 +120,12 @@ struct sim_end *sim_connect(uint16_t port)
 
 int sim_dial(struct sim_end *end, uint16_t port)
 {
-	struct sim_end *listener = listener_at(port);
-	struct sim_end *other = end_new(SIM_CONNECTED, listener != NULL);
+	struct sim_end *listener = listener_at(port), *other;
 
 	check(end->kind == SIM_FRESH);
+	if (!listener && port < SIM_WORLD_PORT) /* the program itself, which listens no more */
+		return -ECONNREFUSED;
+	other = end_new(SIM_CONNECTED, listener != NULL);
 	join(end, other, port);
 	append(listener ? &listener->peer : &visitors, other);
 	return 0;

@@ -20,6 +20,7 @@
 
 #define SIM_FD_FIRST 5000
 #define SIM_ENDS 256
+#define SIM_WORLD_PORT 9000 /* from here on servers of the world listen */
 
 /* What is on its way to an end, and what it has not read yet. */
 struct sim_queue {
