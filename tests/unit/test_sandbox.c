@@ -19,6 +19,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,6 +34,11 @@
 
 #include <cmocka.h>
 
+#ifdef CV_SANITIZED
+static const bool sanitized = true; /* then only what is deadly is filtered */
+#else
+static const bool sanitized = false;
+#endif
 static char directory[64];
 
 /* @child's value, which is its exit status; 1000 + a signal that ended it. */
@@ -331,19 +337,19 @@ static int call_refused(void)
 		return 4;
 	if (failed(syscall(467)) != ENOSYS) /* one that no libseccomp knows */
 		return 5;
-#ifndef CV_SANITIZED
 	if (mmap(NULL, 4096, PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) !=
 	    MAP_FAILED)
 		return 6;
 	if (kill(getppid(), 0) == 0 || kill(getpid(), 0) != 0)
 		return 7;
-#endif
 	return socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0) < 0 ? 8 : 0;
 }
 
 static void test_calls_are_refused(void **state)
 {
 	(void)state;
+	if (sanitized)
+		skip();
 	assert_int_equal(in_child(call_refused), 0);
 }
 
@@ -435,6 +441,8 @@ static int every_thread(void)
 static void test_threads_that_run_already(void **state)
 {
 	(void)state;
+	if (sanitized)
+		skip();
 	assert_int_equal(in_child(every_thread), 0);
 }
 
