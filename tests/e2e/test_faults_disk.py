@@ -75,6 +75,7 @@ def test_users_and_quotas(net, tmp, internet, disk, fault):
             net.client, "-x", "socks5://alice:%s@%s:%d" % (password, rig.SERVER_IP, PORT),
             "http://%s/small" % rig.INTERNET_IP)
         assert status == 0 and len(body) == internet.sizes["small"], error
+        daemon.wait_idle()  # what it moved is accounted
 
     with rig.running(daemon):
         fetch()
