@@ -538,6 +538,7 @@ static int start(struct daemon *daemon)
 {
 	const struct cv_resolver_config resolver = {
 		.thread_count = 4,
+		.thread_most = 64,
 		.cache_entries = 4096,
 		.ttl_ms = 60000,
 		.negative_ttl_ms = 5000,

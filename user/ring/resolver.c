@@ -72,7 +72,8 @@ struct cv_resolver {
 	struct job **leaders; /* looked up, or about to be; by the same hash */
 	uint32_t bucket_count, entry_count;
 	pthread_t *threads;
-	unsigned thread_count;
+	unsigned thread_count, idle_count;
+	uint32_t waiting; /* jobs in the list */
 };
 
 /* ---- cache (under the lock) --------------------------------------------------------------- */
@@ -342,6 +343,16 @@ static void leave_leaders(struct cv_resolver *resolver, struct job *job)
 		at = &(*at)->next_leader;
 	*at = job->next_leader;
 }
+static void *helper_main(void *opaque);
+
+/* Under the lock. Names whose servers never answer must not keep all others waiting. */
+static void add_helper(struct cv_resolver *resolver)
+{
+	pthread_t *thread = &resolver->threads[resolver->thread_count];
+
+	if (pthread_create(thread, NULL, helper_main, resolver) == 0)
+		resolver->thread_count++;
+}
 
 /* Under the lock. True if the job needs a helper. */
 static bool enqueue(struct cv_resolver *resolver, struct job *job)
@@ -364,6 +375,10 @@ static bool enqueue(struct cv_resolver *resolver, struct job *job)
 	else
 		resolver->first = job;
 	resolver->last = job;
+	resolver->waiting++;
+	if (resolver->waiting > resolver->idle_count &&
+	    resolver->thread_count < resolver->config.thread_most)
+		add_helper(resolver);
 	pthread_cond_signal(&resolver->wake);
 	return true;
 }
@@ -415,10 +430,13 @@ static struct job *take_job(struct cv_resolver *resolver)
 	struct job *job;
 
 	pthread_mutex_lock(&resolver->lock);
+	resolver->idle_count++;
 	while (!resolver->first && !resolver->stopping)
 		pthread_cond_wait(&resolver->wake, &resolver->lock);
+	resolver->idle_count--;
 	job = resolver->first;
 	if (job) {
+		resolver->waiting--;
 		resolver->first = job->next;
 		if (!resolver->first)
 			resolver->last = NULL;
@@ -496,13 +514,18 @@ int cv_resolver_new(const struct cv_resolver_config *config, struct cv_resolver 
 	resolver->bucket_count = config->cache_entries / 4 + 1;
 	resolver->buckets = calloc(resolver->bucket_count, sizeof(struct cache_entry *));
 	resolver->leaders = calloc(resolver->bucket_count, sizeof(struct job *));
-	resolver->threads = calloc(config->thread_count, sizeof(pthread_t));
+	if (resolver->config.thread_most < config->thread_count)
+		resolver->config.thread_most = config->thread_count;
+	resolver->threads = calloc(resolver->config.thread_most, sizeof(pthread_t));
 	while (resolver->buckets && resolver->leaders && resolver->threads &&
 	       resolver->thread_count < config->thread_count) {
-		if (pthread_create(&resolver->threads[resolver->thread_count], NULL, helper_main,
-				   resolver) != 0)
+		const unsigned before = resolver->thread_count;
+
+		pthread_mutex_lock(&resolver->lock);
+		add_helper(resolver);
+		pthread_mutex_unlock(&resolver->lock);
+		if (resolver->thread_count == before)
 			break;
-		resolver->thread_count++;
 	}
 	if (resolver->thread_count == 0) {
 		cv_resolver_free(resolver);

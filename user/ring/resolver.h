@@ -21,6 +21,7 @@ struct cv_resolver; /* one per process; thread safe */
 
 struct cv_resolver_config {
 	unsigned thread_count; /* e.g. 4 */
+	unsigned thread_most;  /* while all are busy; 0 = no more than these */
 	uint32_t cache_entries; /* cap, e.g. 4096 */
 	uint32_t ttl_ms;        /* positive, 60000 */
 	uint32_t negative_ttl_ms; /* 5000 */
