@@ -179,7 +179,8 @@ class Daemon:
         anonymous, resident = crowd.memory(self.culvert.pid, "RssAnon", "VmRSS")
         return {"sessions": self.culvert.counter("sessions"), "fds": len(files),
                 "pipes": sum(file.startswith("pipe:") for file in files),
-                "anonymous": anonymous, "resident": resident}
+                "anonymous": anonymous, "resident": resident,
+                "buffers": self.culvert.counter("receive_buffer_bytes")}
 
     def settle(self, seconds=60):
         """What it holds when nobody is there and the memory of handshakes has been given back."""

@@ -5,8 +5,13 @@ was refused is counted, and afterwards everything is back.
 The sizes are a twentieth of what `make soak` does (CULVERT_SOAK=1).
 """
 
+import concurrent.futures
+import contextlib
+import itertools
 import os
 import signal
+import socket
+import ssl
 import subprocess
 import time
 
@@ -15,6 +20,7 @@ import prober
 import pytest
 import reality_client
 import rig
+import test_names
 from crowd import Hostile, Users, assert_back, good, socks
 from test_tls_inbound import combined, tls_stream
 from test_transports import PATH, carried
@@ -354,6 +360,121 @@ def test_probes(net, tmp, town, keys):
     people.end("probes")
     log = watch.end()
     assert 0 < log.count("peer_clock") < 40 + result["seconds"] * 10, log[:2000]
+
+
+# ---- HTTP/2 ------------------------------------------------------------------------------------
+
+
+def h2_frame(kind, flags, stream, payload=b""):
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+
+def h2_floods():
+    """{name: what follows the preface, in blocks without an end}"""
+    headers = b"\x82\x87\x84\x41" + bytes([len(rig.SITE)]) + rig.SITE.encode()
+
+    def continuations():
+        yield h2_frame(1, 0, 1, headers)
+        while True:
+            yield h2_frame(9, 0, 1, (b"\x10\1x\x7f\x81\x7c" + b"y" * 16000)[:16000])
+
+    def resets():
+        for stream in itertools.count(1, 2):
+            yield h2_frame(1, 5, stream, headers) + h2_frame(3, 0, stream, b"\0\0\0\x08")
+
+    return {"CONTINUATION": continuations(), "reset streams": resets(),
+            "SETTINGS": itertools.repeat(h2_frame(4, 0, 0) * 100),
+            "PING": itertools.repeat(h2_frame(6, 0, 0, b"12345678") * 100),
+            "empty DATA": itertools.chain([h2_frame(1, 4, 1, headers)],
+                                          itertools.repeat(h2_frame(0, 0, 1) * 100))}
+
+
+def h2_flood(net, target, blocks, most):
+    """How it ended, and after how many bytes."""
+    context = ssl.create_default_context(cafile=target.ca)
+    context.set_alpn_protocols(["h2"])
+    sent = 0
+    with context.wrap_socket(rig.tcp(net.client, rig.SERVER_IP, H2, timeout=5),
+                             server_hostname=rig.SITE) as connection:
+        try:
+            connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + h2_frame(4, 0, 0))
+            while sent < most:
+                block = next(blocks)
+                connection.sendall(block)
+                sent += len(block)
+            while connection.recv(65536):
+                pass
+        except (socket.timeout, TimeoutError):
+            return "is left alone", sent
+        except OSError as error:
+            return "ended (%s)" % error, sent
+    return "ended", sent
+
+
+def test_h2_floods(net, town, target):
+    """Frames that cost their sender nothing."""
+    server, _ = town
+    watch = Watch(server, "HTTP/2 floods", 100)
+    people = users(net)
+    with concurrent.futures.ThreadPoolExecutor(5) as pool:
+        ends = {name: pool.submit(h2_flood, net, target, blocks, (8 if FULL else 1) * rig.MIB)
+                for name, blocks in h2_floods().items()}
+    for name, end in ends.items():
+        print("HTTP/2, %-14s %s after %d bytes" % (name, *end.result()))
+    assert ends["CONTINUATION"].result()[0].startswith("ended")
+    people.end("HTTP/2 floods")
+    watch.end()
+
+
+# ---- names -------------------------------------------------------------------------------------
+
+
+class Deaf(test_names.Dns):
+    """Hears some questions, and not others."""
+
+    def serve(self):
+        with contextlib.suppress(OSError):
+            while True:
+                query, source = self.socket.recvfrom(4096)
+                if b"silent" not in query:
+                    self.socket.sendto(self.answer(query), source)
+
+
+def test_names_that_nobody_answers(net, tmp, streets, monkeypatch):
+    """Who asks for them waits alone: other names and addresses are served meanwhile."""
+    good_names = {"good-%d.test" % number: ([rig.INTERNET_IP], []) for number in range(40)}
+    monkeypatch.setattr(test_names, "NAMES", good_names)
+    port, dns = SOCKS + 21, Deaf(net.server)
+    server = rig.Culvert(net.server, tmp, rig.socks_only_config(
+        port, dict([ALICE]), listen=rig.SERVER_IP), "names", loglevel="warning",
+        stateDirectory="", wait=((rig.SERVER_IP, port),), prefix=test_names.own_resolver(tmp))
+    files = {}
+    for kind, names in (("silent-20", ["silent-%d.test" % n for n in range(20)]),
+                        ("silent-40", ["silent-%d.test" % n for n in range(20, 40)]),
+                        ("good", list(good_names))):
+        files[kind] = os.path.join(tmp, kind)
+        with open(files[kind], "w") as file:
+            file.writelines(crowd.connect_request(name, PEER).split(":")[1] + "\n"
+                            for name in names)
+    login = socks(ALICE).rsplit(",send:", 1)[0]
+    with rig.running(server):
+        people = Users(net.client, [("addresses", (rig.SERVER_IP, port), socks(ALICE))])
+        waiting = []
+        for count in (20, 40):  # when the first ones give up, others are in the queue
+            waiting.append(Hostile(net.client, (rig.SERVER_IP, port), "%s,sendline:%s,silent" % (
+                login, files["silent-%d" % count]), count=20, deadline=60))
+            rig.wait_for(lambda: sum(s["state"] != "relay" for s in server.sessions()) >= count, 10,
+                         "%d wait for a name" % count)
+            time.sleep(5 if count == 20 else 0)
+        result = Hostile(net.client, (rig.SERVER_IP, port), "%s,sendline:%s,expect:050000,read:7,"
+                         "ask:500,end" % (login, files["good"]), count=40, rate=20,
+                         deadline=30).result()
+        print("names beside them: %s" % result)
+        assert good(result), result
+        assert all(good(one.result()) for one in waiting), "they are told"
+        people.end("names that nobody answers")
+        server.wait_idle()
+    dns.close()
 
 
 # ---- limits ------------------------------------------------------------------------------------

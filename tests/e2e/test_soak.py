@@ -257,7 +257,8 @@ class Soak:
         last = self.look("last")
         for daemon in self.daemons:
             old, new = first[daemon.name], last[daemon.name]
-            most = old["anonymous"] + SLACK_BYTES + SESSION_SLACK_BYTES * (self.sessions - sessions)
+            most = old["anonymous"] + new["buffers"] - old["buffers"] + SLACK_BYTES + \
+                SESSION_SLACK_BYTES * (self.sessions - sessions)
             assert new["fds"] - new["pipes"] <= old["fds"] - old["pipes"], (daemon.name, old, new)
             assert new["pipes"] <= old["pipes"] + 256, (daemon.name, old, new)
             assert daemon.sanitized or new["anonymous"] <= most, (daemon.name, old, new)
@@ -266,9 +267,10 @@ class Soak:
         """With nobody there."""
         found = {daemon.name: daemon.settle() for daemon in self.daemons}
         for name, held in found.items():
-            print("      %s look at %s: %d sessions so far; %.2f MiB anonymous, %d fds, %d pipe ends"
-                  % (which, name, self.sessions, held["anonymous"] / rig.MIB, held["fds"],
-                     held["pipes"]), flush=True)
+            print("      %s look at %s: %d sessions so far; %.2f MiB anonymous, %.0f MiB of buffers in "
+                  "use, %d fds, %d pipe ends" % (
+                      which, name, self.sessions, held["anonymous"] / rig.MIB,
+                      held["buffers"] / rig.MIB, held["fds"], held["pipes"]), flush=True)
         return found
 
     def end(self):

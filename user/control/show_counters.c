@@ -30,6 +30,7 @@ void cv_show_workers(const struct cv_control_view *view, const char *argument,
 		cv_json_u64(object, "reality_hybrid", cv_counter(&c->reality_hybrid));
 		cv_json_u64(object, "reality_classic", cv_counter(&c->reality_classic));
 		cv_json_u64(object, "session_slot_bytes", sizeof(struct cv_session));
+		cv_json_u64(object, "receive_buffer_bytes", cv_counter(&c->receive_buffer_bytes));
 		cv_json_append(array, object);
 	}
 	cv_json_add(answer, "workers", array);

@@ -113,6 +113,11 @@ void cv_buffers_widen(struct cv_ring *ring)
 	window_fill(buffers);
 }
 
+uint64_t cv_ring_window_bytes(const struct cv_ring *ring)
+{
+	return (uint64_t)ring->buffers.window_count * ring->buffers.size_bytes;
+}
+
 bool cv_buffers_available(const struct cv_ring *ring)
 {
 	return ring->buffers.kernel_count + ring->buffers.spare_count > 0;

@@ -102,6 +102,8 @@ uint8_t *cv_ring_buffer(struct cv_ring *ring, uint32_t flags);
 /** cv_ring_buffer_give() - Hand it back; exactly once per completion with result > 0. */
 void cv_ring_buffer_give(struct cv_ring *ring, uint32_t flags);
 size_t cv_ring_buffer_bytes(const struct cv_ring *ring); /* size of one provided buffer */
+/** cv_ring_window_bytes() - Of all that the kernel may fill now; grows when they run out. */
+uint64_t cv_ring_window_bytes(const struct cv_ring *ring);
 
 /**
  * cv_ring_watch() - Report error (POLLERR) and hang-up (POLLHUP: both directions are over) of @fd

@@ -128,6 +128,8 @@ static void review_due(struct cv_timer *timer)
 		cv_session_account(s);
 	}
 	cv_handover_reviewed(worker);
+	atomic_store_explicit(&worker->counters.receive_buffer_bytes,
+			      cv_ring_window_bytes(worker->ring), memory_order_relaxed);
 	if (worker->sessions)
 		cv_timer_arm(worker->ring, timer, cv_ring_now_ms(worker->ring) + REVIEW_MS);
 }

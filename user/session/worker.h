@@ -56,6 +56,7 @@ struct cv_worker_counters { /* written by the worker, read by anyone */
 	_Atomic uint64_t class_sessions[CV_CLASSIFY_CLASSES]; /* whose name was looked at */
 	_Atomic uint64_t handed_over[2], reality_accepted, reality_hybrid, reality_classic;
 	_Atomic uint64_t reasons[CV_WORKER_REASONS];
+	_Atomic uint64_t receive_buffer_bytes; /* that the ring may have in use */
 	_Atomic uint32_t sessions, associations;
 };
 
