@@ -632,6 +632,10 @@ static void receive(struct cv_op *op, int result, uint32_t flags, size_t wanted_
 		recv_done(op, result, flags);
 		return;
 	}
+	if (wanted_bytes == 0) { /* nothing asked for would look like the end */
+		cv_session_event(leg->session, leg, 0);
+		return;
+	}
 	count = recv(leg->fd, space, wanted_bytes, MSG_DONTWAIT);
 	if (count == 0 || (count < 0 && errno != EAGAIN && errno != EINTR)) {
 		recv_done(op, count < 0 ? -errno : 0, flags);
