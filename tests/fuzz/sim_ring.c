@@ -279,6 +279,12 @@ size_t cv_ring_buffer_bytes(const struct cv_ring *ring)
 	return BUFFER_BYTES;
 }
 
+uint64_t cv_ring_window_bytes(const struct cv_ring *ring)
+{
+	(void)ring;
+	return (uint64_t)buffers_most * BUFFER_BYTES;
+}
+
 void sim_ring_buffers(unsigned most)
 {
 	buffers_most = most < BUFFERS ? most : BUFFERS;
