@@ -315,6 +315,9 @@ class Culvert(Process):
         for address, port in wait:
             wait_for(lambda: not self.alive() or self._listening(address, port), 60,
                      "%s listens on %s:%d; log:\n%s" % (name, address, port, self.log()[-2000:]))
+        if wait and config["culvert"]["controlSocket"] == self.control_path:
+            wait_for(lambda: not self.alive() or os.path.exists(self.control_path), 60,
+                     "%s can be asked; log:\n%s" % (name, self.log()[-2000:]))
         assert self.alive(), "culvertd ended at start:\n" + self.log()
 
     def _listening(self, address, port):
