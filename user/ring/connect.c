@@ -13,6 +13,7 @@
 
 #include "base/container.h"
 #include "base/reason.h"
+#include "ring/internal.h"
 #include "ring/listen.h"
 
 #include <arpa/inet.h>
@@ -97,6 +98,20 @@ static void retire(struct cv_connector *connector)
 			cv_ring_cancel(ring, &connector->attempts[i].op);
 	if (is_quiet(connector))
 		free(connector);
+	else
+		ring->ending_connectors++;
+}
+
+/* The last operation of a retired one is over. */
+static void end(struct cv_connector *connector)
+{
+	connector->request.ring->ending_connectors--;
+	free(connector);
+}
+
+bool cv_connect_all_ended(const struct cv_ring *ring)
+{
+	return ring->ending_connectors == 0;
 }
 
 static void answer(struct cv_connector *connector, int fd, int reason)
@@ -141,7 +156,7 @@ static void attempt_done(struct cv_op *op, int result, uint32_t flags)
 	}
 	if (connector->answered) {
 		if (is_quiet(connector))
-			free(connector);
+			end(connector);
 		return;
 	}
 	if (!connector->reason)

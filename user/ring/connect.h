@@ -36,5 +36,8 @@ struct cv_connect_request {
 struct cv_connector *cv_connect_start(const struct cv_connect_request *request);
 /** cv_connect_cancel() - done() will not be called; the object frees itself later. */
 void cv_connect_cancel(struct cv_connector *connector);
+/** cv_connect_all_ended() - None is left whose cancelled operations are still to end: until then a
+ * worker that stops turns its ring, or their memory is nobody's. */
+bool cv_connect_all_ended(const struct cv_ring *ring);
 
 #endif

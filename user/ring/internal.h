@@ -59,6 +59,7 @@ struct cv_ring {
 	int watch_fd; /* epoll */
 	struct cv_op watch_op;
 	_Atomic(struct cv_post *) posts; /* newest first */
+	uint32_t ending_connectors; /* connect.c */
 };
 
 /* Setup, in setup.c. */

@@ -17,6 +17,7 @@
 #include "engine/sockmap.h"
 #include "policy/reload.h"
 #include "protocol/spider.h"
+#include "ring/connect.h"
 #include "ring/datagram.h"
 #include "session/backend_checks.h"
 #include "session/carrier.h"
@@ -583,7 +584,8 @@ static void *thread_main(void *opaque)
 	atomic_store(&worker->ready, true);
 	if (error)
 		return NULL;
-	while (!worker->stopping || worker->sessions || !listeners_quiet(worker)) {
+	while (!worker->stopping || worker->sessions || !listeners_quiet(worker) ||
+	       !cv_connect_all_ended(worker->ring)) {
 		turn(worker);
 		if (worker->stopping)
 			close_quiet_listeners(worker);
