@@ -98,8 +98,8 @@ static const struct sim_kind kinds[] = {
 	{"Vision that stays", 1006, 9000, .session_count = 2},
 	{"Vision that goes raw", 1007, 9001, .session_count = 2, INNER_TLS},
 	{"Vision on TLS", 1008, 9001, .session_count = 2, INNER_TLS},
-	{"stranger with TLS", 1009, 9002, .session_count = 1, INNER_TLS},
-	{"stranger without", 1010, 9003, .session_count = 1},
+	{"stranger with TLS", 1009, 9002, .session_count = 1, .reads_first = true, INNER_TLS},
+	{"stranger without", 1010, 9003, .session_count = 1, .reads_first = true},
 	{"SOCKS5 on TLS", 1011, 9000, .session_count = 2},
 	{"edge", 1012, 9004, .session_count = 1, INNER_TLS},
 };

@@ -355,9 +355,16 @@ bool sim_has_heard_all(struct sim_side *side)
 	return side->heard_fin || (other && side->heard_bytes == other->plan_bytes);
 }
 
+static bool reads_first(struct sim_side *side)
+{
+	return !sim_as_client(side) && sim_kind_to(sim_as_server(side)->port)->reads_first;
+}
+
 bool sim_end_speech(struct sim_side *side)
 {
 	if (!side->end || side->said_fin || !sim_has_asked(side))
+		return false;
+	if (reads_first(side) && !sim_has_heard_all(side) && !sim_people.was_rude)
 		return false;
 	side->plan_bytes = side->said_bytes;
 	side->was_early = !sim_has_heard_all(side);

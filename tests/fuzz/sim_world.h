@@ -34,6 +34,8 @@ struct sim_kind {
 	enum sim_speech speech;
 	unsigned session_count; /* of a client, one behind the other */
 	bool ends_both;         /* there is no half-close on the way */
+	/* ending with bytes unread resets, and so it looks to the client: a target is mirrored */
+	bool reads_first;
 	/* in hex: a stream begins with it, and whoever hears it hears that, too */
 	const char *client_opening, *server_opening;
 };
