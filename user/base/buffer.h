@@ -40,7 +40,8 @@ void cv_span_skip(struct cv_span *span, size_t count_bytes);
 /** cv_buffer_init() - Empty buffer without memory; @limit_bytes > 0. */
 void cv_buffer_init(struct cv_buffer *buffer, size_t limit_bytes);
 
-/** cv_buffer_done() - Clear (cleanse) and free the memory; the buffer may be used again. */
+/** cv_buffer_done() - Give the memory up: cleansed and freed, or as it is to the thread's store;
+ * the buffer may be used again. */
 void cv_buffer_done(struct cv_buffer *buffer);
 
 /** cv_buffer_store_empty() - Cleanse and free what this thread's store of memory holds. */

@@ -343,6 +343,7 @@ static void leave_leaders(struct cv_resolver *resolver, struct job *job)
 		at = &(*at)->next_leader;
 	*at = job->next_leader;
 }
+
 static void *helper_main(void *opaque);
 
 /* Under the lock. Names whose servers never answer must not keep all others waiting. */

@@ -47,7 +47,6 @@
 #define APP_LIMIT (256 * 1024)
 #define PIPE_BYTES (1024 * 1024)
 #define PIPES_KEPT 64
-#define SETTLE_MS 10
 #define TEXT_BYTES 48 /* nearly every destination fits */
 #define TIDY_MS 10000 /* longer than nearly every handshake */
 #define REVIEW_MS 1000
@@ -561,20 +560,6 @@ static void turn(struct cv_worker *worker)
 	abort(); /* without a ring no session of this worker can even be closed */
 }
 
-static void settle_due(struct cv_timer *timer)
-{
-	cv_container_of(timer, struct cv_worker, drain_timer)->settled = true;
-}
-
-/* Dials outlive their sessions until the kernel has given up on them, which it was asked to. */
-static void settle(struct cv_worker *worker)
-{
-	worker->drain_timer.due = settle_due;
-	cv_timer_arm(worker->ring, &worker->drain_timer, cv_ring_now_ms(worker->ring) + SETTLE_MS);
-	while (!worker->settled)
-		turn(worker);
-}
-
 static void *thread_main(void *opaque)
 {
 	struct cv_worker *worker = opaque;
@@ -584,13 +569,14 @@ static void *thread_main(void *opaque)
 	atomic_store(&worker->ready, true);
 	if (error)
 		return NULL;
+	/* dials outlive their sessions until the kernel has given up on them, as it was asked to */
 	while (!worker->stopping || worker->sessions || !listeners_quiet(worker) ||
 	       !cv_connect_all_ended(worker->ring)) {
 		turn(worker);
 		if (worker->stopping)
 			close_quiet_listeners(worker);
 	}
-	settle(worker);
+	cv_buffer_store_empty();
 	return NULL;
 }
 

@@ -102,7 +102,7 @@ struct cv_worker {
 	struct cv_limited *limited;   /* sessions of users with limits; session_limits.c */
 	struct cv_timer mappings_timer; /* while ports are kept for streams to come */
 	struct cv_timer review_timer; /* each second, while there are sessions */
-	bool stopping, settled;
+	bool stopping;
 	bool retiring; /* a successor has the addresses: who is in our queues is served here */
 	_Atomic bool ready; /* 0 until the ring runs */
 	_Atomic int start_error;
