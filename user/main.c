@@ -592,9 +592,6 @@ static void stop(struct daemon *daemon)
 	daemon->selftest = cv_sockmap_selftest_free(daemon->selftest);
 	daemon->kernel = cv_kernel_close(daemon->kernel);
 	free(daemon->workers);
-	cv_config_free(daemon->config);
-	daemon->sandbox = cv_sandbox_free(daemon->sandbox);
-	daemon->starter = cv_starter_free(daemon->starter);
 }
 
 static int wait_for_stop(struct daemon *daemon, const sigset_t *signals)
@@ -664,6 +661,34 @@ static int prepare(struct daemon *daemon, char **argv)
 	return 0;
 }
 
+static int load(struct daemon *daemon)
+{
+	const struct cv_config_report report = {.line = print_finding};
+	const int error = cv_config_load(daemon->path, &report, &daemon->config);
+
+	if (error < 0 && error > -2000) {
+		fprintf(stderr, "error: %s: %s\n", daemon->path, strerror(-error));
+		cv_report_line(strerror(-error));
+	}
+	return error ? EXIT_CONFIG : EXIT_SUCCESS;
+}
+
+static int run(struct daemon *daemon, char **argv)
+{
+	int status = prepare(daemon, argv) == 0 ? load(daemon) : EXIT_FAILURE;
+
+	if (status == EXIT_SUCCESS && (cv_sandbox_identity(daemon->sandbox, daemon->config) != 0 ||
+				       open_log(daemon->config) != 0))
+		status = EXIT_CONFIG;
+	if (status == EXIT_SUCCESS && cv_successor_new(daemon->starter, &daemon->successor) != 0)
+		status = EXIT_FAILURE;
+	if (status == EXIT_SUCCESS)
+		status = run_daemon(daemon);
+	daemon->sandbox = cv_sandbox_free(daemon->sandbox);
+	daemon->starter = cv_starter_free(daemon->starter);
+	return status;
+}
+
 static void usage(FILE *out)
 {
 	fputs("usage: culvertd -c FILE\n"
@@ -682,16 +707,14 @@ int main(int argc, char **argv)
 		{"version", no_argument, NULL, 'V'},	  {"help", no_argument, NULL, 'h'},
 		{"takeover", no_argument, NULL, 'T'},	  {NULL, 0, NULL, 0},
 	};
-	const struct cv_config_report report = {.line = print_finding};
 	struct daemon daemon = {.reload_fd = -1};
-	const char *path = NULL;
 	bool only_test = false;
-	int option, error;
+	int option, status;
 
 	while ((option = getopt_long(argc, argv, "c:tVh", options, NULL)) != -1) {
 		switch (option) {
 		case 'c':
-			path = optarg;
+			daemon.path = optarg;
 			break;
 		case 't':
 			only_test = true;
@@ -710,31 +733,11 @@ int main(int argc, char **argv)
 			return EXIT_CONFIG;
 		}
 	}
-	if (!path || optind != argc) {
+	if (!daemon.path || optind != argc) {
 		usage(stderr);
 		return EXIT_CONFIG;
 	}
-	daemon.path = path;
-	if (!only_test && prepare(&daemon, argv) != 0)
-		return EXIT_FAILURE;
-	error = cv_config_load(path, &report, &daemon.config);
-	if (error < 0 && error > -2000) {
-		fprintf(stderr, "error: %s: %s\n", path, strerror(-error));
-		cv_report_line(strerror(-error));
-	}
-	if (error || only_test) {
-		cv_config_free(daemon.config);
-		return error ? EXIT_CONFIG : EXIT_SUCCESS;
-	}
-	if (cv_sandbox_identity(daemon.sandbox, daemon.config) != 0 ||
-	    open_log(daemon.config) != 0) {
-		cv_config_free(daemon.config);
-		return EXIT_CONFIG;
-	}
-	error = cv_successor_new(daemon.starter, &daemon.successor);
-	if (error) {
-		cv_config_free(daemon.config);
-		return EXIT_FAILURE;
-	}
-	return run_daemon(&daemon);
+	status = only_test ? load(&daemon) : run(&daemon, argv);
+	cv_config_free(daemon.config);
+	return status;
 }
