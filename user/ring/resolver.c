@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/container.h"
 #include "base/reason.h"
+#include "base/thread.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -26,11 +27,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <time.h>
 
 #define QUERY_TIMEOUT_MS 10000
 #define HOST_MAX 256
-#define STOP_WAIT_S 1
+#define STOP_WAIT_MS 1000
 
 struct answer {
 	int result;
@@ -538,16 +538,15 @@ int cv_resolver_new(const struct cv_resolver_config *config, struct cv_resolver 
 
 static bool join_helpers(struct cv_resolver *resolver)
 {
-	struct timespec until;
+	const uint64_t until_ms = cv_clock_ms() + STOP_WAIT_MS;
 	bool all = true;
 
-	(void)clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += STOP_WAIT_S;
 	for (unsigned i = 0; i < resolver->thread_count; i++) {
-		if (pthread_clockjoin_np(resolver->threads[i], NULL, CLOCK_MONOTONIC, &until) == 0)
-			continue;
-		(void)pthread_detach(resolver->threads[i]);
-		all = false;
+		const uint64_t now_ms = cv_clock_ms();
+		const uint64_t left_ms = now_ms < until_ms ? until_ms - now_ms : 0;
+
+		if (cv_thread_join(resolver->threads[i], (uint32_t)left_ms) != 0)
+			all = false;
 	}
 	return all;
 }

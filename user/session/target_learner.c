@@ -18,6 +18,7 @@
 
 #include "base/log.h"
 #include "base/reason.h"
+#include "base/thread.h"
 #include "crypto/crypto.h"
 #include "session/target_probe.h"
 
@@ -34,7 +35,7 @@
 #include <unistd.h>
 
 #define ADDRESSES_MAX 8
-#define STOP_WAIT_S 2
+#define STOP_WAIT_MS 2000
 #define CCS_PROBE (CV_ALPN_CLASSES * CV_TARGET_VARIANTS) /* behind those for lengths */
 #define PROBES_PER_NAME (CCS_PROBE + 1)
 #define SAMPLES 4	   /* lists kept per class and variant, the oldest goes */
@@ -425,16 +426,12 @@ struct cv_target_profile cv_target_learner_profile(void *opaque, const char *ser
 struct cv_target_learner *cv_target_learner_stop(struct cv_target_learner *learner)
 {
 	const uint64_t one = 1;
-	struct timespec until;
 
 	if (!learner)
 		return NULL;
 	if (write(learner->stop_fd, &one, sizeof(one)) < 0)
 		cv_log_debug("target %s: cannot stop its learner", learner->target_text);
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += STOP_WAIT_S;
-	if (pthread_clockjoin_np(learner->thread, NULL, CLOCK_MONOTONIC, &until) != 0)
-		pthread_detach(learner->thread);
+	(void)cv_thread_join(learner->thread, STOP_WAIT_MS);
 	learner_release(learner);
 	return NULL;
 }
