@@ -434,7 +434,7 @@ def test_row_035_general_failure_is_tried_again(net, tmp):
 
     with Scripted(net.internet, answer) as proxy, culvert(net, tmp, outbound("socks", SCRIPTED)):
         reply, connection = ask(net, "some.name.test", 77)
-        assert reply == 0 and proxy.waits() == [1.0]
+        assert reply == 0 and proxy.waits() == pytest.approx([1.0], abs=0.4)
         # what came in one piece with the answer is not lost, and the name was never resolved
         assert rig.exactly(connection, 11) == b"first words"
         assert proxy.requests[1] == b"\5\1\0\3\x0esome.name.test\0\x4d"
@@ -458,7 +458,7 @@ def test_row_033_three_attempts_then_hold_down(net, tmp):
         answer = (DIRECT_IP + "\n").encode() + b"early words"
         assert rig.exactly(connection, len(answer)) == answer
         ended = time.monotonic()
-        assert proxy.waits() == [1.0, 2.0]
+        assert proxy.waits() == pytest.approx([1.0, 2.0], abs=0.4)
         assert len(re.findall("external-proxy up failed after 3 attempts, user -: using direct",
                               daemon.log())) == 1
         # held down: nobody asks the proxy
@@ -513,7 +513,7 @@ def test_row_033_deadlines(net, tmp):
         reply, _ = ask(net, PROXY_IP, WHO_PORT)
         spent = time.monotonic() - began
         assert reply == 1 and 2.2 < spent < 3.2, spent
-        assert proxy.waits() == [1.1, 1.1]
+        assert proxy.waits() == pytest.approx([1.1, 1.1], abs=0.4)
 
 
 def test_row_034_fallback_direct(net, tmp, internet):

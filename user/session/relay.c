@@ -387,8 +387,11 @@ static void end(struct cv_session *session)
 static bool waits_for_upstream(struct cv_session *session)
 {
 	struct cv_leg *upstream = &session->upstream;
+	/* over inside, and the last of it is not in the socket yet */
+	const bool is_going_out = (upstream->facts & CV_LEG_END_SAID) && cv_leg_is_over(upstream) &&
+				  direction_ended(session, CV_DOWNLINK);
 
-	if (cv_leg_ending(upstream) != CV_ENDS_INSIDE || !has_ended(session) ||
+	if (cv_leg_ending(upstream) != CV_ENDS_INSIDE || !(has_ended(session) || is_going_out) ||
 	    (upstream->facts & (CV_LEG_FIN_RECEIVED | CV_LEG_RESET | CV_LEG_SEND_FAILED)))
 		return false;
 	if (!(upstream->facts & CV_LEG_FIN_WANTED))
