@@ -179,7 +179,7 @@ static void add_ports(struct json_object *root, const char *directory)
 	struct cv_steer_port port;
 	struct cv_kernel *kernel;
 
-	if (cv_kernel_open(directory, false, &kernel) != 0)
+	if (cv_kernel_open(directory, CV_KERNEL_LOAD_NONE, &kernel) != 0)
 		return;
 	if (kernel->steer.error)
 		add(root, "steer_error", kernel->steer.why);

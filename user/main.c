@@ -458,12 +458,29 @@ static void open_control(struct daemon *daemon)
 
 /* ---- life --------------------------------------------------------------------------------- */
 
-/* Everything of the kernel's that there is; the listeners decide by it. */
+/* What this configuration has a use for, and a reload cannot change. */
+static unsigned parts_to_load(const struct cv_config *config)
+{
+	const enum cv_choice_mode mode = cv_choice_mode(config->daemon.engine);
+	unsigned parts = CV_KERNEL_LOAD_NONE;
+
+	if (config->daemon.bpf == CV_BPF_OFF)
+		return parts;
+	if (mode == CV_CHOICE_AUTO || mode == CV_CHOICE_SOCKMAP)
+		parts |= CV_KERNEL_LOAD_RELAY;
+	for (size_t i = 0; i < config->inbound_count; i++)
+		if (config->inbounds[i].edge)
+			parts |= CV_KERNEL_LOAD_CLASSIFY;
+	return parts;
+}
+
+/* Pins, or else our own; the listeners decide by it. */
 static int open_kernel(struct daemon *daemon)
 {
 	const struct cv_daemon_settings *settings = &daemon->config->daemon;
 	const bool off = settings->bpf == CV_BPF_OFF;
-	int error = cv_kernel_open(off ? NULL : settings->pin_directory, !off, &daemon->kernel);
+	int error = cv_kernel_open(off ? NULL : settings->pin_directory,
+				   parts_to_load(daemon->config), &daemon->kernel);
 	unsigned count = count_workers(settings);
 	struct cv_listeners_request request = {
 		.config = daemon->config,
@@ -534,6 +551,11 @@ static int seal(struct daemon *daemon)
 	return cv_sandbox_seal(daemon->sandbox);
 }
 
+static bool may_be_asked(const struct cv_config *config)
+{
+	return config->daemon.control_path[0] || config->daemon.status.address.len_bytes;
+}
+
 static int start(struct daemon *daemon)
 {
 	const struct cv_resolver_config resolver = {
@@ -546,7 +568,8 @@ static int start(struct daemon *daemon)
 	};
 	int error;
 
-	cv_kernel_find(&daemon->found);
+	if (may_be_asked(daemon->config))
+		cv_kernel_find(&daemon->found);
 	cv_ktls_probe((enum cv_ktls_policy)daemon->config->daemon.ktls, &daemon->ktls);
 	cv_log(CV_LOG_INFO, "kernel TLS %s: %s", daemon->ktls.usable ? "usable" : "not used",
 	       daemon->ktls.why);

@@ -414,3 +414,24 @@ def test_sni(net, tmp, keys, target):
         assert re.search(r"^ *%d +bad " % found["bad"]["number"], show(daemon, "sni"), re.M)
         for connection in connections:
             connection.close()
+
+
+def test_parts_of_use(net, tmp):
+    """A BPF part costs CPU and memory: without pins only those are loaded that the configuration uses."""
+    if net.server.pins:
+        pytest.skip("with pins all are there")
+    of_no_use = "not loaded: the configuration has no use for it"
+    socks = {"listen": rig.SERVER_IP, "port": 4446, "protocol": "socks"}
+    edge = {"tag": "edge", "listen": rig.SERVER_IP, "port": 4447, "protocol": "edge"}
+    backend = "%s:80" % rig.INTERNET_IP
+    names = {"inboundTag": ["edge"], "target": backend, "routes": [{"names": ["bad.test"], "to": "drop"}]}
+    for engine, more in (("auto", {"inbounds": [socks]}),
+                         ("splice", {"inbounds": [socks, edge], "edge": names})):
+        config = dict({"outbounds": [{"protocol": "freedom"}]}, **more)
+        daemon = rig.Culvert(net.server, tmp, config, "parts", engine=engine, drain=0,
+                             wait=((rig.SERVER_IP, 4446),))
+        with rig.running(daemon):
+            shown = json.loads(show(daemon, "kernel", "--json"))["kernel"]["bpf"]
+        assert (shown["relay"] == of_no_use) == (engine == "splice"), (engine, shown)
+        assert (shown["classify"] == of_no_use) == ("edge" not in more), (engine, shown)
+        assert shown["steer"].startswith("nothing is pinned in "), shown

@@ -54,7 +54,7 @@ int classify_set_up(void **state)
 		skipped = "no network namespace with a TUN device";
 		return 0;
 	}
-	assert_int_equal(cv_kernel_open(NULL, true, &kernel), 0);
+	assert_int_equal(cv_kernel_open(NULL, CV_KERNEL_LOAD_CLASSIFY, &kernel), 0);
 	if (kernel->classify.error) {
 		skipped = kernel->classify.why;
 		return 0;

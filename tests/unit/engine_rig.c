@@ -44,7 +44,7 @@ static struct cv_kernel *kernel;
 const struct cv_kernel *engine_rig_kernel(void)
 {
 	if (!kernel)
-		assert_int_equal(cv_kernel_open(NULL, true, &kernel), 0);
+		assert_int_equal(cv_kernel_open(NULL, CV_KERNEL_LOAD_RELAY, &kernel), 0);
 	if (kernel->relay.error) {
 		print_message("no sockmap here: %s\n", kernel->relay.why);
 		skip();

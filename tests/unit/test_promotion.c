@@ -250,7 +250,7 @@ static void copy_to_sockmap(void **state)
 static int load(void **state)
 {
 	(void)state;
-	if (cv_kernel_open(NULL, true, &kernel) != 0 ||
+	if (cv_kernel_open(NULL, CV_KERNEL_LOAD_RELAY, &kernel) != 0 ||
 	    cv_sockmap_selftest_start(kernel, "/nonexistent", &selftest) != 0)
 		return -1;
 	(void)cv_sockmap_selftest_wait(selftest, 30000);

@@ -56,7 +56,7 @@ static void notices(const char *rule)
 
 	(void)engine_rig_kernel(); /* or skip */
 	assert_int_equal(setenv("CULVERT_MUTATION", rule, 1), 0);
-	assert_int_equal(cv_kernel_open(NULL, true, &kernel), 0);
+	assert_int_equal(cv_kernel_open(NULL, CV_KERNEL_LOAD_RELAY, &kernel), 0);
 	error = cv_sockmap_selftest_run(kernel, why);
 	assert_int_equal(unsetenv("CULVERT_MUTATION"), 0);
 	cv_kernel_close(kernel);
@@ -311,7 +311,7 @@ static void without_maps_it_is_absent(void **state)
 	struct cv_kernel *kernel;
 
 	(void)state;
-	assert_int_equal(cv_kernel_open(NULL, false, &kernel), 0);
+	assert_int_equal(cv_kernel_open(NULL, CV_KERNEL_LOAD_NONE, &kernel), 0);
 	assert_int_equal(cv_sockmap_selftest_start(kernel, "/nonexistent", &test), 0);
 	assert_int_equal(cv_sockmap_selftest_state(test), CV_SOCKMAP_ABSENT);
 	assert_true(cv_sockmap_selftest_why(test)[0] != '\0');

@@ -2,9 +2,9 @@
 /*
  * kernel.c - the BPF maps and programs of this process: opened from pins, or loaded by itself.
  *
- *   for each part:  layout in the map info as ours ---> open its pins
- *                   no pins, and may load          ---> load, attach, keep descriptors only
- *                   else                           ---> its error and why
+ *   for each part:  layout in the map info as ours  ---> open its pins
+ *                   no pins, and it is to be loaded ---> load, attach, keep descriptors only
+ *                   else                            ---> its error and why
  *
  * A loaded part needs no skeleton afterwards: maps and programs live as long as a descriptor does.
  */
@@ -12,6 +12,7 @@
 
 #include "engine/kernel_parts.h"
 #include "engine/kernel_pins.h"
+#include "engine/kernel_types.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -123,14 +124,15 @@ static int descriptors_keep(struct cv_kernel *kernel, const struct cv_kernel_kin
 	return 0;
 }
 
-static void part_load(struct cv_kernel *kernel, const struct cv_kernel_kind *kind)
+static void part_load(struct cv_kernel *kernel, const struct cv_kernel_kind *kind,
+		      const struct cv_kernel_types *types)
 {
 	struct cv_kernel_part *part = part_of(kernel, kind);
 	struct bpf_object *object;
 	void *skeleton = NULL;
 	int error;
 
-	object = kind->open(&skeleton);
+	object = kind->open(types, &skeleton);
 	error = object ? kind->load(skeleton) : -errno;
 	if (!error && kind->attach)
 		error = kind->attach(skeleton);
@@ -148,13 +150,23 @@ static void part_load(struct cv_kernel *kernel, const struct cv_kernel_kind *kin
 	kernel->origin = CV_KERNEL_LOADED;
 }
 
-static void load_all(struct cv_kernel *kernel)
+static void load_parts(struct cv_kernel *kernel, unsigned parts)
 {
 	libbpf_print_fn_t print = libbpf_set_print(NULL);
+	struct cv_kernel_types types = {.fd = -1};
 
-	for (size_t i = 0; i < cv_kernel_part_count; i++)
-		if (!cv_kernel_parts[i].only_pinned)
-			part_load(kernel, &cv_kernel_parts[i]);
+	if (parts)
+		cv_kernel_types_open(&types);
+	for (size_t i = 0; i < cv_kernel_part_count; i++) {
+		const struct cv_kernel_kind *kind = &cv_kernel_parts[i];
+
+		if (kind->mask & parts)
+			part_load(kernel, kind, &types);
+		else if (kind->mask)
+			part_fail(part_of(kernel, kind), -ENOENT,
+				  "not loaded: the configuration has no use for it");
+	}
+	cv_kernel_types_close(&types);
 	libbpf_set_print(print);
 }
 
@@ -178,7 +190,7 @@ static void no_descriptors(struct cv_kernel *kernel)
 	kernel->relay_slots_fd = kernel->relay_flows_fd = kernel->relay_chunks_fd = -1;
 }
 
-int cv_kernel_open(const char *directory, bool may_load, struct cv_kernel **ret_kernel)
+int cv_kernel_open(const char *directory, unsigned parts, struct cv_kernel **ret_kernel)
 {
 	struct cv_kernel *kernel = calloc(1, sizeof(*kernel));
 	struct cv_pins_info info;
@@ -194,8 +206,8 @@ int cv_kernel_open(const char *directory, bool may_load, struct cv_kernel **ret_
 	fail_all(kernel, error, why);
 	if (!error)
 		open_pinned(kernel, &info, directory);
-	else if (may_load)
-		load_all(kernel);
+	else if (directory || parts)
+		load_parts(kernel, parts);
 	*ret_kernel = kernel;
 	return 0;
 }

@@ -12,7 +12,6 @@
 #ifndef CV_ENGINE_KERNEL_H
 #define CV_ENGINE_KERNEL_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -39,12 +38,18 @@ struct cv_kernel {
 	int relay_sinks_fd, relay_sources_fd, relay_slots_fd, relay_flows_fd, relay_chunks_fd;
 };
 
+/* Parts that a process may load by itself. */
+#define CV_KERNEL_LOAD_NONE 0u
+#define CV_KERNEL_LOAD_CLASSIFY 1u
+#define CV_KERNEL_LOAD_RELAY 2u
+
 /**
- * cv_kernel_open() - Open the pins in @directory, or load where @may_load.
- * Always succeeds but for memory: what is missing is said in each part.
+ * cv_kernel_open() - Open the pins in @directory, or where there are none load @parts.
+ * @parts: CV_KERNEL_LOAD_; loading costs milliseconds and megabytes, so only what there is a use
+ * for. Always succeeds but for memory: what is missing is said in each part.
  * @ret_kernel: freed by cv_kernel_close(). Returns 0 or -ENOMEM.
  */
-int cv_kernel_open(const char *directory, bool may_load, struct cv_kernel **ret_kernel);
+int cv_kernel_open(const char *directory, unsigned parts, struct cv_kernel **ret_kernel);
 /** cv_kernel_close() - Close every descriptor; pins stay. NULL-safe, returns NULL. */
 struct cv_kernel *cv_kernel_close(struct cv_kernel *kernel);
 

@@ -6,6 +6,7 @@
 
 #include "base/mutation.h"
 #include "engine/classify.h"
+#include "engine/kernel_types.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -19,12 +20,21 @@
 #include "relay.skel.h"
 #include "steer.skel.h"
 
+static struct bpf_object_open_opts open_options(const struct cv_kernel_types *types)
+{
+	return (struct bpf_object_open_opts){
+		.sz = sizeof(struct bpf_object_open_opts),
+		.btf_custom_path = types->path[0] ? types->path : NULL,
+	};
+}
+
 /* ---- steer -------------------------------------------------------------------------------- */
 
-static struct bpf_object *steer_open(void **ret_skeleton)
+static struct bpf_object *steer_open(const struct cv_kernel_types *types, void **ret_skeleton)
 {
 	struct steer_bpf *skeleton = steer_bpf__open();
 
+	(void)types; /* it reads none */
 	*ret_skeleton = skeleton;
 	return skeleton ? skeleton->obj : NULL;
 }
@@ -55,9 +65,10 @@ static const struct cv_pin steer_pins[] = {
 
 /* ---- classify ----------------------------------------------------------------------------- */
 
-static struct bpf_object *classify_open(void **ret_skeleton)
+static struct bpf_object *classify_open(const struct cv_kernel_types *types, void **ret_skeleton)
 {
-	struct classify_bpf *skeleton = classify_bpf__open();
+	const struct bpf_object_open_opts options = open_options(types);
+	struct classify_bpf *skeleton = classify_bpf__open_opts(&options);
 
 	*ret_skeleton = skeleton;
 	if (!skeleton)
@@ -93,9 +104,10 @@ static const struct cv_pin classify_pins[] = {
 
 /* ---- relay -------------------------------------------------------------------------------- */
 
-static struct bpf_object *relay_open(void **ret_skeleton)
+static struct bpf_object *relay_open(const struct cv_kernel_types *types, void **ret_skeleton)
 {
-	struct relay_bpf *skeleton = relay_bpf__open();
+	const struct bpf_object_open_opts options = open_options(types);
+	struct relay_bpf *skeleton = relay_bpf__open_opts(&options);
 
 	*ret_skeleton = skeleton;
 	if (!skeleton)
@@ -151,7 +163,7 @@ const struct cv_kernel_kind cv_kernel_parts[] = {
 		.layout = CV_STEER_VERSION,
 		.part_offset = offsetof(struct cv_kernel, steer),
 		/* without pins no second daemon could take the slots over: nothing would be won */
-		.only_pinned = true,
+		.mask = CV_KERNEL_LOAD_NONE,
 		.open = steer_open,
 		.load = steer_load,
 		.destroy = steer_destroy,
@@ -162,6 +174,7 @@ const struct cv_kernel_kind cv_kernel_parts[] = {
 		.index = CV_PINS_CLASSIFY,
 		.layout = CV_CLASSIFY_VERSION,
 		.part_offset = offsetof(struct cv_kernel, classify),
+		.mask = CV_KERNEL_LOAD_CLASSIFY,
 		.open = classify_open,
 		.load = classify_load,
 		.destroy = classify_destroy,
@@ -172,6 +185,7 @@ const struct cv_kernel_kind cv_kernel_parts[] = {
 		.index = CV_PINS_RELAY,
 		.layout = CV_RELAY_VERSION,
 		.part_offset = offsetof(struct cv_kernel, relay),
+		.mask = CV_KERNEL_LOAD_RELAY,
 		.open = relay_open,
 		.load = relay_load,
 		.destroy = relay_destroy,

@@ -16,6 +16,7 @@
 #define CV_PINS_INFO "info" /* the pin of struct cv_pins_info */
 
 struct bpf_object;
+struct cv_kernel_types;
 
 enum cv_pin_kind { CV_PIN_MAP, CV_PIN_PROGRAM, CV_PIN_LINK };
 enum cv_pin_access { CV_PIN_LOADER_ONLY, CV_PIN_DAEMON_READS, CV_PIN_DAEMON_WRITES };
@@ -32,9 +33,9 @@ struct cv_kernel_kind {
 	enum cv_pins_part index;
 	unsigned layout;    /* CV_<PART>_VERSION */
 	size_t part_offset; /* of its struct cv_kernel_part in struct cv_kernel */
-	bool only_pinned;   /* a daemon never loads it by itself */
+	unsigned mask;	    /* CV_KERNEL_LOAD_; 0: a daemon never loads it by itself */
 	/* the skeleton: opened but not loaded, NULL with errno; rodata may be set in here */
-	struct bpf_object *(*open)(void **ret_skeleton);
+	struct bpf_object *(*open)(const struct cv_kernel_types *types, void **ret_skeleton);
 	int (*load)(void *skeleton);
 	void (*destroy)(void *skeleton);
 	/* optional: after the load, what is neither a netns link nor the daemon's to attach */

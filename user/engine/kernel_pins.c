@@ -12,6 +12,7 @@
 
 #include "engine/bpffs.h"
 #include "engine/kernel_parts.h"
+#include "engine/kernel_types.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -297,10 +298,10 @@ static int pin_one(const struct cv_pins_request *request, struct bpf_object *obj
 
 /* -EPERM, or a pin that cannot be made: the whole fails. Else @ret_refused says why not. */
 static int load_part(const struct cv_pins_request *request, const struct cv_kernel_kind *kind,
-		     int *ret_refused)
+		     const struct cv_kernel_types *types, int *ret_refused)
 {
 	void *skeleton = NULL;
-	struct bpf_object *object = kind->open(&skeleton);
+	struct bpf_object *object = kind->open(types, &skeleton);
 	int error = object ? kind->load(skeleton) : -errno;
 
 	if (error && !rights_are_complete())
@@ -318,24 +319,29 @@ static int load_part(const struct cv_pins_request *request, const struct cv_kern
 static int load_parts(const struct cv_pins_request *request, struct cv_pins_info *info,
 		      struct cv_pins_result *result)
 {
+	struct cv_kernel_types types;
 	size_t loaded = 0;
 	int error = 0;
 
+	cv_kernel_types_open(&types);
 	for (size_t i = 0; i < cv_kernel_part_count && !error; i++) {
 		const struct cv_kernel_kind *kind = &cv_kernel_parts[i];
 		int refused = 0;
 
-		error = load_part(request, kind, &refused);
+		error = load_part(request, kind, &types, &refused);
 		result->parts[i].name = kind->name;
 		result->parts[i].error = error ? error : refused;
 		result->parts[i].why = refused ? cv_pins_load_error(refused) : "";
 		result->part_count = i + 1;
 		if (error)
-			return explain(result->why, error, "%s: %s", kind->name,
-				       refused ? cv_pins_load_error(error) : strerror(-error));
+			(void)explain(result->why, error, "%s: %s", kind->name,
+				      refused ? cv_pins_load_error(error) : strerror(-error));
 		info->layouts[kind->index] = refused ? 0 : kind->layout;
 		loaded += !refused;
 	}
+	cv_kernel_types_close(&types);
+	if (error)
+		return error;
 	if (!loaded)
 		return explain(result->why, -ENOTSUP, "this kernel refuses every part");
 	return 0;

@@ -8,6 +8,7 @@
 #include "engine/kernel.h"
 
 #include <culvert/pins.h>
+#include <stdbool.h>
 #include <sys/types.h>
 
 #define CV_PINS_WHY 256

@@ -8,6 +8,7 @@
 #include "engine/kernel_parts.h"
 #include "engine/kernel_pins.h"
 #include "engine/kernel_probe.h"
+#include "engine/kernel_types.h"
 #include "engine/ktls.h"
 #include "ring/ring.h"
 
@@ -63,10 +64,13 @@ static void add_parts(struct list *list)
 		[CV_PINS_RELAY] = "part_relay",
 	};
 
+	struct cv_kernel_types types;
+
+	cv_kernel_types_open(&types);
 	for (size_t i = 0; i < cv_kernel_part_count && i < CV_PINS_PARTS; i++) {
 		const struct cv_kernel_kind *kind = &cv_kernel_parts[i];
 		void *skeleton = NULL;
-		int error = kind->open(&skeleton) ? kind->load(skeleton) : -errno;
+		int error = kind->open(&types, &skeleton) ? kind->load(skeleton) : -errno;
 
 		if (skeleton)
 			kind->destroy(skeleton);
@@ -74,6 +78,7 @@ static void add_parts(struct list *list)
 			add(list, names[kind->index], error, cv_pins_load_error(error),
 			    "culvert load leaves this part out");
 	}
+	cv_kernel_types_close(&types);
 }
 
 static void add_bpf(struct list *list)
