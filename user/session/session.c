@@ -274,10 +274,19 @@ static void leave_datagrams(struct cv_session *session, int reason)
 	cv_tunnel_leave(session);
 }
 
+/* observable: both sides get RST. What we break off in the middle must not look whole. */
+static void break_off(struct cv_session *session, int reason)
+{
+	if (reason == CV_INTERNAL_MEMORY || reason == CV_INTERNAL_CRYPTO ||
+	    reason == CV_INTERNAL_SYSTEM || reason == CV_INTERNAL_STATE)
+		session->abort_client = session->abort_upstream = true;
+}
+
 void cv_session_close(struct cv_session *session, int reason)
 {
 	if (session->state == CV_SESSION_CLOSED)
 		return;
+	break_off(session, reason);
 	leave_datagrams(session, reason);
 	if (session->state != CV_SESSION_FINISH) {
 		session->reason = reason;
@@ -364,6 +373,7 @@ void cv_session_finish(struct cv_session *session, int reason)
 {
 	if (session->state >= CV_SESSION_FINISH)
 		return;
+	break_off(session, reason);
 	leave_datagrams(session, reason);
 	session->reason = reason;
 	cv_worker_count(session->worker, reason);
