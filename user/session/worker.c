@@ -259,7 +259,7 @@ static void listen_posted(struct cv_post *post)
 	struct cv_worker_listen_post *message =
 		cv_container_of(post, struct cv_worker_listen_post, post);
 	struct cv_worker *worker = message->worker;
-	struct cv_listener *listener;
+	struct cv_listener *listener = message->listener;
 
 	if (message->is_datagram && !worker->stopping) {
 		if (cv_tunnel_listen(worker, message->inbound, message->fd) != 0)
@@ -268,8 +268,7 @@ static void listen_posted(struct cv_post *post)
 		free(message);
 		return;
 	}
-	listener = calloc(1, sizeof(*listener));
-	if (!listener || worker->stopping) {
+	if (worker->stopping) {
 		(void)close(message->fd);
 		free(listener);
 		free(message);
@@ -290,8 +289,12 @@ static int post_socket(struct cv_worker *worker, const struct cv_inbound *inboun
 {
 	struct cv_worker_listen_post *message = calloc(1, sizeof(*message));
 
-	if (!message)
+	if (message && !is_datagram)
+		message->listener = calloc(1, sizeof(*message->listener));
+	if (!message || (!is_datagram && !message->listener)) {
+		free(message);
 		return CV_INTERNAL_MEMORY;
+	}
 	message->post.run = listen_posted;
 	message->worker = worker;
 	message->inbound = inbound;

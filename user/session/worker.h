@@ -115,6 +115,7 @@ struct cv_worker_listen_post {
 	struct cv_post post;
 	struct cv_worker *worker;
 	const struct cv_inbound *inbound;
+	struct cv_listener *listener; /* what becomes of it; NULL: it hears datagrams */
 	int fd;
 	bool is_datagram;
 };
