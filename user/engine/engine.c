@@ -16,6 +16,8 @@
 #include "engine/pipe_pool.h"
 #include "ring/stream_end.h"
 
+#include <culvert/reason.h>
+
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -185,7 +187,7 @@ int cv_flow_deliver(struct cv_flow *flow, const uint8_t *bytes, size_t count_byt
 		return error;
 	flow->block = malloc(count_bytes - at);
 	if (!flow->block)
-		return -ENOMEM;
+		return CV_INTERNAL_MEMORY;
 	memcpy(flow->block, bytes + at, count_bytes - at);
 	flow->block_at = 0;
 	flow->block_end = (uint32_t)(count_bytes - at);

@@ -18,8 +18,8 @@ void cv_flow_wait_sink(struct cv_flow *flow,
 /** cv_flow_drain_pipe() - The pipe's bytes into the sink. 0 = all; -EAGAIN = sink full; -errno. */
 int cv_flow_drain_pipe(struct cv_flow *flow);
 /** cv_flow_deliver() - Send @count_bytes to the sink; what a full sink does not take is kept in a
- * block of the flow's own. 0 = all sent; -EAGAIN = the rest is in the block; -ENOMEM; else -errno.
- */
+ * block of the flow's own. 0 = all sent; -EAGAIN = the rest is in the block; CV_INTERNAL_MEMORY;
+ * else -errno. */
 int cv_flow_deliver(struct cv_flow *flow, const uint8_t *bytes, size_t count_bytes);
 /** cv_flow_deliver_block() - 0 = nothing left of it; -EAGAIN = sink full; else -errno. */
 int cv_flow_deliver_block(struct cv_flow *flow);

@@ -328,8 +328,9 @@ static int open_record(struct record_layer *self, struct cv_span record, struct 
 	uint8_t *plain, type;
 	int result;
 
-	if (cv_buffer_reserve(out, payload_bytes, &plain) < 0)
-		return CV_INTERNAL_RESOURCE;
+	result = cv_buffer_reserve(out, payload_bytes, &plain);
+	if (result < 0)
+		return result == CV_INTERNAL_MEMORY ? result : CV_INTERNAL_RESOURCE;
 	result = cv_tls_record_open(&self->rx, record.data, record.len_bytes, plain, &type,
 				    &len_bytes);
 	if (result < 0)

@@ -625,11 +625,15 @@ static void receive(struct cv_op *op, int result, uint32_t flags, size_t wanted_
 	struct cv_leg *leg = cv_container_of(op, struct cv_leg, recv_op);
 	uint8_t *space;
 	ssize_t count;
+	int error;
 
-	if (result >= 0 && cv_buffer_reserve(&leg->in, wanted_bytes, &space) < 0)
-		result = -ENOMEM;
 	if (result < 0) {
 		recv_done(op, result, flags);
+		return;
+	}
+	error = cv_buffer_reserve(&leg->in, wanted_bytes, &space);
+	if (error) {
+		cv_session_event(leg->session, leg, error);
 		return;
 	}
 	if (wanted_bytes == 0) { /* nothing asked for would look like the end */

@@ -112,7 +112,7 @@ struct cv_session {
 	uint64_t accounted_user_bytes[2], accounted_flow_bytes[2]; /* what counters have of it */
 	char *destination_text;	      /* NULL until known; kept by the worker */
 	int reason;		      /* why it ended; 0 = both sides finished */
-	int flow_reason;	      /* what kernel TLS found wrong */
+	int flow_reason;	      /* what kernel TLS found wrong, or no memory */
 	uint16_t sni_class; /* of culvert/classify.h, below CV_CLASSIFY_CLASSES; 0 = none */
 	uint8_t state;
 	uint8_t edge_state; /* enum cv_edge_state: session_edge.h */
