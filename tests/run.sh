@@ -173,6 +173,7 @@ fuzz()
 		if [ -e "$results/fuzz_good.$name" ]; then pass; else fail "fuzz_$name"; fi
 	done
 	fuzz_selftest
+	fuzz_starved "$seconds"
 }
 
 # fuzz_selftest - would the fuzzer of whole sessions notice? One fault at a time is planted, its
@@ -193,6 +194,29 @@ fuzz_selftest()
 		fi
 	done
 	printf '   fuzz_session notices %d planted faults\n' $found
+}
+
+# fuzz_starved SECONDS - the seeds of whole sessions again, while allocations fail; TLS has so many
+# that it gets no further in the same time
+fuzz_starved()
+{
+	local name places=$1 runs=()
+	for name in session session_tls; do
+		CULVERT_SIM_STARVE=$places build/fuzz/"fuzz_$name" -runs=0 -timeout=300 \
+			-artifact_prefix=build/fuzz/crash/"starved-$name"- "tests/fuzz/corpus/$name" \
+			>"$results/fuzz_starved_$name.log" 2>&1 &
+		runs+=($!)
+		places=$((1 + places / 6))
+	done
+	for name in session session_tls; do
+		if wait "${runs[0]}"; then
+			pass
+		else
+			tail -n 30 "$results/fuzz_starved_$name.log" | sed 's/^/   | /'
+			fail "fuzz_$name without memory"
+		fi
+		runs=("${runs[@]:1}")
+	done
 }
 
 # fuzz_merge - what was found joins the seeds, as little of it as reaches all

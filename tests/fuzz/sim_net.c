@@ -9,6 +9,7 @@
 #include "sim_net.h"
 
 #include "check.h"
+#include "sim_allocations.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -165,8 +166,7 @@ static void queue_append(struct sim_queue *queue, const uint8_t *bytes, size_t l
 		queue->at = queue->arrived = queue->end = 0;
 	if (queue->end + len_bytes > queue->size_bytes) {
 		queue->size_bytes = (queue->end + len_bytes) * 2;
-		queue->bytes = realloc(queue->bytes, queue->size_bytes);
-		check(queue->bytes != NULL);
+		queue->bytes = sim_realloc(queue->bytes, queue->size_bytes);
 	}
 	memcpy(queue->bytes + queue->end, bytes, len_bytes);
 	queue->end += len_bytes;

@@ -445,11 +445,11 @@ static uint32_t plan_of(uint8_t how)
 	return plans[how & 7];
 }
 
-void sim_come(uint8_t which, uint8_t how)
+static void come(uint8_t which, uint8_t how, unsigned most)
 {
 	const struct sim_kind *kind = &sim_people.kinds[which % sim_people.kind_count];
 	struct sim_client *client = &sim_people.clients[sim_people.client_count];
-	const bool may_come = sim_people.client_count < SIM_CLIENTS;
+	const bool may_come = sim_people.client_count < most;
 	struct sim_end *end = may_come ? sim_connect(kind->port) : NULL;
 
 	if (!end)
@@ -465,6 +465,24 @@ void sim_come(uint8_t which, uint8_t how)
 	sim_people.client_count++;
 	client->side.plan_bytes += (uint32_t)sim_opening_of(&client->side).len_bytes;
 	trace("comes", &client->side);
+}
+
+void sim_come(uint8_t which, uint8_t how)
+{
+	come(which, how, SIM_CLIENTS);
+}
+
+bool sim_come_last(void)
+{
+	const unsigned count = sim_people.client_count;
+
+	if (count == 0 || sim_people.last_index > 0)
+		return false;
+	come((uint8_t)(sim_people.clients[0].kind - sim_people.kinds), 4, SIM_CLIENTS + 1);
+	check(sim_people.client_count == count + 1);
+	sim_people.last_index = count;
+	sim_people.was_rude = false;
+	return true;
 }
 
 bool sim_greet(void)

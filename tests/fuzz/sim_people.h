@@ -47,9 +47,10 @@ struct sim_people {
 	const struct sim_kind *kinds;
 	unsigned kind_count;
 	struct sim_opening *openings; /* of each kind */
-	struct sim_client clients[SIM_CLIENTS];
+	struct sim_client clients[SIM_CLIENTS + 1]; /* one that comes when all is over */
 	struct sim_server servers[SIM_SERVERS];
 	unsigned client_count, server_count;
+	unsigned last_index; /* of the client that came when all was over; 0 = none */
 	bool was_rude; /* something happened that may cost bytes */
 	bool was_cut;  /* sessions may have been ended without a reset */
 };
@@ -71,6 +72,9 @@ struct sim_server *sim_as_server(struct sim_side *side);
 
 /** sim_come() - A client connects. sim_greet() - A server accepts. False: there is nobody. */
 void sim_come(uint8_t which, uint8_t how);
+/** sim_come_last() - Another of the first one's kind; from now on everybody is polite. False: not
+ * again, or nobody came before. */
+bool sim_come_last(void);
 bool sim_greet(void);
 /** sim_ask(), sim_say(), sim_hear() - True: something was. */
 bool sim_ask(struct sim_client *client);

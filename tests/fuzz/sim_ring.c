@@ -15,6 +15,7 @@
 #include "check.h"
 #include "ring/internal.h"
 #include "ring/resolver.h"
+#include "sim_allocations.h"
 #include "sim_net.h"
 
 #include <errno.h>
@@ -157,8 +158,7 @@ static int receive(struct wait *wait, struct sim_end *end, size_t most_bytes)
 		return got;
 	while (buffers[id])
 		id++;
-	buffers[id] = malloc((size_t)got);
-	check(buffers[id] != NULL);
+	buffers[id] = sim_realloc(NULL, (size_t)got);
 	memcpy(buffers[id], block, (size_t)got);
 	buffers_out++;
 	wait->flags = id << IORING_CQE_BUFFER_SHIFT | IORING_CQE_F_BUFFER;
@@ -410,12 +410,12 @@ static void answer(struct cv_timer *timer)
 void cv_resolve(struct cv_resolver *resolver, struct cv_ring *ring, struct cv_resolve_query *query,
 		const char *host, uint16_t port, enum cv_resolve_strategy strategy)
 {
-	struct lookup *lookup = calloc(1, sizeof(*lookup));
+	struct lookup *lookup = sim_realloc(NULL, sizeof(*lookup));
 	struct cv_destination destination;
 
 	(void)resolver;
 	(void)strategy;
-	check(lookup != NULL);
+	*lookup = (struct lookup){.query = query};
 	check(cv_destination_set_text(&destination, host, port) == 0);
 	if (destination.kind == CV_ADDRESS_DOMAIN && strncmp(host, "no", 2) != 0)
 		check(cv_destination_set_text(&destination, "93.184.216.34", port) == 0);

@@ -49,16 +49,17 @@ enum failing_who { FAILING_NOBODY, FAILING_ME, FAILING_OTHERS };
 
 static _Atomic long failing_left;
 static _Atomic int failing_who;
-static _Atomic bool failing_all_after;
+static _Atomic long failing_count;
 static _Thread_local bool failing_is_me, failing_paused;
+static void (*failing_told)(void); /* of each that fails; NULL = nobody */
 
-/* From now on; @all_after: none behind the n-th succeeds either. */
-static inline void failing_begin(enum failing_who who, long n, bool all_after)
+/* From now on the @n-th, and @count - 1 behind it. */
+static inline void failing_begin(enum failing_who who, long n, long count)
 {
 	failing_is_me = true;
 	failing_paused = false;
 	atomic_store(&failing_left, n);
-	atomic_store(&failing_all_after, all_after);
+	atomic_store(&failing_count, count);
 	atomic_store(&failing_who, who);
 }
 
@@ -77,8 +78,13 @@ static bool failing_now(void)
 	if (who == FAILING_NOBODY || failing_paused || failing_is_me != (who == FAILING_ME))
 		return false;
 	left = atomic_fetch_sub(&failing_left, 1);
-	if (left != 1 && !(left < 1 && atomic_load(&failing_all_after)))
+	if (left > 1 || 1 - left >= atomic_load(&failing_count))
 		return false;
+	if (failing_told) {
+		failing_paused = true;
+		failing_told();
+		failing_paused = false;
+	}
 	errno = ENOMEM;
 	return true;
 }
