@@ -1,13 +1,22 @@
 # SPDX-License-Identifier: MIT
-"""Stopping: SIGTERM stops accepting and lets transfers finish until the deadline."""
+"""Stopping: SIGTERM stops accepting and lets transfers finish until the deadline.
 
+Other signals, whoever sends them and how many, end nothing.
+"""
+
+import contextlib
+import ctypes
 import hashlib
+import os
 import signal
 import subprocess
+import threading
 import time
 
 import pytest
 import rig
+from downloads import Downloads
+from test_faults import STRAIGHT, TUNNEL, start_client, start_server
 from test_vision import address, arguments, relay_of
 
 
@@ -101,3 +110,79 @@ def test_command_line(build):
     assert done.returncode not in (0, -6, -11) and done.stderr
     done = subprocess.run([build + "/culvert", "version"], capture_output=True, text=True, timeout=10)
     assert done.returncode == 0 and "culvert" in done.stdout
+
+
+TGKILL = {"x86_64": 234}.get(os.uname().machine, 131)
+STORM = (signal.SIGCHLD, signal.SIGURG, signal.SIGWINCH, signal.SIGPIPE, signal.SIGSTOP,
+         signal.SIGCONT)
+
+
+class Storm:
+    """Signals to every thread of the daemons, again and again; SIGHUP now and then to each."""
+
+    def __init__(self, *daemons):
+        self.daemons, self.rounds, self.stopping = daemons, 0, False
+        self.libc = ctypes.CDLL(None)
+        self.thread = threading.Thread(target=self._run)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopping = True
+        self.thread.join()
+
+    def _run(self):
+        while not self.stopping:
+            for daemon in self.daemons:
+                with contextlib.suppress(OSError):  # it has ended, as it may have been told to
+                    self._round(daemon.pid)
+            self.rounds += 1
+            time.sleep(0.002)
+
+    def _round(self, pid):
+        for thread in os.listdir("/proc/%d/task" % pid):
+            for number in STORM:
+                self.libc.syscall(TGKILL, pid, int(thread), int(number))
+        if self.rounds % 50 == 0:
+            os.kill(pid, signal.SIGHUP)
+
+
+def reloads(daemon):
+    return daemon.log().count("configuration read again")
+
+
+def test_storm(net, tmp, keys, target, internet):
+    """Downloads, new ones and long ones, do not notice; then SIGTERM lets the long ones finish."""
+    contents = {}
+    for name in "small", "medium":
+        with open(os.path.join(internet.root, name), "rb") as file:
+            contents[name] = file.read()
+    server = start_server(net, tmp, keys, target, drain=60)
+    client = start_client(net, tmp, keys, drain=60)
+    daemons = (server, client)
+    with rig.running(*daemons):
+        with Downloads(net.client, ("127.0.0.1", TUNNEL), "/small", contents["small"], 3) as many, \
+                Downloads(net.client, (rig.SERVER_IP, STRAIGHT), "/small", contents["small"],
+                          3) as straight, \
+                Storm(*daemons) as storm:
+            before = [reloads(daemon) for daemon in daemons]
+            rounds = storm.rounds
+            for way in many, straight:
+                way.wait(lambda: way.whole > 50, "served in a storm")
+            rig.wait_for(lambda: storm.rounds > rounds + 500 and all(
+                reloads(daemon) > count + 2 for daemon, count in zip(daemons, before)), 30,
+                         "the storm")
+            for daemon in daemons:
+                assert "took_ms" in daemon.ask("reload")
+        assert many.cut == straight.cut == 0
+        with Downloads(net.client, ("127.0.0.1", TUNNEL), "/paced/medium", contents["medium"],
+                       1) as long, Storm(*daemons):
+            long.wait(lambda: long.under_way, "a long one")
+            for daemon in daemons:
+                daemon.stopped = True
+                daemon.child.send_signal(signal.SIGTERM)
+            long.wait(lambda: long.whole == 1, "the long one is whole")
+            for daemon in daemons:
+                assert daemon.child.wait(20) == 0, daemon.log()[-2000:]
