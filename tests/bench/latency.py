@@ -27,6 +27,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 import netns  # noqa: E402
 import scale  # noqa: E402
+from servers import haproxy_text  # noqa: E402
 
 NAME, PASSWORD = "user-00000", "secret"
 SITE = "service.example.test"  # resolved nowhere: the last rule knows the way
@@ -438,16 +439,7 @@ class Theirs:
             for part in self.bench.certificate:
                 with open(part) as file:
                     out.write(file.read())
-        text = """
-global
-    nbthread %d
-    maxconn 4000
-    ssl-default-bind-options ssl-min-ver TLSv1.3
-defaults
-    mode tcp
-    timeout connect 5s
-    timeout client 60s
-    timeout server 60s
+        text = haproxy_text(os.cpu_count(), 60, """\
 frontend edge
     bind %s:%d
     tcp-request inspect-delay 5s
@@ -458,8 +450,7 @@ backend backend-plain
     server s %s:%d
 backend backend-vless
     server s %s:%d
-""" % (os.cpu_count(), LOOPBACK, self.ports["edge"], PLAIN_NAME, *backend, LOOPBACK,
-            self.inner["vless"])
+""" % (LOOPBACK, self.ports["edge"], PLAIN_NAME, *backend, LOOPBACK, self.inner["vless"]))
         for name in ["socks", "http"] + ["up-" + u for u in UPSTREAMS]:
             text += """
 frontend %s

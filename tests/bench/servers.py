@@ -238,6 +238,21 @@ class Culvert(Server):
 # ---- Debian's ----------------------------------------------------------------------------------
 
 
+def haproxy_text(threads, idle_seconds, more):
+    """A configuration for TCP, up to its frontends and backends."""
+    return """
+global
+    nbthread %d
+    maxconn 4000
+    ssl-default-bind-options ssl-min-ver TLSv1.3
+defaults
+    mode tcp
+    timeout connect 5s
+    timeout client %ds
+    timeout server %ds
+%s""" % (threads, idle_seconds, idle_seconds, more)
+
+
 class HAProxy(Server):
     """TCP with splice by SNI; in front of a SOCKS5 server it ends TLS."""
 
@@ -259,22 +274,14 @@ class HAProxy(Server):
         return [self.proxy(world, port, front, "127.0.0.1:%d" % inner), process]
 
     def proxy(self, world, port, front, backend):
-        path = world.lab.write("haproxy-%d.cfg" % port, """
-global
-    nbthread %d
-    maxconn 4000
-    ssl-default-bind-options ssl-min-ver TLSv1.3
-defaults
-    mode tcp
+        path = world.lab.write("haproxy-%d.cfg" % port, haproxy_text(
+            len(world.lab.relay.cores), 600, """\
     option splice-auto
-    timeout connect 5s
-    timeout client 600s
-    timeout server 600s
 frontend front
     %s
 backend site
     server site %s
-""" % (len(world.lab.relay.cores), front, backend))
+""" % (front, backend)))
         return self.begin(world, port, "-db", "-f", path)
 
 

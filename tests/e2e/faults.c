@@ -12,6 +12,8 @@
  * becomes a no-op whose completion gets the error, and one that shall be short asks for less. So
  * nothing is lost or done twice that a real fault would not lose or do twice.
  */
+#include "../copied_text.h"
+
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -243,26 +245,6 @@ void free(void *memory)
 {
 	if (memory && !is_early(memory))
 		free_real(memory);
-}
-
-char *strdup(const char *text)
-{
-	const size_t bytes = strlen(text) + 1;
-	char *copy = malloc(bytes);
-
-	return copy ? memcpy(copy, text, bytes) : NULL;
-}
-
-char *strndup(const char *text, size_t most)
-{
-	const size_t len = strnlen(text, most);
-	char *copy = malloc(len + 1);
-
-	if (!copy)
-		return NULL;
-	memcpy(copy, text, len);
-	copy[len] = '\0';
-	return copy;
 }
 
 struct json_tokener;

@@ -548,6 +548,16 @@ def make_file(path, size, seed):
     return digest.hexdigest()
 
 
+def end_restarted(daemon, successor, is_gone):
+    """Kills a daemon, and the one that has taken its place: a pid, or None."""
+    daemon.stopped = True
+    daemon.child.kill()
+    daemon.child.wait()
+    if successor:
+        os.kill(successor, signal.SIGKILL)
+        wait_for(is_gone, 10, "the successor has ended")
+
+
 @contextlib.contextmanager
 def running(*processes):
     """Stops what was started; culvertd must end cleanly unless the test already failed."""

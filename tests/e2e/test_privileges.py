@@ -231,12 +231,7 @@ def test_restart_gets_what_the_daemon_gave_up(net, tmp, outside):
         done = tool(daemon, "reload")
         assert done.returncode == 0, done.stderr
     finally:
-        daemon.stopped = True
-        daemon.child.kill()
-        daemon.child.wait()
-        if successor:
-            os.kill(successor, signal.SIGKILL)
-            rig.wait_for(lambda: not listens(net, LOWER), 10, "the successor has ended")
+        rig.end_restarted(daemon, successor, lambda: not listens(net, LOWER))
 
 
 def test_reload_finds_replaced_files(net, tmp):

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 
@@ -90,9 +89,4 @@ def test_starts_reloads_and_restarts_behind_its_filter(net, tmp, unit):
         assert serves(net) is True and listens(net, 446)
         assert daemon.child.wait(20) == 0
     finally:
-        daemon.stopped = True
-        daemon.child.kill()
-        daemon.child.wait()
-        if successor:
-            os.kill(successor, signal.SIGKILL)
-            rig.wait_for(lambda: not listens(net, 446), 10, "the successor has ended")
+        rig.end_restarted(daemon, successor, lambda: not listens(net, 446))

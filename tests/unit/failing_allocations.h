@@ -11,6 +11,8 @@
 #ifndef CV_TESTS_FAILING_ALLOCATIONS_H
 #define CV_TESTS_FAILING_ALLOCATIONS_H
 
+#include "copied_text.h"
+
 #include <dlfcn.h>
 #include <errno.h>
 #include <json-c/json.h>
@@ -125,26 +127,6 @@ int posix_memalign(void **ret_memory, size_t alignment, size_t bytes)
 	*ret_memory = FAILING_REAL(memalign)(alignment, bytes);
 	return *ret_memory ? 0 : ENOMEM;
 #endif
-}
-
-char *strdup(const char *text)
-{
-	const size_t bytes = strlen(text) + 1;
-	char *copy = malloc(bytes);
-
-	return copy ? memcpy(copy, text, bytes) : NULL;
-}
-
-char *strndup(const char *text, size_t most)
-{
-	const size_t len = strnlen(text, most);
-	char *copy = malloc(len + 1);
-
-	if (!copy)
-		return NULL;
-	memcpy(copy, text, len);
-	copy[len] = '\0';
-	return copy;
 }
 
 /* Nothing fails inside of two that would end the process: json-c 0.16 reads a key that could not be
