@@ -46,6 +46,9 @@ int FAILING_REAL(posix_memalign)(void **ret_memory, size_t alignment, size_t byt
 void *FAILING_REAL(memalign)(size_t alignment, size_t bytes);
 #endif
 
+/* Called before ThreadSanitizer has begun. */
+#define FAILING_EARLY __attribute__((no_sanitize("thread")))
+
 /* Whose allocations fail. */
 enum failing_who { FAILING_NOBODY, FAILING_ME, FAILING_OTHERS };
 
@@ -72,7 +75,7 @@ static inline bool failing_end(void)
 	return atomic_load(&failing_left) <= 0;
 }
 
-static bool failing_now(void)
+FAILING_EARLY static bool failing_now(void)
 {
 	const int who = atomic_load(&failing_who);
 	long left;
@@ -91,22 +94,22 @@ static bool failing_now(void)
 	return true;
 }
 
-void *malloc(size_t bytes)
+FAILING_EARLY void *malloc(size_t bytes)
 {
 	return failing_now() ? NULL : FAILING_REAL(malloc)(bytes);
 }
 
-void *calloc(size_t count, size_t bytes)
+FAILING_EARLY void *calloc(size_t count, size_t bytes)
 {
 	return failing_now() ? NULL : FAILING_REAL(calloc)(count, bytes);
 }
 
-void *realloc(void *memory, size_t bytes)
+FAILING_EARLY void *realloc(void *memory, size_t bytes)
 {
 	return failing_now() ? NULL : FAILING_REAL(realloc)(memory, bytes);
 }
 
-void *reallocarray(void *memory, size_t count, size_t bytes)
+FAILING_EARLY void *reallocarray(void *memory, size_t count, size_t bytes)
 {
 	size_t all;
 
@@ -117,7 +120,7 @@ void *reallocarray(void *memory, size_t count, size_t bytes)
 	return realloc(memory, all);
 }
 
-int posix_memalign(void **ret_memory, size_t alignment, size_t bytes)
+FAILING_EARLY int posix_memalign(void **ret_memory, size_t alignment, size_t bytes)
 {
 	if (failing_now())
 		return ENOMEM;
