@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT
 /*
- * test_resolver.c - answers on the asker's ring: literals, loopback names, cache, limits, cancel.
+ * test_resolver.c - answers on the asker's ring: literals, loopback names, cache, limits, cancel,
+ * want of memory.
  *
  * getaddrinfo() is replaced by one that knows a few names and can be told to hang, so that no test
  * needs a network and each can count the lookups.
  */
+#include "failing_allocations.h"
+
 #include "base/clock.h"
 #include "base/container.h"
 #include "base/reason.h"
@@ -35,7 +38,7 @@ struct fake {
 
 static struct addrinfo *fake_new(int family, const char *text, struct addrinfo *next)
 {
-	struct fake *fake = calloc(1, sizeof(*fake));
+	struct fake *fake = FAILING_REAL(calloc)(1, sizeof(*fake));
 	struct sockaddr_in *in = (struct sockaddr_in *)&fake->address;
 	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&fake->address;
 
@@ -428,6 +431,59 @@ static void too_long_a_name_is_refused(void **state)
 	assert_int_equal(ask(host, 1, CV_RESOLVE_ANY).result, CV_INTERNAL_RESOURCE);
 }
 
+/* Of the asker, then of the helpers: there is an answer each time, and a whole one afterwards. */
+static void without_memory(void **state)
+{
+	unsigned failures[] = {0, 0};
+
+	(void)state;
+	for (int helpers = 0; helpers < 2; helpers++) {
+		bool was_needed = true;
+
+		for (int n = 1; was_needed; n++) {
+			struct asker asker;
+			char host[32];
+
+			(void)snprintf(host, sizeof(host), "name%d-%d.test", helpers, n);
+			failing_begin(helpers ? FAILING_OTHERS : FAILING_ME, n, 1);
+			asker = ask(host, 1, CV_RESOLVE_ANY);
+			was_needed = failing_end();
+			failures[helpers] += was_needed;
+			assert_int_equal(asker.result ? asker.result : CV_INTERNAL_RESOURCE,
+					 CV_INTERNAL_RESOURCE);
+			assert_int_equal(asker.count, asker.result ? 0 : 4);
+			asker = ask(host, 1, CV_RESOLVE_ANY);
+			assert_int_equal(asker.result, 0);
+			assert_int_equal(asker.count, 4);
+		}
+	}
+	assert_true(failures[0] > 0 && failures[1] > 0);
+}
+
+/* A resolver that resolves, or none and an error; ends with the one that all is there for. */
+static void started_without_memory(void **state)
+{
+	const struct cv_resolver_config config = {
+		.thread_count = 2, .thread_most = 4, .cache_entries = 8, .queue_limit = 4};
+	bool was_needed = true;
+	unsigned refused = 0;
+
+	(void)state;
+	for (int n = 1; was_needed; n++) {
+		int error;
+
+		resolver = cv_resolver_free(resolver);
+		failing_begin(FAILING_ME, n, 1);
+		error = cv_resolver_new(&config, &resolver);
+		was_needed = failing_end();
+		assert_true(error ? was_needed && !resolver : resolver != NULL);
+		refused += error != 0;
+		if (!error)
+			assert_int_equal(ask("name.test", 1, CV_RESOLVE_ANY).result, 0);
+	}
+	assert_true(refused >= 4);
+}
+
 #define WITH_RIG(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -443,6 +499,8 @@ int main(void)
 		WITH_RIG(cancel_frees_the_asker),
 		WITH_RIG(free_with_work_under_way),
 		WITH_RIG(too_long_a_name_is_refused),
+		WITH_RIG(without_memory),
+		WITH_RIG(started_without_memory),
 		cmocka_unit_test_prestate_setup_teardown(expires_at_its_deadline, set_up, tear_down,
 							 &ring),
 	};
