@@ -428,7 +428,7 @@ guest_one()
 guest_units()
 {
 	local name
-	for name in kernel_probe 'ring*' timer connect resolver 'listen*' 'engine*' 'copy*' \
+	for name in 'kernel_*' 'ring*' timer connect resolver 'listen*' 'engine*' 'copy*' \
 		'splice*' 'flow*' pipe_pool '*ktls' 'classify*' \
 		'sockmap*' promotion session_limits; do
 		# shellcheck disable=SC2086
