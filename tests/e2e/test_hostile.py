@@ -9,6 +9,7 @@ import concurrent.futures
 import contextlib
 import itertools
 import os
+import resource
 import signal
 import socket
 import ssl
@@ -186,7 +187,9 @@ WAYS = {"socks": ((rig.SERVER_IP, SOCKS), socks(ALICE)), "reality": (("127.0.0.1
 @pytest.mark.parametrize("way", WAYS)
 def test_ten_thousand_sessions(net, town, way):
     """All at once, by SOCKS5, or by client and REALITY; each gets its own bytes, now and later."""
-    count, (to, steps) = 500 * SCALE, WAYS[way]
+    # each is two descriptors of a daemon; users need some, and pipes
+    count = min(500 * SCALE, resource.getrlimit(resource.RLIMIT_NOFILE)[0] * 2 // 5)
+    (to, steps), rate = WAYS[way], 500 if way == "socks" else 200
     daemons = town[:1] if way == "socks" else town
     source = ATTACKERS if way == "socks" else ()
     warm = Hostile(net.client, to, steps + ",ask:4000,end", count=count, at_a_time=200)
@@ -195,8 +198,8 @@ def test_ten_thousand_sessions(net, town, way):
                for daemon, name in zip(daemons, ("server", "client"))]
     people = users(net)
     everybody = Hostile(net.client, to, steps + ",ask:4000,meet,give:3000,ask:5000,end",
-                        count=count, rate=500, deadline=600, source=source)
-    assert everybody.met() == count
+                        count=count, rate=rate, deadline=600, source=source)
+    assert everybody.met() == count, [watch.reasons() for watch in watches]
     if FULL:
         time.sleep(12)  # until what their handshakes used has been given back
     for watch in watches:
@@ -480,6 +483,24 @@ def test_names_that_nobody_answers(net, tmp, streets, monkeypatch):
 
 
 # ---- limits ------------------------------------------------------------------------------------
+
+
+def test_users_fill_the_house(net, tmp, streets):
+    """Where users have nearly all descriptors, those who come at once do not cost each other theirs."""
+    server = rig.Culvert(net.server, tmp, rig.socks_only_config(
+        SOCKS + 22, dict([ALICE]), listen=rig.SERVER_IP), "crowded", loglevel="warning",
+        wait=((rig.SERVER_IP, SOCKS + 22),), stateDirectory="",
+        prefix=("prlimit", "--nofile=400:400"))
+    steps = socks(ALICE) + ",ask:4000,meet,ask:5000,end"
+    with rig.running(server):
+        for_long = Hostile(net.client, (rig.SERVER_IP, SOCKS + 22), steps, count=145, rate=100)
+        assert for_long.met() == 145
+        at_once = Hostile(net.client, (rig.SERVER_IP, SOCKS + 22), steps, count=25)
+        assert at_once.met() == 25, server.reasons()
+        for one in (at_once, for_long):
+            one.go()
+            assert good(one.result())
+        server.wait_idle()
 
 
 @pytest.mark.parametrize("what, reason", [("slots", "policy_session_limit"),

@@ -60,8 +60,12 @@ ssize_t __wrap_recv(int fd, void *bytes, size_t len_bytes, int flags)
 
 	if (!end)
 		return __real_recv(fd, bytes, len_bytes, flags);
-	check(flags == MSG_DONTWAIT);
-	return is_whim() ? -1 : told(sim_recv(end, bytes, at_once(len_bytes)));
+	check((flags & ~MSG_PEEK) == MSG_DONTWAIT);
+	if (is_whim())
+		return -1;
+	if (flags & MSG_PEEK)
+		return told(sim_peek(end, bytes));
+	return told(sim_recv(end, bytes, at_once(len_bytes)));
 }
 
 ssize_t __wrap_send(int fd, const void *bytes, size_t len_bytes, int flags)

@@ -230,6 +230,15 @@ int sim_recv(struct sim_end *end, uint8_t *bytes, size_t most_bytes)
 	return in->fin_arrived || end->is_dead ? 0 : -EAGAIN;
 }
 
+int sim_peek(struct sim_end *end, uint8_t *first)
+{
+	const struct sim_queue before = end->in;
+	const int count = sim_recv(end, first, 1);
+
+	end->in.at = before.at;
+	return count;
+}
+
 /* ---- ends --------------------------------------------------------------------------------- */
 
 void sim_say_fin(struct sim_end *end)

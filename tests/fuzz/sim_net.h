@@ -57,6 +57,8 @@ int sim_dial(struct sim_end *end, uint16_t port);
 int sim_accept(struct sim_end *listener);
 /** sim_recv() / sim_send() - As recv(2) and send(2), but with -errno. */
 int sim_recv(struct sim_end *end, uint8_t *bytes, size_t most_bytes);
+/** sim_peek() - As sim_recv() of one byte, with MSG_PEEK. */
+int sim_peek(struct sim_end *end, uint8_t *first);
 int sim_send(struct sim_end *end, const uint8_t *bytes, size_t len_bytes);
 /** sim_room() - How much sim_send() would take, or what it would return. */
 int sim_room(struct sim_end *end);

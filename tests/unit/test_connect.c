@@ -314,6 +314,49 @@ static void out_of_descriptors(void **state)
 	(void)close(listener);
 }
 
+static struct rlimit enough;
+
+/* The second time somebody has left. */
+static bool make_room(void *owner)
+{
+	struct caller *caller = owner;
+
+	if (++caller->asked == 2)
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &enough), 0);
+	return true;
+}
+
+static void waits_for_a_descriptor(void **state)
+{
+	struct caller caller = {0};
+	struct cv_sockaddr address;
+	struct rlimit tight;
+	uint16_t port;
+	int listener = listen_on(AF_INET, 0, 8, &port);
+	const struct cv_connect_request request = {
+		.ring = ring,
+		.address = &address,
+		.timeout_ms = 2000,
+		.done = connected,
+		.owner = &caller,
+		.make_room = make_room,
+	};
+
+	(void)state;
+	address = loopback(AF_INET, port);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &enough), 0);
+	tight = enough;
+	tight.rlim_cur = 3;
+	assert_non_null(cv_connect_start(&request));
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
+	turns(&caller.calls, 1, 3000);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &enough), 0);
+	assert_connected(&caller, AF_INET);
+	assert_int_equal(caller.asked, 2);
+	(void)close(caller.fd);
+	(void)close(listener);
+}
+
 /* ---- several addresses -------------------------------------------------------------------- */
 
 /* Listeners of both families on one port. */
@@ -611,6 +654,7 @@ int main(void)
 		cmocka_unit_test(blackhole_times_out),
 		cmocka_unit_test(unreachable),
 		cmocka_unit_test(out_of_descriptors),
+		cmocka_unit_test(waits_for_a_descriptor),
 		cmocka_unit_test(strategy_orders_families),
 		cmocka_unit_test(refusal_of_one_tries_the_other_at_once),
 		cmocka_unit_test(silence_of_one_tries_the_other_after_250_ms),

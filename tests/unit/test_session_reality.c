@@ -211,6 +211,43 @@ static void test_unreachable_target(void **state)
 	play_done(&play);
 }
 
+/* The target's queue is full, so the dial waits; who has left meanwhile is not worth it. */
+static void leaves_during_dial(bool resets, int reason)
+{
+	struct play play;
+	struct cv_sockaddr *target = &play.stage.upstream_address;
+	int waiting[64];
+
+	play_init(&play, false);
+	for (size_t i = 0; i < 64; i++) {
+		waiting[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+		(void)connect(waiting[i], &target->any, target->len_bytes);
+	}
+	stage_start(&play.stage, "splice");
+	play.client = stage_dial(&play.stage);
+	stage_wait_sessions(&play.stage, 1);
+	pause_ms(20); /* it has been looked at */
+	if (resets) {
+		stage_reset(play.client);
+	} else {
+		assert_int_equal(shutdown(play.client, SHUT_WR), 0);
+		stage_expect_fin(play.client);
+		(void)close(play.client);
+	}
+	stage_wait_sessions(&play.stage, 0);
+	assert_int_equal(stage_reason(&play.stage, reason), 1);
+	for (size_t i = 0; i < 64; i++)
+		(void)close(waiting[i]);
+	play_done(&play);
+}
+
+static void test_client_leaves_during_dial(void **state)
+{
+	(void)state;
+	leaves_during_dial(false, CV_PEER_CLOSED);
+	leaves_during_dial(true, CV_PEER_RESET);
+}
+
 /* 50000 free, 100000 in the bucket, 50000 more at 100000 per second. */
 static void test_limit(void **state)
 {
@@ -472,6 +509,7 @@ int main(void)
 		cmocka_unit_test(test_target_speaks_first_then_resets),
 		cmocka_unit_test(test_client_resets_hello),
 		cmocka_unit_test(test_unreachable_target),
+		cmocka_unit_test(test_client_leaves_during_dial),
 		cmocka_unit_test(test_limit),
 		cmocka_unit_test(test_target_ends_before_finished),
 		cmocka_unit_test(test_wrong_finished),

@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #define BACKLOG_RETRY_MS 20
+#define ROOM_RETRY_MS 1 /* the next turn of the ring */
 
 struct attempt {
 	struct cv_connector *connector;
@@ -41,6 +42,7 @@ struct cv_connector {
 	struct attempt attempts[CV_CONNECT_PARALLEL];
 	struct cv_timer stagger, deadline;
 	int reason; /* of the first failure */
+	bool waits; /* for a descriptor */
 	bool answered;
 };
 
@@ -172,7 +174,21 @@ static struct attempt *free_attempt(struct cv_connector *connector)
 	return NULL;
 }
 
-/* True if an attempt is under way to the next address that may be dialled. */
+static bool waits_for_room(struct cv_connector *connector, int error)
+{
+	const struct cv_connect_request *request = &connector->request;
+
+	if ((error != -EMFILE && error != -ENFILE) || !request->make_room ||
+	    !request->make_room(request->owner))
+		return false;
+	connector->next_address--;
+	connector->waits = true;
+	cv_timer_arm(request->ring, &connector->stagger,
+		     cv_ring_now_ms(request->ring) + ROOM_RETRY_MS);
+	return true;
+}
+
+/* True if an attempt is under way to the next address that may be dialled, or soon will be. */
 static bool start_one(struct cv_connector *connector)
 {
 	struct attempt *attempt = free_attempt(connector);
@@ -187,8 +203,12 @@ static bool start_one(struct cv_connector *connector)
 		attempt->fd = socket(address->any.sa_family,
 				     SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 		if (attempt->fd < 0) {
+			const int error = -errno;
+
+			if (waits_for_room(connector, error))
+				return true;
 			if (!connector->reason)
-				connector->reason = reason_of(-errno);
+				connector->reason = reason_of(error);
 			continue;
 		}
 		attempt->address = *address;
@@ -204,12 +224,13 @@ static void start_next(struct cv_connector *connector)
 {
 	struct cv_ring *ring = connector->request.ring;
 
+	connector->waits = false;
 	if (!start_one(connector) && is_quiet(connector)) {
 		answer(connector, -1,
 		       connector->reason ? connector->reason : CV_UPSTREAM_UNREACHABLE);
 		return;
 	}
-	if (connector->next_address < connector->address_count)
+	if (!connector->waits && connector->next_address < connector->address_count)
 		cv_timer_arm(ring, &connector->stagger,
 			     cv_ring_now_ms(ring) + CV_CONNECT_STAGGER_MS);
 }

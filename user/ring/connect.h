@@ -30,6 +30,9 @@ struct cv_connect_request {
 	/* optional filter: false = this address must not be dialled (private-target guard); may be
 	 * NULL */
 	bool (*allow)(void *owner, const struct cv_sockaddr *address);
+	/* optional: there is no descriptor; true = soon there will be one, so that it is tried
+	 * again until the time-out */
+	bool (*make_room)(void *owner);
 };
 
 /** cv_connect_start() - Copies @request. NULL when out of memory (done is not called then). */

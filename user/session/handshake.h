@@ -39,6 +39,7 @@ struct cv_early { /* the answer to silence, dialled while a hello is awaited: se
 struct cv_handshake {
 	struct cv_session *session;
 	struct cv_room_place place_in_line;
+	bool has_spoken; /* the client, though nothing was read yet */
 	/* server */
 	struct cv_reality_server *reality;
 	const struct cv_reality_target *target;

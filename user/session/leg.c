@@ -694,6 +694,32 @@ void cv_leg_recv(struct cv_leg *leg)
 	cv_ring_recv(ring, &leg->recv_op, leg->fd);
 }
 
+static void stirred(struct cv_op *op, int result, uint32_t flags)
+{
+	struct cv_leg *leg = cv_container_of(op, struct cv_leg, recv_op);
+
+	if (result < 0)
+		recv_done(op, result, flags);
+	else
+		cv_session_event(leg->session, leg, 0);
+}
+
+void cv_leg_watch(struct cv_leg *leg)
+{
+	if (leg->recv_op.pending)
+		return;
+	leg->recv_op.done = stirred;
+	cv_ring_poll(leg->session->worker->ring, &leg->recv_op, leg->fd, POLLIN | POLLRDHUP);
+}
+
+bool cv_leg_stop_watching(struct cv_leg *leg)
+{
+	if (!leg->recv_op.pending || leg->recv_op.done != stirred)
+		return false;
+	cv_ring_cancel(leg->session->worker->ring, &leg->recv_op);
+	return true;
+}
+
 void cv_leg_recv_rest(struct cv_leg *leg)
 {
 	if (leg->fd < 0 || leg->recv_op.pending || rest_bytes(leg) == 0 ||

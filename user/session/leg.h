@@ -125,6 +125,11 @@ void cv_leg_settle(struct cv_leg *leg);
 
 /** cv_leg_recv() - Start a recv unless one is pending or the leg ended. */
 void cv_leg_recv(struct cv_leg *leg);
+/** cv_leg_watch() - An event when there is something to read, or the peer is gone; without reading.
+ */
+void cv_leg_watch(struct cv_leg *leg);
+/** cv_leg_stop_watching() - True while it does not end: an event follows. */
+bool cv_leg_stop_watching(struct cv_leg *leg);
 /** cv_leg_recv_rest() - As cv_leg_recv(), but not a byte behind the record that has begun: what
  * follows is the kernel's to open. */
 void cv_leg_recv_rest(struct cv_leg *leg);

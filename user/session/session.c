@@ -238,6 +238,7 @@ static void session_free(struct cv_session *session)
 	cv_session_account(session); /* what moved while its operations ended */
 	log_end(session);
 	cv_limits_leave(session);
+	cv_room_made(session);
 	cv_leg_done(&session->client, session->abort_client);
 	cv_leg_done(&session->upstream, session->abort_upstream);
 	cv_worker_forget_text(worker, session->destination_text);
@@ -418,6 +419,9 @@ static void run(struct cv_session *session)
 		break;
 	case CV_SESSION_RETIRE_EARLY:
 		cv_step_retire_early(session);
+		break;
+	case CV_SESSION_CONNECT_TARGET:
+		cv_step_reality_dialling(session);
 		break;
 	case CV_SESSION_EXPECT_HELLO:
 	case CV_SESSION_EXPECT_FINISHED:

@@ -115,7 +115,8 @@ struct cv_session {
 	int flow_reason;	      /* what kernel TLS found wrong, or no memory */
 	uint16_t sni_class; /* of culvert/classify.h, below CV_CLASSIFY_CLASSES; 0 = none */
 	uint8_t state;
-	uint8_t edge_state; /* enum cv_edge_state: session_edge.h */
+	uint8_t edge_state : 6; /* enum cv_edge_state: session_edge.h */
+	uint8_t leaving_descriptors : 2; /* had to make room, and holds so many yet; 0: had not */
 	uint8_t depth; /* of cv_session_run(): nobody frees the slot above 0 */
 	bool flow_active[2], flow_ended[2], flow_refused[2];
 	bool flow_failed_client : 1; /* ... on the client's leg, else on the upstream's */

@@ -30,6 +30,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define MIRROR_CAP_MS \
@@ -69,12 +70,41 @@ static void dial_target(struct cv_session *session, const struct cv_reality_targ
 			   target_connected);
 }
 
+/* The client is not read yet, but whoever leaves before the first byte is not worth a dial: a flood
+ * of such would fill the target's queue, and users would wait behind it.
+ * observable: the target would hang up just as well, and knows nobody's name either. */
+static void look_at_client(struct cv_session *session)
+{
+	struct cv_leg *client = &session->client;
+	uint8_t first;
+	ssize_t count;
+
+	if (client->received_bytes > 0 || client->recv_op.pending || session->handshake->has_spoken)
+		return;
+	count = recv(client->fd, &first, 1, MSG_PEEK | MSG_DONTWAIT);
+	if (count > 0)
+		session->handshake->has_spoken = true;
+	else if (count == 0)
+		cv_session_close(session, CV_PEER_CLOSED);
+	else if (errno != EAGAIN && errno != EINTR)
+		cv_session_close(session, CV_PEER_RESET);
+	else
+		cv_leg_watch(client);
+}
+
 /* The hello, if it had to be read to choose, stays in client.in until the target is connected. */
 void cv_step_reality_begin(struct cv_session *session)
 {
 	const struct cv_reality_inbound *reality = session->inbound->reality;
 
-	dial_target(session, &reality->targets[session->handshake->chosen_target]);
+	look_at_client(session);
+	if (session->state != CV_SESSION_CLOSED)
+		dial_target(session, &reality->targets[session->handshake->chosen_target]);
+}
+
+void cv_step_reality_dialling(struct cv_session *session)
+{
+	look_at_client(session);
 }
 
 /* ---- mirroring ---------------------------------------------------------------------------- */
@@ -336,6 +366,8 @@ void cv_step_reality(struct cv_session *session)
 	struct cv_leg *client = &session->client, *target = &session->upstream;
 	struct cv_reality_server *reality = session->handshake->reality;
 
+	if (cv_leg_stop_watching(client)) /* the client's bytes are read before the target's */
+		return;
 	if (cv_buffer_len(&target->in) > 0)
 		take_target_bytes(session);
 	if (is_deciding(session) && cv_buffer_len(&client->in) > 0 && feeds_client(session) &&

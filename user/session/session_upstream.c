@@ -12,6 +12,7 @@
 #include "session/handshake.h"
 #include "session/preamble.h"
 #include "session/reverse.h"
+#include "session/room.h"
 #include "session/session_front.h"
 #include "session/session_probe.h"
 #include "session/steps.h"
@@ -68,6 +69,17 @@ static bool allow_address(void *owner, const struct cv_sockaddr *address)
 	return false;
 }
 
+/* It must not make room itself, whoever has to. */
+static bool make_room(void *owner)
+{
+	struct cv_session *session = owner;
+
+	session->depth++;
+	cv_room_make(session->worker, 1, CV_INTERNAL_RESOURCE);
+	session->depth--;
+	return session->worker->leaving > 0;
+}
+
 void cv_session_connect_within(struct cv_session *session, uint32_t timeout_ms,
 			       const struct cv_destination *destination,
 			       const struct cv_sockaddr *address,
@@ -84,6 +96,7 @@ void cv_session_connect_within(struct cv_session *session, uint32_t timeout_ms,
 		.done = connected,
 		.owner = session,
 		.allow = allow_address,
+		.make_room = make_room,
 	};
 
 	cv_timer_disarm(session->worker->ring, &session->timer);

@@ -26,6 +26,7 @@ bool cv_place_take_early(struct cv_session *session, const void *to,
 
 /* session_reality.c */
 void cv_step_reality_begin(struct cv_session *session);
+void cv_step_reality_dialling(struct cv_session *session);
 void cv_step_reality(struct cv_session *session);
 void cv_step_retire_target(struct cv_session *session);
 

@@ -239,7 +239,8 @@ static void accepted(struct cv_op *op, int result, uint32_t flags)
 	}
 	if (result < 0 && op->pending) { /* who knocks waits in the listener's queue */
 		cv_worker_count(worker, result);
-		cv_room_make(worker, ROOM_MADE, CV_INTERNAL_RESOURCE);
+		if (worker->leaving < ROOM_MADE)
+			cv_room_make(worker, ROOM_MADE, CV_INTERNAL_RESOURCE);
 		return;
 	}
 	if (result < 0) { /* the ring arms the accept again where that makes sense */
@@ -460,14 +461,13 @@ static bool listeners_quiet(const struct cv_worker *worker)
 
 /* ---- thread ------------------------------------------------------------------------------- */
 
-/* The last ones are for upstreams, pipes and files. */
-static int descriptors_most(void)
+static int descriptors_limit(void)
 {
 	struct rlimit limit;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur > INT_MAX)
-		return INT_MAX;
-	return (int)(limit.rlim_cur - limit.rlim_cur / 4);
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur > INT_MAX / 2)
+		return INT_MAX / 2;
+	return (int)limit.rlim_cur;
 }
 
 static int set_up(struct cv_worker *worker)
@@ -489,7 +489,7 @@ static int set_up(struct cv_worker *worker)
 	cv_slab_init(&worker->slab, sizeof(struct cv_session), worker->config->daemon.max_sessions);
 	cv_slab_init(&worker->texts, TEXT_BYTES, worker->config->daemon.max_sessions);
 	cv_buffer_init(&worker->app, APP_LIMIT);
-	worker->descriptors_most = descriptors_most();
+	worker->descriptors_limit = descriptors_limit();
 	if (worker->index == 0) {
 		worker->checks =
 			cv_backend_checks_new(worker->ring, worker->resolver, worker->config);

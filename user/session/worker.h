@@ -11,6 +11,7 @@
 #include "engine/engine.h"
 #include "policy/config.h"
 #include "ring/ring.h"
+#include "session/room.h"
 
 #include <culvert/classify.h>
 
@@ -24,7 +25,6 @@ struct cv_classify;
 struct cv_datagram_pool;
 struct cv_kernel;
 struct cv_observatory;
-struct cv_handshake;
 struct cv_ktls_support;
 struct cv_limited;
 struct cv_reverse;
@@ -80,8 +80,10 @@ struct cv_worker {
 	struct cv_slab slab;
 	struct cv_slab texts; /* short ones that live as long as their session */
 	struct cv_session *sessions; /* list */
-	struct cv_handshake *oldest, *newest; /* of strangers; room.c */
-	int descriptors_most;		      /* with more there is little room left */
+	struct cv_line lines[CV_LINES]; /* of strangers; room.c */
+	uint32_t strangers;		/* in them */
+	uint32_t leaving;		/* sessions that have to go, and still hold their slots */
+	int descriptors_limit;
 	struct cv_listener *listeners;
 	struct cv_tunnel_listener *tunnels; /* for datagrams; session_tunnel.c */
 	struct cv_datagram_pool *datagram_pool; /* NULL until a datagram needs it */
