@@ -78,9 +78,14 @@ def starter_of(pid):
     with open("/proc/%d/task/%d/children" % (pid, pid)) as file:
         children = [int(word) for word in file.read().split()]
     assert len(children) == 1, children
-    with open("/proc/%d/cmdline" % children[0], "rb") as file:
-        assert file.read().rstrip(b"\0") == b"culvert-starter"
+    rig.wait_for(lambda: arguments_of(children[0]) == b"culvert-starter", 10,
+                 "the starter has its name, which the daemon does not wait for")
     return children[0]
+
+
+def arguments_of(pid):
+    with open("/proc/%d/cmdline" % pid, "rb") as file:
+        return file.read().rstrip(b"\0")
 
 
 def landlock_abi():
