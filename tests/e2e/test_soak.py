@@ -23,6 +23,7 @@ from crowd import Hostile
 from soak import Daemon, Peer, Traffic
 from test_tls_inbound import combined
 
+LONG_MINUTES = 10
 MINUTES = float(os.environ.get("SOAK_MINUTES") or (2 if os.environ.get("CULVERT_LONG") else 0))
 SCENE_SECONDS = 12 if MINUTES else 3
 RATE = 12 if MINUTES else 8  # new connections a second, by each way
@@ -245,8 +246,12 @@ class Soak:
               flush=True)
 
     def life(self, happenings, until):
-        """Of one pair of processes: once everything, then from a first look to a last one."""
-        for happening in happenings:
+        """Of one pair of processes: everything, then from a first look to a last one.
+
+        Before a long one everything twice: what the allocator keeps grows to what the worst of
+        moments needed, and that is not always in the first round.
+        """
+        for happening in happenings * (2 if MINUTES >= LONG_MINUTES else 1):
             self.scene(happening)
         if not MINUTES:
             return
