@@ -59,13 +59,13 @@ static void test_slots_are_zero_and_apart(void **state)
 			assert_memory_equal(slots[i], zeros, sizeof(zeros));
 			memset(slots[i], (int)(i % 251) + 1, sizeof(zeros));
 		}
+		assert_true(slab.chunk_count > 1);
 		for (size_t i = 0; i < SLOTS; i++) {
 			assert_int_equal(slots[i][0], i % 251 + 1);
 			assert_int_equal(slots[i][sizeof(zeros) - 1], i % 251 + 1);
 			cv_slab_give(&slab, slots[i]);
 		}
 	}
-	assert_true(slab.chunk_count > 1);
 	cv_slab_done(&slab);
 	assert_int_equal(slab.chunk_count, 0);
 }
@@ -94,6 +94,38 @@ static void test_tiny_and_huge_slots(void **state)
 	cv_slab_done(&tiny);
 }
 
+/* What a flood needed goes back, whoever stays. */
+static void test_memory_goes_back(void **state)
+{
+	static void *slots[SLOTS];
+	struct cv_slab slab;
+	size_t most;
+
+	(void)state;
+	cv_slab_init(&slab, 1024, SLOTS);
+	for (int round = 0; round < 3; round++) {
+		for (size_t i = 0; i < SLOTS; i++)
+			slots[i] = cv_slab_take(&slab);
+		most = slab.chunk_count;
+		assert_true(most >= SLOTS / 64);
+		for (size_t i = 0; i < SLOTS; i++) /* one of a thousand stays */
+			if (i % 1000)
+				cv_slab_give(&slab, slots[i]);
+		assert_int_equal(slab.used_count, 3);
+		assert_int_equal(slab.chunk_count, 3 + 1);
+		for (size_t i = 0; i < 100; i++) /* where there is room already */
+			slots[i + 1] = cv_slab_take(&slab);
+		assert_int_equal(slab.chunk_count, 3 + 1);
+		for (size_t i = 0; i < 100; i++)
+			cv_slab_give(&slab, slots[i + 1]);
+		for (size_t i = 0; i < SLOTS; i += 1000)
+			cv_slab_give(&slab, slots[i]);
+		assert_int_equal(slab.chunk_count, 1); /* one is kept */
+	}
+	cv_slab_done(&slab);
+	assert_int_equal(slab.chunk_count, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -101,6 +133,7 @@ int main(void)
 		cmocka_unit_test(test_cap),
 		cmocka_unit_test(test_slots_are_zero_and_apart),
 		cmocka_unit_test(test_tiny_and_huge_slots),
+		cmocka_unit_test(test_memory_goes_back),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,18 +2,20 @@
 /*
  * slab.c - slots of one size for the objects of one worker.
  *
- *	chunks[] --> [slot][slot][slot]...     memory comes in chunks, only when slots run out
- *	free_list --> slot --> slot --> NULL   a free slot holds the pointer to the next one
+ *	open  --> [head|slot|slot|...] --> [...]	chunks with room, taken from the first
+ *	full  --> [...] --> [...]
+ *	spare --> [...]					at most one that is empty; others go back
  *
- * Free slots are all zero except for that pointer, so taking one is constant time and a stale
- * secret does not survive its object. Chunks are mappings of their own: objects that live long
- * would otherwise pin the heap around what was short-lived beside them. Under AddressSanitizer free
- * slots are poisoned, which turns a use after cv_slab_give() into a report.
+ * Memory comes in chunks, only when slots run out, and what a flood needed goes back with its last
+ * slot. A chunk lies at a multiple of its size, so a slot knows its chunk. Free slots are all zero
+ * except for the pointer to the next one, so taking one is constant time and a stale secret does
+ * not survive its object. Chunks are mappings of their own: objects that live long would otherwise
+ * pin the heap around what was short-lived beside them. Under AddressSanitizer free slots are
+ * poisoned, which turns a use after cv_slab_give() into a report.
  */
 #include "base/slab.h"
 
 #include <assert.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -37,84 +39,147 @@
 #define CHUNK_BYTES 65536
 #define CHUNK_SLOTS_MIN 8
 
+struct cv_slab_chunk {
+	struct cv_slab_chunk *next, *previous;
+	void *free_list;
+	uint32_t used_count, touched_count; /* slots behind the touched ones were never taken */
+};
+
+#define HEAD_BYTES ((sizeof(struct cv_slab_chunk) + SLOT_ALIGN - 1) / SLOT_ALIGN * SLOT_ALIGN)
+
 void cv_slab_init(struct cv_slab *slab, size_t slot_bytes, uint32_t max_count)
 {
+	size_t chunk_bytes = CHUNK_BYTES;
+
 	if (slot_bytes < sizeof(void *))
 		slot_bytes = sizeof(void *);
 	slot_bytes = (slot_bytes + SLOT_ALIGN - 1) / SLOT_ALIGN * SLOT_ALIGN;
-	*slab = (struct cv_slab){.slot_bytes = slot_bytes, .max_count = max_count};
+	while (chunk_bytes < HEAD_BYTES + CHUNK_SLOTS_MIN * slot_bytes)
+		chunk_bytes *= 2;
+	*slab = (struct cv_slab){
+		.slot_bytes = slot_bytes, .max_count = max_count, .chunk_bytes = chunk_bytes};
 }
 
-static void slab_push(struct cv_slab *slab, void *slot)
+static uint32_t chunk_slots(const struct cv_slab *slab)
 {
-	memcpy(slot, &slab->free_list, sizeof(void *));
-	slab->free_list = slot;
-	ASAN_POISON_MEMORY_REGION((char *)slot + sizeof(void *), slab->slot_bytes - sizeof(void *));
+	return (uint32_t)((slab->chunk_bytes - HEAD_BYTES) / slab->slot_bytes);
 }
 
-static size_t slab_chunk_slots(const struct cv_slab *slab)
+static char *chunk_slot(const struct cv_slab *slab, struct cv_slab_chunk *chunk, uint32_t index)
 {
-	const size_t slots = CHUNK_BYTES / slab->slot_bytes;
-
-	return slots > CHUNK_SLOTS_MIN ? slots : CHUNK_SLOTS_MIN;
+	return (char *)chunk + HEAD_BYTES + index * slab->slot_bytes;
 }
 
-static int slab_grow(struct cv_slab *slab)
+static void chunk_link(struct cv_slab_chunk **list, struct cv_slab_chunk *chunk)
 {
-	const size_t slots = slab_chunk_slots(slab);
-	char *chunk = mmap(NULL, slots * slab->slot_bytes, PROT_READ | PROT_WRITE,
-			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	chunk->previous = NULL;
+	chunk->next = *list;
+	if (*list)
+		(*list)->previous = chunk;
+	*list = chunk;
+}
 
-	if (chunk == MAP_FAILED)
-		return -1;
+static void chunk_unlink(struct cv_slab_chunk **list, struct cv_slab_chunk *chunk)
+{
+	if (chunk->previous)
+		chunk->previous->next = chunk->next;
+	else
+		*list = chunk->next;
+	if (chunk->next)
+		chunk->next->previous = chunk->previous;
+}
 
-	void **chunks = realloc(slab->chunks, (slab->chunk_count + 1) * sizeof(*chunks));
+/* At a multiple of its size: the mapping is twice as large first. */
+static struct cv_slab_chunk *chunk_map(struct cv_slab *slab)
+{
+	const size_t bytes = slab->chunk_bytes;
+	char *region = mmap(NULL, 2 * bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			    -1, 0);
+	size_t before;
 
-	if (!chunks) {
-		(void)munmap(chunk, slots * slab->slot_bytes);
-		return -1;
-	}
-	slab->chunks = chunks;
-	slab->chunks[slab->chunk_count++] = chunk;
-	for (size_t i = slots; i > 0; i--)
-		slab_push(slab, chunk + (i - 1) * slab->slot_bytes);
-	return 0;
+	if (region == MAP_FAILED)
+		return NULL;
+	before = -(uintptr_t)region & (bytes - 1);
+	if (before > 0)
+		(void)munmap(region, before);
+	(void)munmap(region + before + bytes, bytes - before);
+	region += before;
+	ASAN_POISON_MEMORY_REGION(region + HEAD_BYTES, bytes - HEAD_BYTES);
+	slab->chunk_count++;
+	return (struct cv_slab_chunk *)(void *)region;
+}
+
+static void chunk_unmap(struct cv_slab *slab, struct cv_slab_chunk *chunk)
+{
+	ASAN_UNPOISON_MEMORY_REGION(chunk, slab->chunk_bytes);
+	(void)munmap(chunk, slab->chunk_bytes);
+	slab->chunk_count--;
 }
 
 void *cv_slab_take(struct cv_slab *slab)
 {
+	struct cv_slab_chunk *chunk = slab->open;
+	void *slot;
+
 	if (slab->used_count >= slab->max_count)
 		return NULL;
-	if (!slab->free_list && slab_grow(slab) < 0)
-		return NULL;
-
-	void *slot = slab->free_list;
-
+	if (!chunk) {
+		chunk = slab->spare ? slab->spare : chunk_map(slab);
+		if (!chunk)
+			return NULL;
+		slab->spare = NULL;
+		chunk_link(&slab->open, chunk);
+	}
+	slot = chunk->free_list ? chunk->free_list
+				: chunk_slot(slab, chunk, chunk->touched_count++);
 	ASAN_UNPOISON_MEMORY_REGION(slot, slab->slot_bytes);
-	memcpy(&slab->free_list, slot, sizeof(void *));
+	memcpy(&chunk->free_list, slot, sizeof(void *));
 	memset(slot, 0, sizeof(void *));
 	slab->used_count++;
+	if (++chunk->used_count == chunk_slots(slab)) {
+		chunk_unlink(&slab->open, chunk);
+		chunk_link(&slab->full, chunk);
+	}
 	return slot;
 }
 
 void cv_slab_give(struct cv_slab *slab, void *slot)
 {
+	struct cv_slab_chunk *chunk;
+
 	if (!slot)
 		return;
-	assert(slab->used_count > 0);
+	chunk = (void *)((char *)slot - ((uintptr_t)slot & (slab->chunk_bytes - 1)));
+	assert(slab->used_count > 0 && chunk->used_count > 0);
+	if (chunk->used_count == chunk_slots(slab)) {
+		chunk_unlink(&slab->full, chunk);
+		chunk_link(&slab->open, chunk);
+	}
 	explicit_bzero(slot, slab->slot_bytes);
-	slab_push(slab, slot);
+	memcpy(slot, &chunk->free_list, sizeof(void *));
+	chunk->free_list = slot;
+	ASAN_POISON_MEMORY_REGION((char *)slot + sizeof(void *), slab->slot_bytes - sizeof(void *));
 	slab->used_count--;
+	if (--chunk->used_count > 0)
+		return;
+	chunk_unlink(&slab->open, chunk);
+	if (slab->spare)
+		chunk_unmap(slab, slab->spare);
+	slab->spare = chunk;
 }
 
 void cv_slab_done(struct cv_slab *slab)
 {
+	struct cv_slab_chunk *lists[] = {slab->open, slab->full, slab->spare};
+
 	assert(slab->used_count == 0);
-	for (size_t i = 0; i < slab->chunk_count; i++) {
-		ASAN_UNPOISON_MEMORY_REGION(slab->chunks[i],
-					    slab_chunk_slots(slab) * slab->slot_bytes);
-		(void)munmap(slab->chunks[i], slab_chunk_slots(slab) * slab->slot_bytes);
+	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
+		while (lists[i]) {
+			struct cv_slab_chunk *next = i == 2 ? NULL : lists[i]->next;
+
+			chunk_unmap(slab, lists[i]);
+			lists[i] = next;
+		}
 	}
-	free(slab->chunks);
 	cv_slab_init(slab, slab->slot_bytes, slab->max_count);
 }

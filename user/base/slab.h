@@ -8,10 +8,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct cv_slab_chunk;
+
 struct cv_slab {
-	void *free_list;
-	void **chunks;
-	size_t chunk_count;
+	struct cv_slab_chunk *open, *full, *spare;
+	size_t chunk_count, chunk_bytes;
 	size_t slot_bytes;
 	uint32_t used_count;
 	uint32_t max_count;
