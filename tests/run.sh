@@ -37,6 +37,7 @@ fuzz_in_parallel=$((3 * $(nproc))) # 45 targets one by one would take all the ti
 planted_faults="sim-lose sim-double sim-reset sim-fin sim-widen sim-drained sim-count sim-deadline \
 	sim-buffer sim-descriptor"
 python_in_parallel=$(($(nproc) + 2))
+python_longest='test_(edge_routes|classify|limits|matrix|go|nginx|mux|show|upstreams|vision|transports)\.py'
 guest_seconds=900
 guest_mutations=asan/unit/test_session_ktls # only there rules can be left out
 
@@ -64,7 +65,7 @@ unit_one()
 	echo $? >"${log%.log}.status"
 }
 
-# unit DIRECTORY [PATTERN] - run each cmocka program found there, as many at a time as there are cores
+# unit DIRECTORY [PATTERN] - run each cmocka program found there; some only wait
 unit()
 {
 	local program name programs=()
@@ -77,7 +78,7 @@ unit()
 	export results
 	rm -f "$results"/test_*.status
 	printf '%s\n' "${programs[@]/#/$1/}" |
-		xargs -P "$(nproc)" -I PROGRAM bash -c 'unit_one PROGRAM'
+		xargs -P "$(($(nproc) + 1))" -I PROGRAM bash -c 'unit_one PROGRAM'
 	for name in "${programs[@]}"; do
 		unit_result "$1/$name"
 	done
@@ -252,8 +253,14 @@ python_one()
 	printf '   %-28s %s\n' "$(basename "$2" .py) ${*:3}" "$(tail -n 1 "$log" | tr -d =)"
 }
 
+longest_first()
+{
+	ls -S "$@" | grep -E "$python_longest"
+	ls -S "$@" | grep -vE "$python_longest"
+}
+
 # python_suite NAME BUILD SECONDS FILE... [-- PYTEST-ARGUMENT...] - each file is a pytest of its
-# own, $python_in_parallel at a time, the largest first: most of their time they wait
+# own, $python_in_parallel at a time, the longest first: most of their time they wait
 python_suite()
 {
 	local name=$1 binaries=$2 seconds=$3 files=() file number=0
@@ -265,7 +272,7 @@ python_suite()
 	rm -f "$results/$name"-*
 	export -f python_one
 	# shellcheck disable=SC2016
-	ls -S "${files[@]}" | CULVERT_BUILD=$root/$binaries CULVERT_OPENSSL=$openssl \
+	longest_first "${files[@]}" | CULVERT_BUILD=$root/$binaries CULVERT_OPENSSL=$openssl \
 		PYTHONDONTWRITEBYTECODE=1 xargs -P "$python_in_parallel" -I FILE bash -c \
 		'python_one "$0-$(basename FILE .py).xml" "$1" FILE "${@:2}"' "$results/$name" "$seconds" "$@"
 	for file in "${files[@]}"; do
@@ -325,9 +332,22 @@ python_report()
 	PYTHON
 }
 
-interop()
+# interop_run LOG - called in a process group of its own; its top-level results are shown, LOG.status
+# is go's
+interop_run()
 {
-	local need have log=$results/interop.log line failing
+	cd tests/interop || exit
+	CULVERT_BUILD=$root/build CULVERT_INTEROP_REQUIRED=1 GOTOOLCHAIN=local timeout -k 30 1200 \
+		go test -count=1 -v -timeout 18m ./... </dev/null 2>&1 | tee "$1" |
+		grep --line-buffered -E '^(---|FAIL|ok|panic|#)' | sed -u 's/^/   /'
+	echo "${PIPESTATUS[0]}" >"$1.status"
+}
+
+# interop_begin - it runs beside what comes next, until interop_end
+interop_begin()
+{
+	local need have log=$results/interop.log
+	interop_pid=
 	stage "interop (Go)"
 	[ -f tests/interop/go.mod ] || { fail "interop: no tests found"; return; }
 	need=$(sed -n 's/^go \([0-9.]*\).*/\1/p' tests/interop/go.mod)
@@ -336,14 +356,28 @@ interop()
 		skip "interop: needs Go $need, this machine has ${have:-none}"
 		return
 	fi
-	(cd tests/interop && CULVERT_BUILD=$root/build CULVERT_INTEROP_REQUIRED=1 GOTOOLCHAIN=local timeout -k 30 1200 \
-		go test -count=1 -v -timeout 18m ./... </dev/null 2>&1) | tee "$log" |
-		grep -E '^ *(---|===|FAIL|ok|panic|#)|_test.go:|\.go:[0-9]'
-	[ "${PIPESTATUS[0]}" -eq 0 ] || grep -q -- '--- FAIL' "$log" ||
+	rm -f "$log" "$log.status"
+	export -f interop_run
+	export root
+	# shellcheck disable=SC2016
+	setsid bash -c 'interop_run "$0"' "$log" &
+	interop_pid=$!
+	trap 'kill -- -$interop_pid 2>/dev/null' EXIT
+}
+
+interop_end()
+{
+	local log=$results/interop.log line failing
+	[ -n "$interop_pid" ] || return
+	wait "$interop_pid"
+	trap - EXIT
+	[ "$(cat "$log.status" 2>/dev/null)" = 0 ] || grep -q -- '--- FAIL' "$log" ||
 		{ tail -n 30 "$log"; fail "interop: go test ended without a result"; }
 	pass "$(grep -c -- '--- PASS' "$log")"
 	failing=$(sed -n 's/^--- FAIL: \([^ ]*\).*/\1/p' "$log")
 	for line in $failing; do
+		sed -n "/^=== RUN   $line\$/,/^--- FAIL: $line /p" "$log" | grep -E '_test.go:|\.go:[0-9]|FAIL' |
+			tail -n 40
 		if second_look "interop $line" "$log" env CULVERT_BUILD="$root/build" \
 			CULVERT_INTEROP_REQUIRED=1 GOTOOLCHAIN=local \
 			go test -C tests/interop -count=1 -run "^$line\$" ./...
@@ -468,8 +502,9 @@ test)
 	build $fuzzers && fuzz "${FUZZ_SECONDS:-10}"
 	openssl=$(command -v openssl)
 	[ ! -x build/deps/bin/openssl ] || openssl=$root/build/deps/bin/openssl
+	interop_begin
 	python_suite e2e build 900 tests/e2e/test_*.py tests/detect/test_*.py
-	interop
+	interop_end
 	;;
 test-long)
 	tools/build/deps.sh test || fail "tools/build/deps.sh"
@@ -498,7 +533,7 @@ fuzz-merge)
 	build $fuzzers && fuzz_merge
 	;;
 interop)
-	build all && interop
+	build all && { interop_begin; interop_end; }
 	;;
 *)
 	echo "usage: tests/run.sh check|test|test-long|soak|guests|fuzz|fuzz-merge|interop" >&2
