@@ -374,10 +374,17 @@ bool sim_end_speech(struct sim_side *side)
 	return true;
 }
 
+/* Whoever is mirrored from a target that hangs up without a byte is hung up on, both ways. */
+static bool hung_up_silently(const struct sim_side *server, const struct sim_client *client)
+{
+	return client->kind->reads_first && server->said_fin && server->said_bytes == 0;
+}
+
 static void heard_fin(struct sim_side *side)
 {
 	const struct sim_side *other = other_of(side);
 	const struct sim_client *client = sim_as_client(side);
+	const bool is_client = client != NULL;
 
 	side->heard_fin = true;
 	if (client && client->is_refused)
@@ -386,6 +393,8 @@ static void heard_fin(struct sim_side *side)
 		client = sim_client_of(side->other);
 	trace("hears end", side);
 	if (!other || !client || client->kind->ends_both || sim_people.was_cut)
+		return;
+	if (!is_client && hung_up_silently(side, client))
 		return;
 	check(other->said_fin && side->heard_bytes == other->said_bytes);
 }
