@@ -44,6 +44,19 @@ def build_dir():
     return os.path.abspath(os.environ.get("CULVERT_BUILD", "build"))
 
 
+def for_others(path, directory):
+    """`path`; where other users may not go there (a clone in /root), a copy in `directory`."""
+    parent = os.path.dirname(path)
+    while parent != "/" and os.stat(parent).st_mode & 1:
+        parent = os.path.dirname(parent)
+    if parent == "/":
+        return path
+    copy = os.path.join(directory, os.path.basename(path))
+    if not os.path.exists(copy):
+        shutil.copy(path, copy)
+    return copy
+
+
 def accept_each(listener, serve):
     """serve(connection) in a thread of its own for each that comes, until the listener is closed."""
     def run():
@@ -308,9 +321,11 @@ class Culvert(Process):
             json.dump(config, file, indent=1)
         environment = dict(os.environ, ASAN_OPTIONS="detect_leaks=1:abort_on_error=0:exitcode=77",
                            UBSAN_OPTIONS="halt_on_error=1:print_stacktrace=1:exitcode=77")
-        super().__init__(namespace, list(prefix) + [os.path.join(build_dir(), "culvertd"), "-c",
-                                                    self.config_path], stem + ".log",
-                         env=environment)
+        program = os.path.join(build_dir(), "culvertd")
+        if prefix:
+            program = for_others(program, directory)
+        super().__init__(namespace, list(prefix) + [program, "-c", self.config_path],
+                         stem + ".log", env=environment)
         self.stopped = False
         for address, port in wait:
             wait_for(lambda: not self.alive() or self._listening(address, port), 60,

@@ -61,7 +61,7 @@ def test_verify(unit):
 def test_starts_reloads_and_restarts_behind_its_filter(net, tmp, unit):
     """As its user, with its capability and its system calls: a port below 1024, and all that follows."""
     os.chmod(tmp, 0o777)
-    prefix = [sys.executable, FILTER, unit, "setpriv", "--reuid", str(rig.NOBODY), "--regid",
+    prefix = [sys.executable, rig.for_others(FILTER, tmp), unit, "setpriv", "--reuid", str(rig.NOBODY), "--regid",
               str(rig.NOBODY), "--clear-groups", "--inh-caps", "-all,+net_bind_service",
               "--ambient-caps", "+net_bind_service", "--bounding-set", "-all,+net_bind_service",
               "--securebits", "+noroot,+noroot_locked", "--no-new-privs"]
